@@ -1,0 +1,1 @@
+"""Search over the schedule templates' knobs, and the records it leaves."""

@@ -1,0 +1,1 @@
+"""Operators: parameters, NumPy reference, tensor expression. The schedules are in ``topi.schedules``."""

@@ -1,0 +1,1 @@
+"""Schedule templates: shared tiles here, one subpackage per kind of machine."""

@@ -1,0 +1,1 @@
+"""Training: models, data and recipes. PyTorch only: nothing here imports TVM."""

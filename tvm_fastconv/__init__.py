@@ -1,0 +1,58 @@
+"""Compile PyTorch CNNs to a ``.so``: recognise the structure of their convolutions and run it faster than dense.
+
+``compile`` and ``load`` are the two calls to know. Importing this package touches no device and imports neither
+TVM, PyTorch nor NumPy: every public name is imported from its module when it is first used.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArtifactError, FastconvError, InputError, MethodError, ModelError, TargetError
+
+if TYPE_CHECKING:
+    from .compiler import compile
+    from .configs import Dense
+    from .report import LayerReport
+    from .runtime import CompiledModel, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "CompiledModel",
+    "Dense",
+    "FastconvError",
+    "InputError",
+    "LayerReport",
+    "MethodError",
+    "ModelError",
+    "TargetError",
+    "compile",
+    "load",
+]
+
+_MODULE_OF = {
+    "CompiledModel": "runtime",
+    "Dense": "configs",
+    "LayerReport": "report",
+    "compile": "compiler",
+    "load": "runtime",
+}
+
+# In a source checkout four subpackages (topi, relay_passes, autotune, train) lie beside this folder, not inside it.
+# Python finds this folder first wherever the checkout is the current folder, so say here where the others are.
+if not os.path.isdir(os.path.join(__path__[0], "relay_passes")):
+    __path__.append(os.path.dirname(os.path.abspath(__path__[0])))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

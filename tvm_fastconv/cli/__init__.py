@@ -1,0 +1,1 @@
+"""The command line ``fastconv``: parses and prints; every verb is a library function first."""

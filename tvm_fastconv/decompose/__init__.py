@@ -1,0 +1,1 @@
+"""Weight mathematics: NumPy in, NumPy out. Each decomposition returns its factors and the relative error."""
