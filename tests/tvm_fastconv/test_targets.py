@@ -1,0 +1,130 @@
+import platform
+
+import pytest
+import tvm
+
+from tvm_fastconv import targets
+from tvm_fastconv.cpu import CHECKED_FEATURES, host_features
+from tvm_fastconv.errors import TargetError
+from tvm_fastconv.targets import (
+    cpu_features,
+    known_cpus,
+    known_tags,
+    resolve_target,
+    vector_lanes,
+    vector_registers,
+)
+
+X86 = "x86_64-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "lanes", "registers", "has", "lacks"),
+    [
+        ("znver4", 16, 32, "avx512vpopcntdq avx512vnni fma", "avx512fp16 avxvnni"),
+        ("sapphirerapids", 16, 32, "avx512fp16 avxvnni avx512vpopcntdq", "sse4a"),
+        ("haswell", 8, 16, "avx2 fma bmi2 lzcnt", "avx512f"),
+        ("x86-64-v2", 4, 16, "sse4.2 popcnt", "avx"),
+        ("x86-64", 4, 16, "", "sse3 popcnt"),
+    ],
+)
+def test_x86_cpus(cpu: str, lanes: int, registers: int, has: str, lacks: str) -> None:
+    target = resolve_target(f"{X86} -mcpu={cpu}")
+    features = cpu_features(target)
+    assert (vector_lanes(target), vector_registers(target)) == (lanes, registers)
+    assert set(has.split()) <= set(features)
+    assert not set(lacks.split()) & set(features)
+    assert list(features) == sorted(features)
+    assert ("-prefer-256-bit" in target.attrs.get("mattr", ())) == (lanes == 16)
+
+
+def test_neon() -> None:
+    target = resolve_target("aarch64-linux-gnu -mcpu=cortex-a72")
+    assert (vector_lanes(target), vector_registers(target), cpu_features(target)) == (4, 32, ("crc", "neon"))
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="compiles for Linux")
+def test_native_uses_what_this_machine_has_and_nothing_else() -> None:
+    target = resolve_target("native")
+    assert set(cpu_features(target)) == host_features()
+    assert target.attrs["num-cores"] >= 1
+    assert str(target.attrs["mtriple"]) == f"{platform.machine()}-linux-gnu"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 features")
+def test_native_leaves_out_what_the_hypervisor_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        targets, "host_features", lambda: frozenset({"sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"})
+    )
+    target = resolve_target("native")
+    assert cpu_features(target) == ("popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
+    assert vector_lanes(target) == 4
+
+
+def test_options() -> None:
+    target = resolve_target(f"{X86} -mcpu=sapphirerapids -mattr=-avx512f,+fma4 -num-cores=6")
+    assert "fma4" in cpu_features(target)
+    assert not any(name.startswith("avx512") for name in cpu_features(target))
+    assert (vector_lanes(target), target.attrs["num-cores"]) == (8, 6)
+
+
+def test_the_users_own_preference_for_256_bits_stays() -> None:
+    target = resolve_target(f"{X86} -mcpu=znver4 -mattr=+prefer-256-bit")
+    assert list(target.attrs["mattr"]) == ["+prefer-256-bit"]
+
+
+def test_extensions_that_the_loader_cannot_check_are_off() -> None:
+    features = targets._llvm_features(resolve_target(f"{X86} -mcpu=diamondrapids"))
+    assert "avx512f" in features
+    assert not {"avx10.2", "egpr"} & features
+
+
+@pytest.mark.parametrize("spec", ["native", f"{X86} -mcpu=znver4", "aarch64-linux-gnu", *known_tags()])
+def test_every_known_target_resolves_and_resolving_again_changes_nothing(spec: str) -> None:
+    target = resolve_target(spec)
+    assert resolve_target(target).export() == target.export()
+    assert set(cpu_features(target)) <= CHECKED_FEATURES[targets.architecture(target)]
+
+
+def test_tags() -> None:
+    assert "aws/cpu/c5.large" in known_tags()
+    assert "arm/pynq" not in known_tags()  # 32 bits
+    assert vector_lanes(resolve_target("aws/cpu/c5.large")) == 16
+
+
+def test_a_target_object_keeps_its_other_attributes() -> None:
+    given = tvm.target.Target({"kind": "llvm", "mtriple": X86, "mcpu": "haswell", "opt-level": 2})
+    assert resolve_target(given).attrs["opt-level"] == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "the target is empty"),
+        ("foo-bar", r"unknown target 'foo-bar'.*native.*x86_64-linux-gnu.*raspberry-pi/4b-aarch64"),
+        ("riscv64-linux-gnu", "unknown target 'riscv64-linux-gnu'"),
+        ("x86_64-apple-darwin", "unknown target"),
+        (f"{X86} -mcpu=znver99", "unknown mcpu 'znver99'.*did you mean znver5.*haswell"),
+        (f"{X86} -mcpu=i386", "unknown mcpu 'i386'"),
+        (f"{X86} -mattr=+avx5", r"unknown feature '\+avx5'.*avx512f"),
+        (f"{X86} -mattr=avx2", "unknown feature 'avx2'"),
+        (f"{X86} -mattr=-sse2", "unknown feature '-sse2'"),
+        (f"{X86} -O3", "unknown target option '-O3'.*-mcpu"),
+        (f"{X86} mcpu=haswell", "unknown target option"),
+        (f"{X86} -num-cores=0", "not a positive whole number"),
+    ],
+)
+def test_bad_targets(spec: str, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        resolve_target(spec)
+
+
+def test_another_kind_of_target() -> None:
+    with pytest.raises(TargetError, match="target kind 'c'"):
+        resolve_target(tvm.target.Target("c"))
+
+
+def test_known_cpus_are_64_bit_and_spelled_once() -> None:
+    names = known_cpus(X86)
+    assert {"znver4", "skylake-avx512", "x86-64-v3"} <= set(names)
+    assert not {"i386", "pentium4", "skylake_avx512"} & set(names)

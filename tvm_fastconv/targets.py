@@ -1,0 +1,201 @@
+"""Compilation targets: what a user may write, and what the templates and the artifact ask of a target.
+
+LLVM falls back to a generic CPU when it does not know a name, and crashes on some triples, so every part of a target
+is compared with LLVM's own lists before LLVM sees it.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import tvm
+from tvm.target import codegen
+
+from .cpu import CHECKED_FEATURES, host_features
+from .errors import TargetError
+
+DEFAULT_CORES = 4
+"""Cores assumed where a target is not this machine and does not say ``-num-cores``."""
+
+# Extensions of the newest CPUs that LLVM uses by itself and that the loader cannot check: switched off.
+_UNCHECKED = ("avx10.1", "avx10.2", "egpr", "ndd", "nf", "ccmp", "ppx", "push2pop2", "zu")
+
+# Not an instruction, but a preference of LLVM's vectoriser.
+_PREFER_256 = "prefer-256-bit"
+
+_OPTIONS = ("mcpu", "mattr", "num-cores")
+_TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(CHECKED_FEATURES))
+_GRAMMAR = (
+    '"native", an LLVM triple such as "x86_64-linux-gnu", or a TVM tag, each optionally followed by '
+    "-mcpu=NAME, -mattr=+FEATURE,-FEATURE and -num-cores=N"
+)
+
+
+def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
+    """Turn what the user wrote into a checked TVM target with a triple, a CPU, its features and a number of cores.
+
+    Parameters
+    ----------
+    spec
+        ``"native"``, an LLVM triple or a TVM tag, each optionally followed by options
+        (``"x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=+gfni -num-cores=8"``), or a TVM target.
+        ``native`` is this machine's CPU less what its hypervisor or operating system hides.
+
+    Returns
+    -------
+    tvm.target.Target
+        An LLVM target. With AVX-512 it carries ``-prefer-256-bit``, or LLVM would stay at 256 bits.
+
+    Raises
+    ------
+    TargetError
+        Naming the part that is unknown and what is known in its place.
+    """
+    if isinstance(spec, tvm.target.Target):
+        config = dict(spec.export())
+    else:
+        words = spec.split()
+        if not words:
+            raise TargetError(f"the target is empty; allowed: {_GRAMMAR}")
+        config = _base_config(words[0]) | _options(words[1:])
+    return _checked_target(config)
+
+
+def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
+    """Return the LLVM features that code for ``target`` may use and the loader has to find in the CPU, sorted."""
+    return tuple(sorted(_llvm_features(target) & CHECKED_FEATURES[architecture(target)]))
+
+
+def vector_lanes(target: tvm.target.Target) -> int:
+    """Return how many float32 one vector register holds: 16 with AVX-512, 8 with AVX, 4 with SSE and NEON."""
+    features = _llvm_features(target)
+    return 16 if "avx512f" in features else 8 if "avx" in features else 4
+
+
+def vector_registers(target: tvm.target.Target) -> int:
+    """Return the number of vector registers: 32 with AVX-512 and NEON, 16 with AVX and SSE."""
+    return 32 if architecture(target) == "aarch64" or "avx512f" in _llvm_features(target) else 16
+
+
+def architecture(target: tvm.target.Target) -> str:
+    """Return the first part of the target's triple: ``x86_64`` or ``aarch64``."""
+    return str(target.attrs["mtriple"]).split("-")[0]
+
+
+def known_cpus(triple: str) -> tuple[str, ...]:
+    """Return LLVM's names of the 64-bit CPUs of ``triple``'s architecture, one spelling of each."""
+    names = sorted(codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm", "mtriple": triple})))
+    dashed = [name for name in names if name.replace("_", "-") == name or name.replace("_", "-") not in names]
+    if triple.startswith("x86_64"):
+        return tuple(name for name in dashed if "64bit" in _features_of(triple, name))
+    return tuple(dashed)
+
+
+def known_tags() -> tuple[str, ...]:
+    """Return the TVM tags that stand for a CPU we compile for."""
+    tags = tvm.get_global_func("target.TargetTagListTags")()
+    return tuple(sorted(str(tag) for tag, target in tags.items() if _is_supported(dict(target.export()))))
+
+
+def _base_config(word: str) -> dict[str, Any]:
+    if word == "native":
+        return _native_config()
+    if _is_supported({"kind": "llvm", "mtriple": word}):
+        return {"kind": "llvm", "mtriple": word}
+    if word in known_tags():
+        return dict(tvm.target.Target(word).export())
+    raise TargetError(
+        f"unknown target {word!r}; allowed: {_GRAMMAR}. Triples: {_TRIPLES}. Tags: {', '.join(known_tags())}"
+    )
+
+
+def _native_config() -> dict[str, Any]:
+    triple, cpu = _host_triple(), str(codegen.llvm_get_system_cpu())
+    if not _is_supported({"kind": "llvm", "mtriple": triple}):
+        raise TargetError(f"cannot compile for this machine, {triple}; name a target like {_TRIPLES}")
+    named = _features_of(triple, cpu) & CHECKED_FEATURES[triple.split("-")[0]]
+    present = host_features()
+    mattr = [f"-{name}" for name in sorted(named - present)]
+    mattr += [f"+{name}" for name in sorted(present - named)]
+    return {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "mattr": mattr, "num-cores": _host_cores()}
+
+
+def _host_triple() -> str:
+    """Return LLVM's triple of this machine without the vendor, which says who built TVM."""
+    triple = str(codegen.llvm_get_system_triple())
+    return f"{triple.split('-')[0]}-linux-gnu" if "linux" in triple else triple
+
+
+def _host_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _options(words: Iterable[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or key not in _OPTIONS or not value:
+            raise TargetError(f"unknown target option {word!r}; allowed: -mcpu=, -mattr=, -num-cores=")
+        options[key] = value
+    if "mattr" in options:
+        options["mattr"] = options["mattr"].split(",")
+    if "num-cores" in options:
+        if not options["num-cores"].isdecimal() or int(options["num-cores"]) < 1:
+            raise TargetError(f"-num-cores={options['num-cores']} is not a positive whole number")
+        options["num-cores"] = int(options["num-cores"])
+    return options
+
+
+def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
+    if not _is_supported(config):
+        raise TargetError(
+            f"cannot compile for target kind {config['kind']!r}, triple {config.get('mtriple')!r}; "
+            f"allowed: kind 'llvm' with a triple like {_TRIPLES}"
+        )
+    triple = str(config.setdefault("mtriple", _host_triple()))
+    cpu, mattr = str(config.get("mcpu", "")), [str(item) for item in config.get("mattr", ())]
+    if cpu and cpu not in known_cpus(triple) and cpu.replace("_", "-") not in known_cpus(triple):
+        raise TargetError(f"unknown mcpu {cpu!r} for {triple}; {_suggest(cpu, known_cpus(triple))}")
+    _check_features(triple, mattr)
+    features = _features_of(triple, cpu, mattr)
+    mattr += [f"-{name}" for name in _UNCHECKED if name in features]
+    if "avx512f" in features and f"+{_PREFER_256}" not in mattr and f"-{_PREFER_256}" not in mattr:
+        mattr.append(f"-{_PREFER_256}")
+    # Parsed features and the tag describe what was; TVM derives them again from the parts above.
+    kept = {key: value for key, value in config.items() if key != "tag" and not key.startswith("feature.")}
+    kept["num-cores"] = int(kept.get("num-cores", DEFAULT_CORES))
+    return tvm.target.Target(kept | ({"mattr": mattr} if mattr else {}))
+
+
+def _is_supported(config: dict[str, Any]) -> bool:
+    first, *others = (str(config.get("mtriple", "")) or _host_triple()).split("-")
+    return config["kind"] == "llvm" and first in CHECKED_FEATURES and "linux" in others
+
+
+def _check_features(triple: str, mattr: list[str]) -> None:
+    """Refuse features that the loader could not check, and the basic ones that no code can do without."""
+    known = set(CHECKED_FEATURES[triple.split("-")[0]])
+    if triple.startswith("x86_64"):
+        known |= {_PREFER_256, *_UNCHECKED}
+    for item in mattr:
+        if item[:1] not in ("+", "-") or item[1:] not in known:
+            raise TargetError(
+                f"unknown feature {item!r} in mattr for {triple}; write +NAME or -NAME; {_suggest(item[1:], known)}"
+            )
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    listed = sorted(known)
+    close = difflib.get_close_matches(name, listed, n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}Known: {', '.join(listed)}"
+
+
+def _features_of(triple: str, cpu: str, mattr: Iterable[str] = ()) -> set[str]:
+    config = {"kind": "llvm", "mtriple": triple} | ({"mcpu": cpu} if cpu else {})
+    return _llvm_features(tvm.target.Target(config | ({"mattr": list(mattr)} if mattr else {})))
+
+
+def _llvm_features(target: tvm.target.Target) -> set[str]:
+    return {str(name) for name in codegen.llvm_get_cpu_features(target)}
