@@ -1,0 +1,48 @@
+# Everything from a fresh clone: `make demo` and `make test` set up .venv themselves.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where the CPU build of torch lies; a local copy of the wheel (pip's find-links) serves as well.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_BENCH := $(VENV)/.installed-bench
+LINT := .cache/lint
+
+.PHONY: venv demo test lint bench
+
+venv: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(PY) -m tvm_fastconv.cli demo
+
+test: $(INSTALLED)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+# The type checker reads the package as a user gets it: one tree, in which a wrong relative import is an error.
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	rm -rf build $(LINT)
+	$(PIP) --no-deps --no-build-isolation --target $(LINT) .
+	rm -rf build
+	cd $(LINT) && $(abspath $(PY)) -m mypy --config-file $(abspath pyproject.toml) --cache-dir $(abspath .mypy_cache) -p tvm_fastconv
+
+bench: $(INSTALLED_BENCH)
+	$(PY) -m benchmarks
+
+# torch first and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
+	$(PIP) "setuptools>=77"
+	$(PIP) --no-build-isolation --editable ".[onnx,dev]"
+	touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	$(PIP) --no-build-isolation --editable ".[bench]"
+	$(PIP) --no-deps torchvision pillow
+	touch $@
