@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-WARM_UP_CALLS = 3  # the first call compiles, allocates or faults pages in; the next two settle caches and frequency
+WARM_UP_CALLS = (
+    3  # the first call compiles, allocates or faults pages in; the next two settle caches and frequency
+)
 
 
 @dataclass(frozen=True)

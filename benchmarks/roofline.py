@@ -1,0 +1,141 @@
+"""The machine's own limits, one core: multiply-adds, and reading and copying from each level of memory.
+
+Every figure is the best of several samples, since other tenants of a machine only ever slow it down.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_fastconv.timing import interleave
+
+COMPILER_FLAGS = {"native": "-march=native", "avx2": "-march=haswell"}
+PROBE_SECONDS = (
+    0.002  # one call of a probe: long against the call's overhead, short against a change of frequency
+)
+DRAM_BYTES = 256 << 20  # at least, and four times the last cache
+USUAL_CACHES = {1: 32 << 10, 2: 1 << 20, 3: 32 << 20}  # where the system does not tell
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Measured limits of one core.
+
+    Parameters
+    ----------
+    lanes
+        float32 lanes of the vectors used.
+    fma_gflops
+        10^9 float32 operations per second, two for each multiply-add.
+    read_gb_s, copy_gb_s
+        10^9 bytes per second by level (``L1``, ``L2``, ``L3``, ``DRAM``); a copied byte counts twice.
+    """
+
+    lanes: int
+    fma_gflops: float
+    read_gb_s: dict[str, float]
+    copy_gb_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A function that does the same amount of work each time: floating point operations or bytes."""
+
+    run: Callable[[], object]
+    work: float
+
+    def rate(self, seconds: float) -> float:
+        """10^9 units of work per second."""
+        return self.work / seconds / 1e9
+
+
+def build_library(isa: str = "native") -> ctypes.CDLL:
+    """Compile ``peak.c`` with the system's C compiler (``CC``, else ``cc``).
+
+    Raises
+    ------
+    RuntimeError
+        There is no compiler, or it fails.
+    """
+    compiler = os.environ.get("CC", "cc")
+    source = Path(__file__).with_name("peak.c")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "peak.so")
+        command = [compiler, "-O3", COMPILER_FLAGS[isa], "-shared", "-fPIC", "-o", str(library), str(source)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise RuntimeError(f"no C compiler {compiler!r}: install one, or name it in CC") from None
+        except subprocess.CalledProcessError as failure:
+            raise RuntimeError(f"{' '.join(command)}\n{failure.stderr}") from None
+        loaded = ctypes.CDLL(str(library))
+    for name in ("multiply_add", "read_memory", "copy_memory"):
+        getattr(loaded, name).restype = ctypes.c_double
+    loaded.allocate.restype = ctypes.c_void_p
+    return loaded
+
+
+def fma_probe(library: ctypes.CDLL) -> Probe:
+    """Multiply-adds in registers; ``rate`` gives GFLOP/s."""
+    return _probe(lambda rounds: library.multiply_add(ctypes.c_long(rounds)))
+
+
+def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
+    """Measure every limit of the core this process runs on (a few seconds)."""
+    library = build_library(isa)
+    probes = {"fma": fma_probe(library)}
+    buffers = []
+    for level, size in memory_levels().items():
+        buffer = ctypes.c_void_p(library.allocate(ctypes.c_size_t(size)))
+        if not buffer:
+            raise RuntimeError(f"cannot allocate {size >> 20} MB to measure {level}")
+        buffers.append(buffer)
+        for kind in ("read", "copy"):
+            probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
+    timings = interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
+    rates = {name: probe.rate(timings[name].best) for name, probe in probes.items()}
+    for buffer in buffers:
+        library.release(buffer)
+    return Peaks(
+        lanes=library.vector_lanes(),
+        fma_gflops=rates["fma"],
+        read_gb_s={level: rates[f"read {level}"] for level in memory_levels()},
+        copy_gb_s={level: rates[f"copy {level}"] for level in memory_levels()},
+    )
+
+
+def memory_levels() -> dict[str, int]:
+    """Bytes to touch so that the data comes from each level: half of a cache, or far more than the last."""
+    sizes = dict(USUAL_CACHES)
+    for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (cache / "type").read_text().strip() != "Instruction":
+            kilobytes = int((cache / "size").read_text().strip().removesuffix("K"))
+            sizes[int((cache / "level").read_text())] = kilobytes << 10
+    levels = {f"L{level}": size // 2 for level, size in sorted(sizes.items()) if level <= max(USUAL_CACHES)}
+    return {**levels, "DRAM": max(DRAM_BYTES, 4 * max(sizes.values()))}
+
+
+def _memory_probe(function: Callable[..., float], buffer: ctypes.c_void_p, size: int) -> Probe:
+    return _probe(lambda rounds: function(buffer, ctypes.c_size_t(size), ctypes.c_long(rounds)))
+
+
+def _probe(work: Callable[[int], float]) -> Probe:
+    """Choose the rounds per call such that it lasts about `PROBE_SECONDS`."""
+    rounds, seconds = 1, _seconds(work, 1)
+    while seconds < PROBE_SECONDS:
+        rounds = max(2 * rounds, min(int(rounds * PROBE_SECONDS / seconds), 1000 * rounds))
+        seconds = _seconds(work, rounds)
+    return Probe(lambda: work(rounds), work(rounds))
+
+
+def _seconds(work: Callable[[int], float], rounds: int) -> float:
+    start = time.perf_counter()
+    work(rounds)
+    return time.perf_counter() - start
