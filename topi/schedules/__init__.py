@@ -1,1 +1,54 @@
-"""Schedule templates: shared tiles here, one subpackage per kind of machine."""
+"""Schedules: how a fused PrimFunc is laid out in loops, vectors and registers.
+
+`schedule_primfunc` is the only entry. A function that holds one of our operators is scheduled around that block, the
+anchor; everything else falls to the generic schedule, which always applies.
+"""
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
+
+from ..machine import Machine
+from .conv2d import schedule_tile
+from .generic import schedule_generic
+from .loops import anchor_of, inline_elementwise
+from .tile import TileKnobs
+from .window import WindowKnobs, schedule_window
+
+TILED = ("conv2d", "dense")
+WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
+
+
+def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
+    """Schedule one fused function for ``machine``.
+
+    Parameters
+    ----------
+    func : PrimFunc
+        As ``FuseTIR`` leaves it: serial loops, one block per stage.
+
+    Returns
+    -------
+    PrimFunc
+        With the same signature and attributes, marked as scheduled.
+    """
+    sch = Schedule(tvm.IRModule({"main": func}))
+    inline_elementwise(sch)
+    anchor = anchor_of(sch)
+    if anchor is not None:
+        _schedule_anchor(sch, anchor)
+    schedule_generic(sch, machine)
+    return sch.mod["main"].with_attr("tirx.is_scheduled", True)
+
+
+def _schedule_anchor(sch: Schedule, anchor: SBlockRV) -> None:
+    annotations = sch.get(anchor).annotations
+    name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
+    producers = [block for block in sch.get_producers(anchor) if sch.get(block).name_hint.startswith("window")]
+    window = producers[0] if producers else None
+    last = sch.get_consumers(anchor)[0]
+    if name in TILED:
+        schedule_tile(sch, anchor, last, window, TileKnobs.from_json(knobs))
+    else:
+        schedule_window(sch, anchor, last, window, WindowKnobs.from_json(knobs))

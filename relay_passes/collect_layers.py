@@ -1,0 +1,83 @@
+"""After fusion: take the layer's data out of each function, so that equal layers share one, and note who calls what."""
+
+import json
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_fastconv.topi.schedules.loops import anchor_of
+
+CALLS = "fastconv.calls"
+"""Module attribute: JSON list of [function name, layer or null], in call order."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="CollectLayers")
+class CollectLayers:
+    """Strip layer annotations, merge functions that are equal without them, and record the calls of ``main``."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
+        layers: dict[str, dict[str, Any] | None] = {}
+        merged: dict[str, tvm.ir.GlobalVar] = {}
+        firsts: dict[int, list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]] = {}
+        for var, func in mod.functions.items():
+            if not isinstance(func, tirx.PrimFunc):
+                continue
+            func, layers[var.name_hint] = _strip_layer(func)
+            same = firsts.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
+            twin = next((v for v, f in same if tvm_ffi.structural_equal(f, func, map_free_vars=True)), None)
+            if twin is None:
+                same.append((var, func))
+                mod.update_func(var, func)
+            merged[var.name_hint] = twin or var
+        redirect = _Redirect(mod, merged)
+        calls: list[tuple[str, dict[str, Any] | None]] = []
+        for var, func in mod.functions.items():
+            if isinstance(func, relax.Function):
+                if var.name_hint == "main":
+                    calls = [(merged[name].name_hint, layers[name]) for name in _called(func)]
+                redirect.builder_.update_func(var, redirect.visit_expr(func))
+        mod = relax.transform.DeadCodeElimination()(redirect.builder_.get())
+        return mod.with_attr(CALLS, json.dumps(calls))
+
+
+def recorded_calls(mod: tvm.IRModule) -> list[tuple[str, dict[str, Any] | None]]:
+    """(function name, layer's report fields or ``None``) for every call of ``main``, in call order."""
+    return [(name, layer) for name, layer in json.loads(mod.attrs[CALLS])]
+
+
+def _strip_layer(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, dict[str, Any] | None]:
+    if func.attrs and func.attrs.get("tirx.is_scheduled"):
+        return func, None
+    sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func}))
+    anchor = anchor_of(sch)
+    if anchor is None:
+        return func, None
+    layer = json.loads(sch.get(anchor).annotations["fastconv.layer"])
+    sch.unannotate(anchor, "fastconv.layer")
+    return sch.mod["main"].without_attr("global_symbol"), layer
+
+
+def _called(func: relax.Function) -> list[str]:
+    return [
+        binding.value.args[0].name_hint
+        for block in func.body.blocks
+        for binding in block.bindings
+        if isinstance(binding.value, relax.Call) and binding.value.op == tvm.ir.Op.get("relax.call_tir")
+    ]
+
+
+@mutator
+class _Redirect(PyExprMutator):
+    def __init__(self, mod: tvm.IRModule, merged: dict[str, tvm.ir.GlobalVar]) -> None:
+        super().__init__(mod)
+        self.merged = merged
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        if call.op != tvm.ir.Op.get("relax.call_tir"):
+            return call
+        return relax.Call(call.op, [self.merged[call.args[0].name_hint], *call.args[1:]], call.attrs, call.ty_args)

@@ -1,0 +1,108 @@
+"""Small questions that the passes ask of a Relax graph, and the one way in which they rewrite it."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from .layer_names import layer_name, with_layer_name
+
+
+def op_name(expr: relax.Expr) -> str | None:
+    """Name of the operator that ``expr`` calls, as ``"nn.conv2d"``; ``None`` for everything else."""
+    if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.Op):
+        return expr.op.name.removeprefix("relax.")
+    return None
+
+
+def constant_array(expr: relax.Expr) -> np.ndarray | None:
+    """The value of a constant, ``None`` for anything that is computed."""
+    return expr.value.numpy() if isinstance(expr, GenericConst) else None
+
+
+def static_shape(expr: relax.Expr) -> tuple[int, ...] | None:
+    """The shape of a tensor where all of it is known, else ``None``."""
+    shape = getattr(expr.ty, "shape", None)
+    if shape is None or not all(isinstance(extent, tvm.tirx.IntImm) for extent in shape):
+        return None
+    return tuple(int(extent) for extent in shape)
+
+
+def channel_vector(array: np.ndarray, rank: int, axis: int) -> np.ndarray | None:
+    """``array`` as a vector along ``axis`` of a tensor of ``rank``, or ``None`` if it varies along other axes."""
+    if array.ndim > rank:
+        return None
+    full = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    return full.reshape(-1) if all(n == 1 for i, n in enumerate(full.shape) if i != axis) else None
+
+
+def along_channel(vector: np.ndarray, rank: int, axis: int) -> GenericConst:
+    """A constant of ``rank`` dimensions that holds ``vector`` along ``axis``."""
+    shape = [1] * rank
+    shape[axis] = vector.size
+    return relax.const(np.ascontiguousarray(vector.reshape(shape)))
+
+
+def keep_name(new: relax.Expr, old: relax.Expr) -> relax.Expr:
+    """``new`` with the layer name of ``old``, where both are calls."""
+    name = layer_name(old)
+    return with_layer_name(new, name) if name is not None and isinstance(new, relax.Call) else new
+
+
+def count_uses(func: relax.Function) -> Counter:
+    """How often each variable is read in ``func``, its result included."""
+    uses: Counter = Counter()
+
+    def visit(expr: relax.Expr) -> None:
+        if isinstance(expr, relax.Var):
+            uses[expr] += 1
+
+    for block in func.body.blocks:
+        for binding in block.bindings:
+            relax.analysis.post_order_visit(binding.value, visit)
+    relax.analysis.post_order_visit(func.body.body, visit)
+    return uses
+
+
+@mutator
+class CallRewriter(PyExprMutator):
+    """Rewrites the operator calls of a function, one at a time, in program order.
+
+    A rule takes the rewriter and a call whose arguments are rewritten already, and returns what stands in its
+    place: ``None`` where the call is none of its business.
+    """
+
+    def __init__(self, mod: tvm.IRModule, rules: dict[str, Callable]) -> None:
+        super().__init__(mod)
+        self.rules = rules
+        self.uses: Counter = Counter()
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        rule = self.rules.get(op_name(call) or "")
+        new = rule(self, call) if rule else None
+        return call if new is None else new
+
+    def definition(self, expr: relax.Expr) -> relax.Expr:
+        """What the variable ``expr`` is bound to, or ``expr`` itself."""
+        value = self.lookup_binding(expr) if isinstance(expr, relax.Var) else None
+        return expr if value is None else value
+
+    def emit(self, call: relax.Call, like: relax.Call) -> relax.Var:
+        """Bind a new call under the layer name of ``like``."""
+        return self.builder_.emit(keep_name(call, like))
+
+
+def rewrite_calls(mod: tvm.IRModule, rules: dict[str, Callable]) -> tvm.IRModule:
+    """Apply ``rules`` (operator name → rule) to every Relax function of ``mod`` and drop what nobody reads any more."""
+    rewriter = CallRewriter(mod, rules)
+    for var, func in mod.functions.items():
+        if isinstance(func, relax.Function):
+            rewriter.uses = count_uses(func)
+            new = rewriter.visit_expr(func)
+            rewriter.builder_.update_func(var, relax.analysis.remove_all_unused(new))
+    return rewriter.builder_.get()

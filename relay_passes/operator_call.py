@@ -1,0 +1,48 @@
+"""How a dispatch pass puts one of our operators into the graph, and how its layer is found again after fusion.
+
+The anchor block carries three annotations, which survive ``FuseOps`` and ``FuseTIR``: ``fastconv.op`` names the
+operator, ``fastconv.knobs`` holds its schedule, and ``fastconv.layer`` what the report says of the layer. Equal
+layers must share one function, so `CollectLayers` takes the last one away again once the graph is fused.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tvm import relax
+
+from .graph import CallRewriter
+from .layer_names import layer_name
+
+OUT_ELEMWISE_FUSABLE = 4
+"""TVM's operator pattern for what element-wise operators may be fused behind."""
+
+
+def operator_call(
+    rewriter: CallRewriter,
+    source: relax.Call,
+    compute: Callable,
+    args: list[relax.Expr],
+    *,
+    op: str,
+    knobs: str,
+    report: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> relax.Call:
+    """A call of ``compute`` in place of ``source``.
+
+    Parameters
+    ----------
+    compute : TE function
+        Called with a tensor for each of ``args``, ``kwargs`` and ``attrs``, the annotations for its anchor block.
+    op, knobs : str
+        Operator name and its schedule knobs as JSON.
+    report : dict, optional
+        Fields of the layer's `LayerReport` beside name, op and schedule; ``None`` for what is no layer of its own.
+    """
+    layer = {"name": layer_name(source) or "", **(report or {})}
+    attrs = {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
+    bound = functools.partial(compute, attrs=attrs, **kwargs)
+    pattern = {"op_pattern": OUT_ELEMWISE_FUSABLE}
+    return rewriter.builder_.call_te(bound, *args, primfunc_name_hint=op, primfunc_attrs=pattern)

@@ -1,0 +1,111 @@
+"""NHWC inside, NCHW only where somebody needs it.
+
+Every 4-D value has two faces, NCHW and NHWC, and each is made only when it is asked for. Convolutions and pooling ask
+for NHWC; what works in either order (element-wise operators, ``concat``, ``split``, reductions, resizing, the
+reshapes of a channel shuffle) follows its inputs; whatever this pass does not know gets NCHW. A transpose is emitted
+where a face is missing, once per value, so chains of NHWC operators carry none.
+"""
+
+import tvm
+from tvm import relax
+
+from .graph import keep_name
+from .layout_rules import RULES, AsIs, to_channel_first, to_channel_last
+
+
+@tvm.transform.module_pass(opt_level=0, name="PlanLayout")
+class PlanLayout:
+    """Move convolutions and what surrounds them to NHWC."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
+        mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
+        for var, func in mod.functions.items():
+            if isinstance(func, relax.Function) and _is_straight_line(func):
+                mod[var] = _Planner(mod).rewrite(func)
+        return mod
+
+
+def _is_straight_line(func: relax.Function) -> bool:
+    return isinstance(func.body, relax.SeqExpr) and all(
+        isinstance(block, relax.DataflowBlock) for block in func.body.blocks
+    )
+
+
+class _Planner:
+    """Rebuilds one function; `first` and `last` give a value's NCHW and NHWC face."""
+
+    def __init__(self, mod: tvm.IRModule) -> None:
+        self.builder = relax.BlockBuilder(mod)
+        self.firsts: dict[relax.Var, relax.Expr] = {}
+        self.lasts: dict[relax.Var, relax.Expr] = {}
+
+    def rewrite(self, func: relax.Function) -> relax.Function:
+        """``func`` with its layouts planned; the types of its inputs and outputs stay."""
+        params = list(func.params)
+        self.firsts = {param: param for param in params}
+        with self.builder.function("planned", params, attrs=dict(func.attrs or {}), private=True):
+            with self.builder.dataflow():
+                for block in func.body.blocks:
+                    for binding in block.bindings:
+                        self._bind(binding)
+                result = self.builder.emit_output(self.first(func.body.body))
+            self.builder.emit_func_output(result)
+        return self.builder.get()["planned"].with_attrs(dict(func.attrs or {}))
+
+    def _bind(self, binding: relax.Binding) -> None:
+        value = binding.value
+        rule = RULES.get(value.op.name) if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) else None
+        rewritten = rule(self, value) if rule else None
+        if isinstance(rewritten, AsIs):
+            self.firsts[binding.var] = self.builder.emit(keep_name(rewritten.expr, value))
+        elif rewritten is not None:
+            self.lasts[binding.var] = self.builder.emit(keep_name(rewritten, value))
+        elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self.lasts:
+            self.lasts[binding.var] = self.builder.emit(relax.TupleGetItem(self.lasts[value.tuple_value], value.index))
+        elif isinstance(value, relax.Var) and value in self.lasts:
+            self.lasts[binding.var] = self.lasts[value]
+        elif isinstance(binding, relax.MatchCast):
+            self.firsts[binding.var] = self.builder.match_cast(self.first(value), binding.ty)
+        else:
+            self.firsts[binding.var] = self.builder.emit(self._with_first_operands(value))
+
+    def _with_first_operands(self, value: relax.Expr) -> relax.Expr:
+        if isinstance(value, relax.Call):
+            return relax.Call(value.op, [self.first(a) for a in value.args], value.attrs, value.ty_args, value.span)
+        if isinstance(value, relax.TupleGetItem):
+            return relax.TupleGetItem(self.first(value.tuple_value), value.index)
+        return self.first(value)
+
+    def has_last(self, expr: relax.Expr) -> bool:
+        """Whether ``expr`` exists in NHWC already."""
+        if isinstance(expr, relax.Tuple):
+            return any(self.has_last(field) for field in expr.fields)
+        return isinstance(expr, relax.Var) and expr in self.lasts
+
+    def first(self, expr: relax.Expr) -> relax.Expr:
+        """``expr`` as the source graph had it."""
+        if isinstance(expr, relax.Tuple):
+            return relax.Tuple([self.first(field) for field in expr.fields])
+        if not isinstance(expr, relax.Var):
+            return expr
+        if expr not in self.firsts:
+            last = self.lasts[expr]
+            if isinstance(expr.ty, relax.TupleType):
+                fields = [relax.TupleGetItem(last, i) for i in range(len(expr.ty.fields))]
+                made = relax.Tuple([self.builder.emit(to_channel_first(self.builder.emit(f))) for f in fields])
+            else:
+                made = self.builder.emit(to_channel_first(last))
+            self.firsts[expr] = made
+        return self.firsts[expr]
+
+    def last(self, expr: relax.Expr) -> relax.Expr:
+        """``expr``, of four or five dimensions, with its channels last."""
+        if isinstance(expr, relax.Tuple):
+            return relax.Tuple([self.last(field) for field in expr.fields])
+        if not isinstance(expr, relax.Var):
+            return to_channel_last(expr)
+        if expr not in self.lasts:
+            self.lasts[expr] = self.builder.emit(to_channel_last(self.first(expr)))
+        return self.lasts[expr]
+

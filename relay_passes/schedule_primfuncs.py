@@ -1,0 +1,28 @@
+"""Lay out every fused function in loops, vectors and registers for one target."""
+
+import tvm
+from tvm import tirx
+
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules import schedule_primfunc
+
+
+@tvm.transform.module_pass(opt_level=0, name="SchedulePrimFuncs")
+class SchedulePrimFuncs:
+    """Schedule the PrimFuncs of a module that carry no schedule yet.
+
+    Parameters
+    ----------
+    target : Target
+    """
+
+    def __init__(self, target: tvm.target.Target) -> None:
+        self.target = target
+        self.machine = Machine.of(target)
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Replace every unscheduled PrimFunc of ``mod``."""
+        for var, func in mod.functions.items():
+            if isinstance(func, tirx.PrimFunc) and not (func.attrs and func.attrs.get("tirx.is_scheduled")):
+                mod.update_func(var, schedule_primfunc(func, self.machine).with_attr("target", self.target))
+        return mod

@@ -1,0 +1,185 @@
+"""Dense 2-D convolution, NHWC, with its weights packed into panels of output channels.
+
+The compute has three stages, so that a schedule needs no conditions inside the reduction:
+
+``window``
+    the input with its zero border (and, for a transposed convolution, the zeros between its rows and columns),
+    copied strip by strip into cache; absent when the input can be read in place;
+``conv2d``
+    the sums, over a domain rounded up to whole register tiles: nobody reads the excess;
+``crop``
+    the part of it that is the result. Epilogues fuse behind it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .schedules.tile import TileKnobs
+from .window import padded_window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2dParams:
+    """A 2-D convolution apart from its data.
+
+    Attributes
+    ----------
+    kernel, stride, dilation, input_dilation : tuple of int
+        (height, width). ``input_dilation`` inserts zeros between input pixels: a transposed convolution of stride
+        s is a convolution with ``input_dilation`` s and the kernel turned by 180 degrees.
+    padding : tuple of int
+        Zeros at (top, left, bottom, right), counted after ``input_dilation``. May be negative there (cropping).
+    groups : int
+    out_channels : int
+    data_layout : str
+        ``"NHWC"`` or ``"NCHW"``; the result is NHWC always.
+    """
+
+    kernel: tuple[int, int]
+    out_channels: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    input_dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    data_layout: str = "NHWC"
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result for an input of ``height`` × ``width``."""
+        sizes = []
+        for axis, size in enumerate((height, width)):
+            extent = (size - 1) * self.input_dilation[axis] + 1 + self.padding[axis] + self.padding[axis + 2]
+            sizes.append((extent - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1)
+        return sizes[0], sizes[1]
+
+    def window_size(self, rows: int, cols: int) -> tuple[int, int]:
+        """Height and width of the padded input under ``rows`` × ``cols`` outputs."""
+        height, width = (
+            (extent - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+            for axis, extent in enumerate((rows, cols))
+        )
+        return height, width
+
+    @property
+    def reads_in_place(self) -> bool:
+        """Whether every tap of every output lies inside the input as it is stored."""
+        return self.padding == (0, 0, 0, 0) and self.input_dilation == (1, 1) and self.data_layout == "NHWC"
+
+
+def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
+    """Slow, obvious convolution in float64.
+
+    Parameters
+    ----------
+    data : ndarray, (n, h, w, c)
+    weight : ndarray, (o, c / groups, kh, kw)
+        As PyTorch stores it.
+
+    Returns
+    -------
+    ndarray, (n, oh, ow, o), float32
+    """
+    n, h, w, c = data.shape
+    top, left, bottom, right = params.padding
+    dh, dw = params.input_dilation
+    spread = np.zeros((n, (h - 1) * dh + 1, (w - 1) * dw + 1, c))
+    spread[:, ::dh, ::dw] = data
+    padded = np.pad(spread, ((0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)))
+    padded = padded[:, max(-top, 0) : padded.shape[1] - max(-bottom, 0)]
+    padded = padded[:, :, max(-left, 0) : padded.shape[2] - max(-right, 0)]
+    oh, ow = params.output_size(h, w)
+    out = np.zeros((n, oh, ow, params.out_channels))
+    per_group_in, per_group_out = c // params.groups, params.out_channels // params.groups
+    for y in range(oh):
+        for x in range(ow):
+            rows = y * params.stride[0] + np.arange(params.kernel[0]) * params.dilation[0]
+            cols = x * params.stride[1] + np.arange(params.kernel[1]) * params.dilation[1]
+            patch = padded[:, rows][:, :, cols]
+            for g in range(params.groups):
+                ins = slice(g * per_group_in, (g + 1) * per_group_in)
+                outs = slice(g * per_group_out, (g + 1) * per_group_out)
+                out[:, y, x, outs] = np.einsum("nrsc,ocrs->no", patch[..., ins], weight[outs].astype(np.float64))
+    return out.astype(np.float32)
+
+
+def merge_groups(weight: np.ndarray, groups: int, lanes: int) -> tuple[np.ndarray, int]:
+    """Join neighbouring groups, with zeros between them, until a group's outputs fill whole vectors.
+
+    A vector of output channels reads the same input channels only within one group; eight groups of two outputs
+    are therefore computed as one of sixteen. Where no number of groups fits, all are joined.
+
+    Parameters
+    ----------
+    weight : ndarray, (o, c / groups, kh, kw)
+
+    Returns
+    -------
+    weight : ndarray, (o, c / merged groups, kh, kw)
+    groups : int
+        Groups that are left.
+    """
+    per_group = weight.shape[0] // groups
+    joined = lanes // math.gcd(lanes, per_group)
+    joined = joined if groups % joined == 0 else groups
+    if joined == 1:
+        return weight, groups
+    inputs = weight.shape[1]
+    merged = np.zeros((weight.shape[0], inputs * joined, *weight.shape[2:]), weight.dtype)
+    for o in range(weight.shape[0]):
+        first = (o // per_group) % joined * inputs
+        merged[o, first : first + inputs] = weight[o]
+    return merged, groups // joined
+
+
+def pack_weight(weight: np.ndarray, panel: int) -> np.ndarray:
+    """Pack (o, i, kh, kw) into (panels, kh, kw, i, panel), the order in which the kernel reads it.
+
+    Output channels are padded with zeros to a multiple of ``panel``.
+    """
+    o = weight.shape[0]
+    padded = np.zeros((-(-o // panel) * panel, *weight.shape[1:]), weight.dtype)
+    padded[:o] = weight
+    panels = padded.reshape(-1, panel, *weight.shape[1:])
+    return np.ascontiguousarray(panels.transpose(0, 3, 4, 2, 1))
+
+
+def conv2d(data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileKnobs, attrs: dict[str, str]) -> te.Tensor:
+    """Convolve ``data`` with packed ``weight``.
+
+    Parameters
+    ----------
+    data : Tensor, (n, h, w, c) or, for ``data_layout`` "NCHW", (n, c, h, w), float32
+        ``n`` may be symbolic.
+    weight : Tensor, (panels, kh, kw, c / groups, panel)
+        From `pack_weight` with ``panel = tile.panel``.
+    attrs : dict
+        Annotations of the anchor block.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, out_channels)
+    """
+    n, h, w = (data.shape[params.data_layout.index(axis)] for axis in "NHW")
+    oh, ow = params.output_size(int(h), int(w))
+    panels, kh, kw, per_group_in, panel = (int(extent) for extent in weight.shape)
+    panels_per_group = panels // params.groups
+    rows, cols = tile.round_up(oh, ow)
+    window = data
+    if not (params.reads_in_place and (rows, cols) == (oh, ow)):
+        size = params.window_size(rows, cols)
+        window = padded_window(data, size, params.padding, 0.0, params.input_dilation, params.data_layout)
+    ry, rx = te.reduce_axis((0, kh), "ry"), te.reduce_axis((0, kw), "rx")
+    rc = te.reduce_axis((0, per_group_in), "rc")
+
+    def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        row = y * params.stride[0] + ry * params.dilation[0]
+        col = x * params.stride[1] + rx * params.dilation[1]
+        channel = rc if params.groups == 1 else o // (panels_per_group * panel) * per_group_in + rc
+        return te.sum(window[b, row, col, channel] * weight[o // panel, ry, rx, rc, o % panel], axis=[ry, rx, rc])
+
+    sums = te.compute((n, rows, cols, panels * panel), taps, name="conv2d", attrs=attrs)
+    return te.compute((n, oh, ow, params.out_channels), lambda b, y, x, o: sums[b, y, x, o], name="crop")

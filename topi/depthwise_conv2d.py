@@ -1,0 +1,54 @@
+"""Depthwise 2-D convolution with channel multiplier, NHWC."""
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .conv2d import Conv2dParams, conv2d_reference
+from .schedules.window import WindowKnobs
+from .window import padded_window
+
+
+def depthwise_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
+    """`conv2d_reference` with one input channel per group; ``weight`` is (o, 1, kh, kw)."""
+    return conv2d_reference(data, weight, params)
+
+
+def pack_depthwise_weight(weight: np.ndarray) -> np.ndarray:
+    """(o, 1, kh, kw) → (kh, kw, o): a tap's weights for neighbouring channels lie side by side."""
+    return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
+
+
+def depthwise_conv2d(
+    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: WindowKnobs, attrs: dict[str, str]
+) -> te.Tensor:
+    """Convolve every channel with its own kernels.
+
+    Parameters
+    ----------
+    data : Tensor, (n, h, w, c), float32
+    weight : Tensor, (kh, kw, c · multiplier)
+        From `pack_depthwise_weight`; output channel o reads input channel o // multiplier.
+    params : Conv2dParams
+        With ``groups`` = c.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, c · multiplier)
+    """
+    n, h, w, c = data.shape
+    oh, ow = params.output_size(int(h), int(w))
+    multiplier = params.out_channels // int(c)
+    rows, cols = tile.round_up(oh, ow)
+    window = padded_window(
+        data, params.window_size(rows, cols), params.padding, input_dilation=params.input_dilation
+    )
+    ry, rx = te.reduce_axis((0, params.kernel[0]), "ry"), te.reduce_axis((0, params.kernel[1]), "rx")
+
+    def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        row = y * params.stride[0] + ry * params.dilation[0]
+        col = x * params.stride[1] + rx * params.dilation[1]
+        return te.sum(window[b, row, col, o // multiplier] * weight[ry, rx, o], axis=[ry, rx])
+
+    sums = te.compute((n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
+    return te.compute((n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")

@@ -1,0 +1,61 @@
+"""Register-tile schedule of `conv2d` and `dense`: one nest of outer loops, the tile in registers inside."""
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from .loops import vectorize_innermost
+from .tile import TileKnobs
+
+
+def schedule_tile(sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV | None, knobs: TileKnobs) -> None:
+    """Schedule the sums of ``anchor`` at the register tiles of ``last``, the block that stores the result.
+
+    Parameters
+    ----------
+    anchor : the reduction block, over (..., x, o) and its reduction axes.
+    last : the block behind all epilogues, over (..., x, o).
+    window : the padded input, or None where the input is read in place.
+    """
+    n, y, x, o = _four_loops(sch, last)
+    outer, vector, lane = sch.split(o, [None, knobs.vectors, knobs.lanes])
+    chunk, panel = sch.split(outer, [knobs.chunks, None])
+    strip, row, tile_y = sch.split(y, [None, knobs.strip, knobs.tile_h])
+    column, tile_x = sch.split(x, [None, knobs.tile_w])
+    sch.reorder(n, strip, chunk, panel, row, column, tile_y, tile_x, vector, lane)
+    outermost = sch.fuse(n, strip, chunk)
+    sch.parallel(outermost)
+    _keep_in_registers(sch, [tile_y, tile_x, vector], lane)
+    sch.set_scope(anchor, 0, "local")
+    sch.compute_at(anchor, column, preserve_unit_loops=True)
+    reductions = _schedule_sums(sch, anchor, knobs)
+    if window is not None:
+        sch.compute_at(window, outermost, preserve_unit_loops=True)
+        vectorize_innermost(sch, window, knobs.lanes)
+    sch.decompose_reduction(anchor, reductions[0])
+
+
+def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:
+    """The loops of ``block`` as batch, row, column, channel; dense layers have fewer axes, or more in front."""
+    loops = sch.get_loops(block)
+    while len(loops) < 4:
+        loops = [sch.add_unit_loop(loops[0]), *loops]
+    return [sch.fuse(*loops[:-3]), *loops[-3:]] if len(loops) > 4 else loops
+
+
+def _schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
+    axes = [var.iter_type for var in sch.get(anchor).iter_vars]
+    loops = sch.get_loops(anchor)[-len(axes) :]
+    spatial = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.DataPar]
+    reductions = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.CommReduce]
+    vector, lane = sch.split(spatial[-1], [None, knobs.lanes])
+    sch.reorder(*reductions, *spatial[:-1], vector, lane)
+    _keep_in_registers(sch, [*spatial[:-1], vector], lane)
+    return reductions
+
+
+def _keep_in_registers(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
+    sch.vectorize(lane)
+    for loop in loops:
+        sch.unroll(loop)

@@ -1,0 +1,82 @@
+"""Loop transformations and questions that several schedules share."""
+
+import math
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+
+def top_blocks(sch: Schedule) -> list[SBlockRV]:
+    """The blocks of the function, in program order."""
+    return sch.get_child_blocks(sch.get_sblock("root"))
+
+
+def anchor_of(sch: Schedule) -> SBlockRV | None:
+    """The block of one of our operators, if the function has one."""
+    for block in top_blocks(sch):
+        if "fastconv.op" in sch.get(block).annotations:
+            return block
+    return None
+
+
+def is_reduction(sch: Schedule, block: SBlockRV) -> bool:
+    """Whether ``block`` has a reduction axis."""
+    return any(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(block).iter_vars)
+
+
+def volume(sch: Schedule, block: SBlockRV) -> tuple[int, int]:
+    """How often ``block`` is executed: (number of symbolic axes, product of the known ones)."""
+    extents = [var.dom.extent for var in sch.get(block).iter_vars]
+    known = [int(extent) for extent in extents if isinstance(extent, tirx.IntImm)]
+    return len(extents) - len(known), math.prod(known)
+
+
+def is_dear(expr: tvm.ir.Expr) -> bool:
+    """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
+    if isinstance(expr, tirx.Div) or (isinstance(expr, tirx.Call) and expr.op.name != "tirx.if_then_else"):
+        return True
+    parts = [getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")]
+    operands = [*parts, *getattr(expr, "args", ())]
+    return any(is_dear(part) for part in operands if isinstance(part, tvm.ir.Expr))
+
+
+def inline_elementwise(sch: Schedule) -> None:
+    """Inline every element-wise block whose one reader evaluates it no more often than it is evaluated now.
+
+    Cheap arithmetic may be evaluated again, behind a broadcast say; the result of an anchor never is.
+    """
+    anchor = anchor_of(sch)
+    results = _behind(sch, anchor) if anchor is not None else set()
+    for block in reversed(top_blocks(sch)):
+        readers = sch.get_consumers(block)
+        name = sch.get(block).name_hint
+        if len(readers) != 1 or is_reduction(sch, block) or name.startswith("window"):
+            continue
+        again = volume(sch, block) != volume(sch, readers[0])
+        if again and (name in results or is_reduction(sch, readers[0]) or is_dear(sch.get(block).body.value)):
+            continue
+        sch.compute_inline(block)
+
+
+def _behind(sch: Schedule, block: SBlockRV) -> set[str]:
+    names: set[str] = set()
+    for reader in sch.get_consumers(block):
+        names |= {sch.get(reader).name_hint} | _behind(sch, reader)
+    return names
+
+
+def vectorize_innermost(sch: Schedule, block: SBlockRV, lanes: int) -> LoopRV | None:
+    """Vectorise the last loop of ``block`` where it is a multiple of some vector; return the loop around it."""
+    loop = sch.get_loops(block)[-1]
+    extent = sch.get(loop).extent
+    if not isinstance(extent, tirx.IntImm):
+        return None
+    while lanes > 1 and int(extent) % lanes:
+        lanes //= 2
+    if lanes == 1:
+        return None
+    outer, inner = sch.split(loop, [None, lanes])
+    sch.vectorize(inner)
+    return outer

@@ -1,0 +1,130 @@
+"""The register tile: which part of a convolution's result stays in vector registers while its inputs stream by.
+
+A tile is ``tile_h × tile_w`` pixels times ``vectors × lanes`` output channels. Each step of the reduction loads
+``vectors`` weight vectors and broadcasts one input value per pixel, for ``tile_h · tile_w · vectors`` fused
+multiply-adds. The tile is as large as the registers allow and wastes as little as possible where it does not divide
+the output.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from ..machine import Machine
+
+MAX_STRIP_BYTES = 128 * 1024
+"""A strip of padded input stays well inside L2 beside the weights that pass by (measured: 64-256 KiB are level)."""
+
+RESIDENT_WEIGHT_BYTES = 512 * 1024
+"""Weights up to this size stay in L2 from strip to strip; larger ones are read once, with the plane as one strip."""
+
+MAX_PIXELS = 32
+FMA_LATENCY = 8
+"""Independent accumulators that keep two multiply-add pipes of latency four busy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileKnobs:
+    """Knobs of the register-tile template.
+
+    Attributes
+    ----------
+    lanes, vectors : int
+        float32 lanes of a vector; vectors of output channels in a tile.
+    tile_h, tile_w : int
+        Output pixels in a tile.
+    strip : int
+        Tile rows that share one copy of the padded input.
+    chunks : int
+        Parts that the weight panels are divided into, for parallelism where there are few strips.
+    """
+
+    lanes: int
+    vectors: int
+    tile_h: int
+    tile_w: int
+    strip: int
+    chunks: int
+
+    @property
+    def panel(self) -> int:
+        """Output channels in a tile, which is also the width of a packed weight panel."""
+        return self.lanes * self.vectors
+
+    def round_up(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width rounded up to whole strips and tiles."""
+        rows = self.tile_h * self.strip
+        return -(-height // rows) * rows, -(-width // self.tile_w) * self.tile_w
+
+    def to_json(self) -> str:
+        """One line, as block annotations and tuning records hold it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TileKnobs":
+        """Inverse of `to_json`."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileProblem:
+    """What the cost model needs to know of an operator: all extents in elements.
+
+    ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
+    """
+
+    batch: int
+    height: int
+    width: int
+    out_channels: int
+    groups: int
+    reduction: int
+    strip_row_bytes: int
+    weight_bytes: int
+
+
+def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
+    """Choose the tile with the least estimated cycles, then strips and chunks around it."""
+    lanes = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
+    tiles = [
+        (cycles(problem, machine, lanes, vectors, tile_h, tile_w), -vectors * tile_h * tile_w, tile_h, vectors, tile_w)
+        for vectors in range(1, machine.registers - 2)
+        for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1)
+        for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1)
+        if _fits(machine, vectors, tile_h * tile_w) and _panels_divide(problem, lanes, vectors)
+    ]
+    _, _, tile_h, vectors, tile_w = min(tiles)
+    strip = _strip(problem, tile_h)
+    strips = problem.batch * -(-problem.height // (tile_h * strip))
+    panels = problem.groups * -(-problem.out_channels // (lanes * vectors))
+    chunks = 1 if strips >= 4 else max(d for d in range(1, 9) if panels % d == 0)
+    return TileKnobs(lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w, strip=strip, chunks=chunks)
+
+
+def cycles(problem: TileProblem, machine: Machine, lanes: int, vectors: int, tile_h: int, tile_w: int) -> float:
+    """Estimated cycles of the whole operator, up to a constant."""
+    pixels = tile_h * tile_w
+    step = max(pixels * vectors, (pixels + 2 * vectors) / 2, FMA_LATENCY)
+    tiles = -(-problem.height // tile_h) * -(-problem.width // tile_w)
+    panels = -(-problem.out_channels // (lanes * vectors))
+    epilogue = 4 * pixels * vectors
+    return tiles * panels * (step * problem.reduction + epilogue)
+
+
+def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
+    broadcast = 0 if machine.folds_broadcast else 1
+    return pixels <= MAX_PIXELS and pixels * vectors + vectors + broadcast <= machine.registers - machine.folds_broadcast
+
+
+def _panels_divide(problem: TileProblem, lanes: int, vectors: int) -> bool:
+    return problem.groups == 1 or problem.out_channels % (lanes * vectors) == 0
+
+
+def _strip(problem: TileProblem, tile_h: int) -> int:
+    tile_rows = -(-problem.height // tile_h)
+    if problem.weight_bytes > RESIDENT_WEIGHT_BYTES:
+        return tile_rows
+    most = max(1, MAX_STRIP_BYTES // max(1, problem.strip_row_bytes * tile_h))
+    if problem.batch * tile_rows >= 4:
+        most = min(most, max(1, problem.batch * tile_rows // 4))
+    candidates = range(1, min(most, tile_rows) + 1)
+    return min(candidates, key=lambda rows: (-(-tile_rows // rows) * rows - tile_rows, -rows))

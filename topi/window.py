@@ -1,0 +1,41 @@
+"""The padded input that a window slides over, as one compute stage."""
+
+import tvm
+from tvm import te, tirx
+
+
+def padded_window(
+    data: te.Tensor,
+    size: tuple[int, int],
+    padding: tuple[int, ...],
+    fill: float = 0.0,
+    input_dilation: tuple[int, int] = (1, 1),
+    data_layout: str = "NHWC",
+) -> te.Tensor:
+    """Lay ``fill`` around the plane of ``data``, and between its pixels where ``input_dilation`` says so.
+
+    Parameters
+    ----------
+    data : Tensor, (n, h, w, c) or (n, c, h, w)
+    size : height and width of the result; whatever lies beyond the padding is ``fill`` too.
+    padding : (top, left, ...); negative values crop.
+
+    Returns
+    -------
+    Tensor, (n, *size, c)
+    """
+    h, w = data.shape[data_layout.index("H")], data.shape[data_layout.index("W")]
+    top, left = padding[:2]
+    dh, dw = input_dilation
+
+    def pixel(b: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> tvm.ir.Expr:
+        row, col = y - top, x - left
+        inside = [row >= 0, row < (h - 1) * dh + 1, col >= 0, col < (w - 1) * dw + 1]
+        if (dh, dw) != (1, 1):
+            inside += [tirx.floormod(row, dh) == 0, tirx.floormod(col, dw) == 0]
+            row, col = tirx.floordiv(row, dh), tirx.floordiv(col, dw)
+        at = (b, row, col, c) if data_layout == "NHWC" else (b, c, row, col)
+        return tirx.if_then_else(tirx.all(*inside), data[at], tirx.const(fill, data.dtype))
+
+    channels = data.shape[data_layout.index("C")]
+    return te.compute((data.shape[0], *size, channels), pixel, name="window")
