@@ -48,9 +48,8 @@ class _Lifter(PyExprMutator):
     def _number(self, value: tvm.runtime.Tensor) -> int:
         """Return the number of the weight equal to ``value``, a new one where there is none."""
         alike = self._numbers.setdefault((tuple(value.shape), str(value.dtype)), [])
-        data = _bytes(value) if alike else None
         for number in alike:
-            if np.array_equal(data, _bytes(self.weights[number])):
+            if np.array_equal(_bytes(value), _bytes(self.weights[number])):
                 return number
         alike.append(len(self.weights))
         self.weights.append(value)

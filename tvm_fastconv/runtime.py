@@ -1,0 +1,193 @@
+"""Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .arrays import address_range, bind_inputs, is_torch, stored_arrays, unwrap_outputs
+from .artifact import Artifact, abi_name, read_artifact
+from .cpu import missing_features
+from .elf import process_machine
+from .errors import ArtifactError
+from .manifest import Manifest
+from .profile import Profile, profile_calls
+from .report import LayerReport
+from .threads import check_threads, use_threads
+from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
+
+WEIGHT_FUNCTION = "fastconv_weight"
+"""Exported by every compiled file: number of a weight to the tensor that lies in the mapped file."""
+
+_ENTRY = "main"
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> "CompiledModel":
+    """Load a compiled model.
+
+    Everything is checked before the file is mapped as code: seal and checksum, format, machine, CPU features, versions.
+
+    Parameters
+    ----------
+    path
+        A file that ``compile`` or ``save`` wrote.
+    threads
+        Worker threads of one call; ``None`` means ``TVM_NUM_THREADS`` if set, else one per physical core. When many
+        threads call at once, 1 is fastest.
+
+    Raises
+    ------
+    ArtifactError
+        When the file is not a compiled model, is damaged, or cannot run in this process.
+    """
+    model = CompiledModel(read_artifact(path), threads=threads)
+    model.require_runnable()
+    return model
+
+
+class CompiledModel:
+    """A compiled model, called like a function; any number of threads may call it at once.
+
+    Parameters
+    ----------
+    artifact
+        A checked file. One for another machine can be inspected and saved, but not called.
+    threads
+        As for ``load``.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
+        self._artifact = artifact
+        self._threads = check_threads(threads)
+        self._idle: list[Any] = []  # entry functions, each of a virtual machine that no thread is using
+        self._library: Library | None = None
+        self._weights: tuple[tuple[int, int], ...] = ()
+        self._obstacle = _obstacle(artifact)
+        if self._obstacle is None:
+            self._library = open_library(artifact.path)
+            self._idle.append(self._library.new_machine()[_ENTRY])
+            self._weights = self._weight_range()
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        *inputs
+            NumPy arrays, PyTorch tensors on the CPU, or anything with DLPack, of the shapes and dtypes in
+            ``manifest.inputs``. Memory that is not dense or not aligned to 64 bytes is copied first.
+
+        Returns
+        -------
+        One array where the model has one output, else a tuple: PyTorch tensors if an input was one, else NumPy
+        arrays. They stay valid when the model is called again or freed.
+
+        Raises
+        ------
+        InputError
+            When count, type, shape or dtype is wrong; nothing has run then.
+        """
+        self.require_runnable()
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        result = self._run(arguments)
+        borrowed = (*self._weights, *map(address_range, arguments))
+        outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything the file says about itself."""
+        return self._artifact.manifest
+
+    @property
+    def layers(self) -> list[LayerReport]:
+        """One record per layer: its method, operator, the reason for them, and its sizes."""
+        return list(self.manifest.layers)
+
+    def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
+        """Measure the milliseconds of each layer in call order, as medians over ``repeat`` runs."""
+        self.require_runnable()
+        assert self._library is not None
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        # A machine of its own, since an instrument cannot be taken off again.
+        instrumented = self._library.new_machine()
+        calls = self.manifest.calls
+        return profile_calls(lambda: self._run(arguments), instrumented, _ENTRY, arguments, calls, repeat)
+
+    def check(self) -> float:
+        """Run the bundled reference input and return the largest error relative to the largest expected output.
+
+        Raises
+        ------
+        ArtifactError
+            When the file has no reference pair.
+        """
+        pair = self.manifest.reference
+        if pair is None:
+            raise ArtifactError(f"{self._artifact.path} has no reference input and output to check against")
+        data = self._artifact.read_reference()
+        outputs = self(*stored_arrays(data, pair.inputs))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        expected = stored_arrays(data, pair.outputs)
+        return max(_relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the compiled file to ``path``; a file that is there is replaced at once or not at all."""
+        self._artifact.copy_to(path)
+
+    def require_runnable(self) -> None:
+        """Raise ``ArtifactError`` with the reason when the file cannot run in this process."""
+        if self._obstacle is not None:
+            raise ArtifactError(self._obstacle)
+
+    def __repr__(self) -> str:
+        inputs, outputs = (
+            ", ".join(map(str, specs)) for specs in (self.manifest.inputs, self.manifest.outputs)
+        )
+        return f"<CompiledModel {self._artifact.path}: {inputs} -> {outputs}; {len(self.layers)} layers>"
+
+    def _run(self, arguments: list[Any]) -> Any:
+        """Run the entry function on a machine of this thread's own; one that failed is not used again."""
+        assert self._library is not None
+        try:
+            entry = self._idle.pop()
+        except IndexError:
+            entry = self._library.new_machine()[_ENTRY]
+        result = entry(*arguments)
+        self._idle.append(entry)
+        return result
+
+    def _weight_range(self) -> tuple[tuple[int, int], ...]:
+        assert self._library is not None
+        if not (weights := self.manifest.weights):
+            return ()
+        begin = self._library.function(WEIGHT_FUNCTION)(0).data_ptr()
+        return ((begin, begin + max(weight.offset + weight.nbytes for weight in weights)),)
+
+
+def _obstacle(artifact: Artifact) -> str | None:
+    """Return why this process cannot run the file, ``None`` if it can."""
+    path, manifest = artifact.path, artifact.manifest
+    machine = process_machine()
+    if artifact.elf.machine != machine:
+        return f"{path} holds code for {artifact.elf.machine}; this process runs {machine}"
+    if missing := missing_features(manifest.cpu_features):
+        return (
+            f"{path} was compiled for a CPU with {', '.join(missing)}, which this CPU lacks; "
+            "compile it for target native, or for the -mcpu of this machine"
+        )
+    versions = [installed_version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
+    if None not in versions and (here := abi_name(machine, *map(str, versions))) != manifest.abi:
+        return f"{path} was compiled for {manifest.abi}; this process has {here}: compile it again with these versions"
+    return None
+
+
+def _relative_error(got: np.ndarray, want: np.ndarray) -> float:
+    """Return max|got - want| / max|want|, infinite where either is not finite or the shapes differ."""
+    if got.shape != want.shape:
+        return float("inf")
+    difference = np.abs(got.astype(np.float64) - want.astype(np.float64)).max()
+    error = float(difference / (np.abs(want).max() or 1))
+    return error if np.isfinite(error) else float("inf")

@@ -1,0 +1,88 @@
+"""How many threads a compiled model uses.
+
+TVM keeps one pool of workers per calling thread. A pool is made at the first parallel loop with as many workers as the
+calling thread's limit says, never grows, and by default pins the *calling* thread to the first cores: eight callers
+with one worker each would all run on core 0. So pinning is switched off, a pool starts as large as the machine (idle
+workers sleep), and each call sets how many of them it uses. One thread needs no pool at all.
+"""
+
+import ctypes
+import os
+import threading
+import warnings
+from functools import cache
+from typing import Any
+
+from .errors import InputError
+
+_SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: any core will do
+
+_current = threading.local()
+
+
+def keep_threads_unpinned() -> None:
+    """Keep TVM from pinning threads, the caller's included, to cores. Call before TVM runs anything in parallel."""
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
+
+
+@cache
+def default_threads() -> int:
+    """Return the number of threads when the user gives none.
+
+    ``TVM_NUM_THREADS`` or ``OMP_NUM_THREADS`` if set, else the number of physical cores this process may use.
+    """
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        if (value := os.environ.get(name, "")).isdigit():
+            return max(1, int(value))
+    return len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
+
+
+def check_threads(threads: int | None) -> int:
+    """Return the number of threads to use for what the user asked; ``InputError`` where it is no positive number."""
+    if threads is None:
+        return default_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads is {threads!r}; allowed: a number from 1 on, or None for one per core")
+    return threads
+
+
+def use_threads(threads: int, tvm_ffi: Any) -> None:
+    """Let parallel loops that the calling thread starts from now on use ``threads`` threads."""
+    if getattr(_current, "threads", None) == threads:
+        return
+    if threads == 1 and (set_limit := _set_limit()) is not None:
+        set_limit(1)
+    else:
+        workers = max(threads, os.cpu_count() or 1)
+        # The length of the list is the limit that a new pool takes its size from; which cores it names is ignored.
+        tvm_ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, threads, ["0"] * workers)
+        if (available := tvm_ffi.get_global_func("runtime.NumThreads")()) < threads:
+            warnings.warn(
+                f"{threads} threads were asked for, but TVM already made {available} workers for this calling "
+                f"thread; set TVM_NUM_THREADS={threads} before TVM is first used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    _current.threads = threads
+
+
+@cache
+def _set_limit() -> Any:
+    """Return ``tvm::runtime::threading::SetMaxConcurrency(int)``, which makes no pool, where the library shows it."""
+    try:
+        function = ctypes.CDLL(None)["_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"]
+    except AttributeError:
+        return None
+    function.argtypes, function.restype = [ctypes.c_int], None
+    return function
+
+
+def _siblings(cpu: int) -> str:
+    """Return what a logical CPU shares with the others of its core, and with no other."""
+    try:
+        with open(
+            f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii"
+        ) as file:
+            return file.read()
+    except OSError:
+        return str(cpu)
