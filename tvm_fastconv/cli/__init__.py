@@ -1,1 +1,51 @@
-"""The command line ``fastconv``: parses and prints; every verb is a library function first."""
+"""The command line ``fastconv``: parses and prints; every verb is a library function first, one file per verb.
+
+Results go to stdout, progress and notices to stderr. What the user got wrong is one message and exit code 2. A verb
+imports what it needs inside its function, so that ``fastconv report`` does not wait for a compiler.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import typer
+
+from tvm_fastconv.errors import FastconvError
+
+from .bench import bench_verb
+from .compile import compile_verb
+from .demo import demo_verb
+from .eval import eval_verb
+from .output import print_warning
+from .report import report_verb
+from .run import run_verb
+from .targets import targets_verb
+
+VERBS = {
+    "compile": compile_verb,
+    "run": run_verb,
+    "eval": eval_verb,
+    "bench": bench_verb,
+    "report": report_verb,
+    "targets": targets_verb,
+    "demo": demo_verb,
+}
+
+app = typer.Typer(
+    help="Compile PyTorch CNNs to a .so that is fast and needs no PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``fastconv`` on ``arguments``, by default those of the process."""
+    warnings.showwarning = print_warning
+    try:
+        app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
+    except FastconvError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

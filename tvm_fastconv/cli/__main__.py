@@ -1,0 +1,5 @@
+"""``python -m tvm_fastconv.cli`` is ``fastconv``."""
+
+from . import main
+
+main()

@@ -1,0 +1,45 @@
+"""``fastconv compile``: a model becomes one file."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from .arguments import Json, Model, Shapes, parse_shape
+from .output import print_facts, print_json, progress
+
+
+def compile_verb(
+    model: Model,
+    output: Annotated[str, typer.Option("--output", "-o", help="The file to write, such as model.so.")],
+    target: Annotated[
+        str, typer.Option(help="native, an LLVM triple or a TVM tag; see fastconv targets.")
+    ] = "native",
+    shape: Shapes = None,
+    verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
+    dump_ir: Annotated[str | None, typer.Option(help="Folder for the graph after every pass.")] = None,
+    json: Json = False,
+) -> None:
+    """Compile a model to one file: code, weights and a description of both."""
+    from tvm_fastconv.array_files import random_inputs
+    from tvm_fastconv.artifact import check_output_path
+    from tvm_fastconv.report import TensorSpec
+
+    check_output_path(output)
+    specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
+    start = time.perf_counter()
+    with progress(f"compiling {model} for {target}"):
+        from tvm_fastconv.compiler import compile
+
+        compiled = compile(model, random_inputs(specs) or None, target=target, verify=verify, dump_ir=dump_ir)
+        compiled.save(output)
+    manifest = compiled.manifest
+    facts = {
+        "file": output,
+        "bytes": manifest.file_size,
+        "layers": len(manifest.layers),
+        "target": manifest.target,
+        "verify": manifest.verify,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+    print_json(facts) if json else print_facts(facts)

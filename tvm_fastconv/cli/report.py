@@ -1,0 +1,94 @@
+"""``fastconv report``: what a compiled file says about itself, and what each layer costs."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .arguments import Compiled, Json
+from .output import print_facts, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from tvm_fastconv.profile import Profile
+
+
+def report_verb(
+    model: Compiled,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Run it and add milliseconds per layer.")
+    ] = False,
+    trace: Annotated[
+        str | None, typer.Option(help="Run it and write every call here, in Chrome's trace format.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Worker threads of the profile.")] = 1,
+    json: Json = False,
+) -> None:
+    """Show a compiled model's layers; without --profile and --trace nothing of it is executed."""
+    from tvm_fastconv.artifact import check_output_path, read_artifact
+
+    manifest = read_artifact(model).manifest
+    if trace is not None:
+        check_output_path(trace)
+    measured = _profile(model, threads, trace) if profile or trace else None
+    if json:
+        print_json(manifest.to_dict() | ({"profile": measured} if measured else {}))
+        return
+    times = measured.layers if measured else {}
+    print_facts(
+        {
+            "file": f"{model}, {manifest.file_size} bytes, {manifest.weight_bytes} of them weights",
+            "target": manifest.target,
+            "versions": f"tvm-fastconv {manifest.package_version}, TVM {manifest.tvm_version}",
+            "inputs": "; ".join(map(str, manifest.inputs)),
+            "outputs": "; ".join(map(str, manifest.outputs)),
+            "verify": manifest.verify,
+        }
+        | ({"profile": f"{measured.total_ms:.3f} ms per call, {threads} thread(s)"} if measured else {})
+    )
+    columns = [
+        "layer",
+        "method",
+        "runs",
+        "input",
+        "output",
+        "dense MACs",
+        "operations",
+        "weights",
+        "schedule",
+    ]
+    rows = [
+        [
+            layer.name,
+            layer.method,
+            layer.op,
+            _shape(layer.input_shape),
+            _shape(layer.output_shape),
+            layer.dense_macs,
+            layer.operations,
+            layer.weight_bytes,
+            layer.schedule,
+            *([f"{times.get(layer.name, 0):.4f}"] if measured else []),
+        ]
+        for layer in manifest.layers
+    ]
+    rows += [
+        [name, *["-"] * 8, f"{ms:.4f}"] for name, ms in times.items() if name not in {row[0] for row in rows}
+    ]
+    print_table(columns + (["ms"] if measured else []), rows)
+    for notice in manifest.notices:
+        print(f"note: {notice}")
+
+
+def _profile(path: str, threads: int, trace: str | None) -> "Profile":
+    from tvm_fastconv.array_files import random_inputs
+    from tvm_fastconv.runtime import load
+
+    loaded = load(path, threads=threads)
+    with progress(f"profiling {path}"):
+        measured = loaded.profile(*random_inputs(loaded.manifest.inputs))
+    if trace is not None:
+        measured.write_trace(trace)
+    return measured
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "x".join(map(str, shape))
