@@ -57,7 +57,8 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     correct, seconds = 0, 0.0
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        padded = np.concatenate([part, np.zeros_like(images[: batch - len(part)])])
+        padded = np.zeros((batch, *images.shape[1:]), images.dtype)
+        padded[: len(part)] = part
         begin = time.perf_counter()
         outputs = model(padded)
         seconds += time.perf_counter() - begin
