@@ -44,16 +44,30 @@ class Peaks:
     copy_gb_s: dict[str, float]
 
 
-@dataclass(frozen=True)
 class Probe:
-    """A function that does the same amount of work each time: floating point operations or bytes."""
+    """Work of a known size that remembers its fastest run.
 
-    run: Callable[[], object]
-    work: float
+    Parameters
+    ----------
+    work
+        Takes a number of rounds, returns the floating point operations or bytes that these were.
+    """
 
-    def rate(self, seconds: float) -> float:
-        """10^9 units of work per second."""
-        return self.work / seconds / 1e9
+    def __init__(self, work: Callable[[int], float]) -> None:
+        self._work = work
+        self._rounds = 1
+        self.best_rate = 0.0  # 10^9 operations or bytes per second
+        work(1)
+        while (seconds := self.run()) < PROBE_SECONDS:
+            self._rounds *= max(2, min(int(PROBE_SECONDS / seconds), 1000))
+
+    def run(self) -> float:
+        """Work for about `PROBE_SECONDS`; returns the seconds it took."""
+        start = time.perf_counter()
+        done = self._work(self._rounds)
+        seconds = time.perf_counter() - start
+        self.best_rate = max(self.best_rate, done / seconds / 1e9)
+        return seconds
 
 
 def build_library(isa: str = "native") -> ctypes.CDLL:
@@ -83,8 +97,8 @@ def build_library(isa: str = "native") -> ctypes.CDLL:
 
 
 def fma_probe(library: ctypes.CDLL) -> Probe:
-    """Multiply-adds in registers; ``rate`` gives GFLOP/s."""
-    return _probe(lambda rounds: library.multiply_add(ctypes.c_long(rounds)))
+    """Multiply-adds in registers; ``best_rate`` is in GFLOP/s."""
+    return Probe(lambda rounds: library.multiply_add(ctypes.c_long(rounds)))
 
 
 def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
@@ -99,8 +113,8 @@ def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
         buffers.append(buffer)
         for kind in ("read", "copy"):
             probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
-    timings = interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
-    rates = {name: probe.rate(timings[name].best) for name, probe in probes.items()}
+    interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
+    rates = {name: probe.best_rate for name, probe in probes.items()}
     for buffer in buffers:
         library.release(buffer)
     return Peaks(
@@ -123,19 +137,4 @@ def memory_levels() -> dict[str, int]:
 
 
 def _memory_probe(function: Callable[..., float], buffer: ctypes.c_void_p, size: int) -> Probe:
-    return _probe(lambda rounds: function(buffer, ctypes.c_size_t(size), ctypes.c_long(rounds)))
-
-
-def _probe(work: Callable[[int], float]) -> Probe:
-    """Choose the rounds per call such that it lasts about `PROBE_SECONDS`."""
-    rounds, seconds = 1, _seconds(work, 1)
-    while seconds < PROBE_SECONDS:
-        rounds = max(2 * rounds, min(int(rounds * PROBE_SECONDS / seconds), 1000 * rounds))
-        seconds = _seconds(work, rounds)
-    return Probe(lambda: work(rounds), work(rounds))
-
-
-def _seconds(work: Callable[[int], float], rounds: int) -> float:
-    start = time.perf_counter()
-    work(rounds)
-    return time.perf_counter() - start
+    return Probe(lambda rounds: function(buffer, ctypes.c_size_t(size), ctypes.c_long(rounds)))

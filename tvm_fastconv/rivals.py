@@ -171,7 +171,7 @@ def _as_sequence(raw: Any) -> Sequence[Any]:
 
 def _as_arrays(outputs: Sequence[Any]) -> Outputs:
     """Copies, since engines reuse their output buffers."""
-    return tuple(np.array(o.detach() if hasattr(o, "detach") else o) for o in outputs)
+    return tuple(np.array(o.detach().numpy() if hasattr(o, "detach") else o) for o in outputs)
 
 
 def _torch_eager(module: Any, inputs: Sequence[Any], threads: int) -> _Runner:

@@ -1,0 +1,46 @@
+import pytest
+
+from benchmarks import roofline
+
+
+@pytest.fixture(scope="module")
+def library():
+    return roofline.build_library()
+
+
+def test_probe_counts_the_work_it_does(library):
+    per_round = library.multiply_add(1)
+    assert per_round == 2 * library.vector_lanes() * (24 if library.vector_lanes() == 16 else 12)
+    assert library.multiply_add(10) == 10 * per_round
+
+
+def test_probe_remembers_its_best_run():
+    rates = roofline.Probe(lambda rounds: _spin(rounds))
+    first = rates.best_rate
+    assert first > 0
+    for _ in range(3):
+        assert rates.run() >= roofline.PROBE_SECONDS / 10
+    assert rates.best_rate >= first
+
+
+def _spin(rounds):
+    return float(sum(1 for _ in range(1000 * rounds)))
+
+
+def test_peaks_are_ordered_as_memory_is(library):
+    peaks = roofline.measure_peaks(repeats=3)
+    assert peaks.fma_gflops > 2 * peaks.lanes * 0.2  # a fifth of one multiply-add per cycle at 1 GHz
+    assert list(peaks.read_gb_s) == list(peaks.copy_gb_s) == list(roofline.memory_levels())
+    assert peaks.read_gb_s["L1"] > peaks.read_gb_s["DRAM"] > 0.1
+
+
+def test_memory_levels_grow():
+    sizes = list(roofline.memory_levels().values())
+    assert sizes == sorted(sizes)
+    assert sizes[-1] >= roofline.DRAM_BYTES
+
+
+def test_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="no-such-compiler"):
+        roofline.build_library()
