@@ -58,7 +58,7 @@ def test_bad_output_files(tmp_path: Path) -> None:
     output = np.zeros(2, np.int32)
     with pytest.raises(InputError, match=r"cannot write 2 outputs to .*y.npy; allowed: .npz"):
         write_outputs(tmp_path / "y.npy", [output, output], [IMAGE, SCALE])
-    with pytest.raises(InputError, match="y.txt"):
+    with pytest.raises(InputError, match=r"y\.txt"):
         write_outputs(tmp_path / "y.txt", [output], [SCALE])
     with pytest.raises(ArtifactError, match="cannot write"):
         write_outputs(tmp_path / "no" / "y.npy", [output], [SCALE])
