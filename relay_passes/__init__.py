@@ -1,4 +1,9 @@
-"""Graph passes, one per file; ``pipeline`` is the map.
+"""Graph passes. The graph IR is Relax, which replaced Relay in TVM 0.20; the folder keeps the older name.
 
-The graph IR is Relax, the successor of Relay (TVM removed Relay in 0.20); the folder keeps the older name.
+Every pass is an ordinary ``tvm.transform`` pass on any Relax module. Importing this package registers the pipeline
+``"fastconv"``: ``tvm.compile(mod, target, relax_pipeline="fastconv")``.
 """
+
+from .pipeline import PASS_CONFIG, fastconv_pipeline, graph_passes, schedule_passes
+
+__all__ = ["PASS_CONFIG", "fastconv_pipeline", "graph_passes", "schedule_passes"]

@@ -80,6 +80,7 @@ class CallRewriter(PyExprMutator):
         super().__init__(mod)
         self.rules = rules
         self.uses: Counter = Counter()
+        self.unnamed: Counter = Counter()
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
@@ -91,6 +92,11 @@ class CallRewriter(PyExprMutator):
         """What the variable ``expr`` is bound to, or ``expr`` itself."""
         value = self.lookup_binding(expr) if isinstance(expr, relax.Var) else None
         return expr if value is None else value
+
+    def fresh_name(self, op: str) -> str:
+        """A layer name for a call that has none: the operator and a number."""
+        self.unnamed[op] += 1
+        return f"{op}_{self.unnamed[op]}"
 
     def emit(self, call: relax.Call, like: relax.Call) -> relax.Var:
         """Bind a new call under the layer name of ``like``."""

@@ -41,7 +41,9 @@ def operator_call(
     report : dict, optional
         Fields of the layer's `LayerReport` beside name, op and schedule; ``None`` for what is no layer of its own.
     """
-    layer = {"name": layer_name(source) or "", **(report or {})}
+    layer = {"name": layer_name(source) or rewriter.fresh_name(op)}
+    if report is not None:
+        layer |= {"op": op, "schedule": knobs, **report}
     attrs = {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
     bound = functools.partial(compute, attrs=attrs, **kwargs)
     pattern = {"op_pattern": OUT_ELEMWISE_FUSABLE}

@@ -1,0 +1,115 @@
+"""``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from .artifact import amend_manifest, read_artifact
+from .build import build_artifact
+from .configs import Methods, resolve_methods
+from .frontend import import_model
+from .relay_passes import pipeline
+from .relay_passes.collect_layers import recorded_calls
+from .relay_passes.dump_ir import with_dumps
+from .report import LayerReport
+from .runtime import CompiledModel
+from .targets import resolve_target
+from .verify import expected_outputs, verify_outputs
+
+
+def compile(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    target: str | tvm.target.Target = "native",
+    methods: Methods | None = None,
+    verify: bool = True,
+    dump_ir: str | Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> CompiledModel:
+    """Compile a CNN for one target.
+
+    Parameters
+    ----------
+    model : nn.Module, ExportedProgram, str or Path
+        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``.
+    example_inputs : Tensor, ndarray or tuple of them, optional
+        Needed for a module; they fix the shapes, and verification runs on them.
+    target : str or Target
+        ``"native"``, an LLVM triple with options (``"x86_64-linux-gnu -mcpu=haswell"``), or a TVM tag.
+    methods : config or mapping, optional
+        What to do with which layers: one config, or shell-style patterns over layer names to configs. What is not
+        named runs as what it is recognised as.
+    verify : bool
+        Compare the result with the source model on the example inputs before returning it.
+    dump_ir : path, optional
+        A folder to write the module to after every pass.
+    progress : callable, optional
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    CompiledModel
+        Call it, or `CompiledModel.save` it. One for another machine can only be saved.
+
+    Raises
+    ------
+    ModelError, TargetError, MethodError
+        What was handed over cannot be compiled; the message says why.
+    FastconvError
+        The compiled model does not compute what the source computes; the message names the first layer that differs.
+    """
+    tell = progress or (lambda step: None)
+    resolved = resolve_target(target)
+    tell("importing")
+    imported = import_model(model, example_inputs)
+    tell("optimising")
+    graph, schedule = pipeline.graph_passes(resolved), pipeline.schedule_passes(resolved)
+    if dump_ir is not None:
+        graph, schedule = with_dumps(graph, Path(dump_ir)), with_dumps(schedule, Path(dump_ir), first=len(graph))
+    fused = _run(graph, imported.mod, resolved)
+    layers, calls = _reports(fused)
+    resolve_methods(methods, [layer.name for layer in layers])
+    scheduled = _run(schedule, fused, resolved)
+    expected, reason = expected_outputs(imported, resolved) if verify else (None, "not asked for")
+    with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
+        path = Path(folder) / "model.so"
+        tell("generating code")
+        build_artifact(
+            scheduled,
+            resolved,
+            path,
+            input_names=imported.input_names,
+            output_names=imported.output_names,
+            layers=layers,
+            calls=calls,
+            notices=imported.notices,
+            verify=reason,
+            reference_pair=None if expected is None else (imported.example_inputs or (), expected),
+        )
+        compiled = CompiledModel(read_artifact(path))
+        if expected is None:
+            return compiled
+        tell("verifying")
+        names = [layer or function for function, layer in calls]
+        amend_manifest(path, verify=verify_outputs(compiled, imported, expected, fused, scheduled, names))
+        return CompiledModel(read_artifact(path))
+
+
+def _run(passes: pipeline.Passes, mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
+        return tvm.transform.Sequential(passes)(mod)
+
+
+def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[tuple[str, str | None]]]:
+    """The layers of a fused module, and its calls as (function, name of the layer)."""
+    layers, calls = [], []
+    for function, fields in recorded_calls(fused):
+        calls.append((function, fields["name"] if fields else None))
+        if fields and "method" in fields:
+            shapes = {key: tuple(fields[key]) for key in ("input_shape", "output_shape")}
+            layers.append(LayerReport(**{**fields, **shapes}))
+    return layers, calls

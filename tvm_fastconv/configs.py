@@ -1,0 +1,58 @@
+"""What a user may ask of a layer: frozen, keyword-only configs, and which layers a pattern names."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Union
+
+from .errors import MethodError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Run the layer as a dense convolution, whatever structure its weights have."""
+
+
+METHODS: dict[str, type] = {"dense": Dense}
+"""Method name, as reports and method files spell it, to its config."""
+
+Methods = Union[Dense, Mapping[str, Dense]]
+
+
+def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str, Dense]:
+    """Which config applies to which layer.
+
+    Parameters
+    ----------
+    methods : config, or mapping from shell-style pattern over layer names to config
+        One config applies to every layer. Later patterns may not contradict earlier ones.
+    layers : iterable of str
+        Names of the model's layers.
+
+    Returns
+    -------
+    dict
+        Layer name to config, for the layers that are named.
+
+    Raises
+    ------
+    MethodError
+        Something is no config, a pattern matches no layer, or two patterns give one layer different configs.
+    """
+    names = list(layers)
+    if methods is None:
+        return {}
+    patterns = methods if isinstance(methods, Mapping) else {"*": methods}
+    chosen: dict[str, tuple[str, Dense]] = {}
+    for pattern, config in patterns.items():
+        if type(config) not in METHODS.values():
+            allowed = ", ".join(f"{cls.__name__}()" for cls in METHODS.values())
+            raise MethodError(f"{config!r} for layers {pattern!r} is not a method; known are {allowed}")
+        matches = [name for name in names if fnmatchcase(name, pattern)]
+        if not matches and isinstance(methods, Mapping):
+            raise MethodError(f"the pattern {pattern!r} matches no layer; the layers are {', '.join(names) or 'none'}")
+        for name in matches:
+            other, known = chosen.setdefault(name, (pattern, config))
+            if known != config:
+                raise MethodError(f"layer {name!r} is named by {other!r} as {known} and by {pattern!r} as {config}")
+    return {name: config for name, (_, config) in chosen.items()}

@@ -1,0 +1,108 @@
+"""Does the compiled file compute what the source model computes? If not, where does it go wrong?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from .build import lower_passes
+from .cpu import missing_features
+from .errors import FastconvError
+from .frontend import ImportedModel
+from .runtime import CompiledModel
+from .targets import cpu_features
+
+TOLERANCE = 2e-4
+"""Error allowed, relative to the largest output: float32 sums in another order drift to 1e-6 in ResNet-18 and 1e-5 in
+networks of hundreds of layers; a wrong layer is off by 1e-2 and more."""
+
+Arrays = tuple[np.ndarray, ...]
+
+
+def expected_outputs(imported: ImportedModel, target: tvm.target.Target) -> tuple[Arrays | None, str]:
+    """What the source model answers on its example inputs, or ``None`` and the reason why nothing is compared.
+
+    PyTorch computes it for what came from PyTorch, the imported graph without any pass of ours for the rest.
+    """
+    if imported.example_inputs is None:
+        return None, "not verified: no example inputs"
+    if missing := missing_features(cpu_features(target)):
+        return None, f"not verified: this machine lacks {', '.join(missing)}"
+    if imported.reference is not None:
+        return imported.reference(*imported.example_inputs), ""
+    executable = tvm.compile(imported.mod, tvm.target.Target({"kind": "llvm", "mtriple": str(target.attrs["mtriple"])}))
+    outputs = relax.VirtualMachine(executable, tvm.cpu())["main"](*map(tvm.runtime.tensor, imported.example_inputs))
+    return tuple(out.numpy() for out in ([outputs] if isinstance(outputs, tvm.runtime.Tensor) else outputs)), ""
+
+
+def verify_outputs(
+    compiled: CompiledModel,
+    imported: ImportedModel,
+    expected: Arrays,
+    fused: tvm.IRModule,
+    scheduled: tvm.IRModule,
+    names: Sequence[str],
+) -> str:
+    """Run ``compiled`` on the example inputs and compare.
+
+    Parameters
+    ----------
+    fused, scheduled : IRModule
+        The graph before and after scheduling, to find the first call that differs.
+    names : sequence of str
+        For every call of ``main``, what to call it.
+
+    Returns
+    -------
+    str
+        The line that the manifest records.
+
+    Raises
+    ------
+    FastconvError
+        An output is further off than `TOLERANCE`.
+    """
+    error = compiled.check()
+    if error <= TOLERANCE:
+        source = "PyTorch" if imported.reference is not None else "the imported graph"
+        return f"verified against {source}: largest error {error:.1e} of the largest output"
+    target = tvm.target.Target(compiled.manifest.target)
+    inputs = imported.example_inputs or ()
+    culprit = first_difference(_trace(fused, target, inputs), _trace(scheduled, target, inputs), names)
+    where = (
+        f"first in {culprit}"
+        if culprit
+        else "yet every compiled function agrees with its unscheduled form: a graph pass changed the model"
+    )
+    raise FastconvError(
+        f"the compiled model is wrong by {error:.1e} of its largest output (allowed: {TOLERANCE:.0e}), {where}. "
+        "This is a bug in tvm-fastconv; compile with verify=False to look at the result nevertheless"
+    )
+
+
+def first_difference(
+    want: Sequence[np.ndarray], got: Sequence[np.ndarray], names: Sequence[str]
+) -> str | None:
+    """Name of the first call whose result differs by more than `TOLERANCE` of its largest value."""
+    for expected, actual, name in zip(want, got, names, strict=True):
+        if not np.abs(actual - expected).max() <= TOLERANCE * max(np.abs(expected).max(), 1e-30):
+            return name
+    return None
+
+
+def _trace(mod: tvm.IRModule, target: tvm.target.Target, inputs: Arrays) -> list[np.ndarray]:
+    """The result of every call of a PrimFunc, in order."""
+    functions = {var.name_hint for var, func in mod.functions.items() if isinstance(func, tvm.tirx.PrimFunc)}
+    with target:
+        lowered = tvm.transform.Sequential(lower_passes())(mod)
+    machine = relax.VirtualMachine(tvm.compile(lowered, target, relax_pipeline=None), tvm.cpu())
+    results: list[np.ndarray] = []
+
+    def record(_function: object, name: str, before: bool, _result: object, *args: tvm.runtime.Tensor) -> None:
+        if not before and name in functions:
+            results.append(args[-1].numpy().copy())
+
+    machine.set_instrument(record)
+    machine["main"](*map(tvm.runtime.tensor, inputs))
+    return results
