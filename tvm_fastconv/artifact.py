@@ -124,9 +124,9 @@ def check_output_path(path: str | os.PathLike[str]) -> None:
     """Raise ``ArtifactError`` where ``path`` cannot be written; call it before long work. Leaves nothing behind."""
     path = Path(path)
     if path.is_dir():
-        raise ArtifactError(f"{path} is a folder; give the name of a file in it, such as {path / 'model.so'}")
+        raise ArtifactError(f"{path} is a folder; give the name of a file in it")
     if path.exists() and not path.is_file():
-        raise ArtifactError(f"{path} is not a regular file and cannot be replaced by a compiled model")
+        raise ArtifactError(f"{path} is no regular file and is not replaced")
     try:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
@@ -141,7 +141,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     check_output_path(path)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as folder:
-            temporary = Path(folder) / "model.so"
+            temporary = Path(folder) / path.name
             yield temporary
             os.replace(temporary, path)
     except OSError as error:

@@ -66,7 +66,7 @@ def build_artifact(
     layers
         One record per layer.
     calls
-        The PrimFuncs that ``main`` calls, in order, each with the layer it belongs to.
+        The PrimFuncs that ``main`` calls, in order, each with the layer it belongs to. Lowering may drop some.
     notices, verify
         Lines for the manifest. ``amend_manifest`` can change them later.
     reference_pair
@@ -83,7 +83,7 @@ def build_artifact(
     TargetError
         When there is no C compiler for the target.
     ValueError
-        When ``calls`` is not what ``main`` does.
+        When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
     compiler = find_compiler(str(target.attrs["mtriple"]), cc)
     mod = PlanWeights()(mod)
@@ -91,7 +91,7 @@ def build_artifact(
     inputs, outputs = _specs(mod["main"], input_names, output_names)
     with target:
         lowered = tvm.transform.Sequential(lower_passes())(mod)
-    _check_calls(lowered["main"], calls)
+    calls_made = _calls_made(lowered["main"], calls)
     with replacing(path) as temporary:
         folder = temporary.parent
         weight_table = _write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
@@ -108,14 +108,15 @@ def build_artifact(
             inputs=inputs,
             outputs=outputs,
             layers=tuple(layers),
-            calls=tuple(CallRecord(function=function, layer=layer) for function, layer in calls),
+            calls=calls_made,
             weights=weight_table,
             reference=reference,
             verify=verify,
             notices=tuple(notices),
         )
         (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
-        _link(lowered, target, temporary, weights_source(weight_table), compiler)
+        (folder / "sections.c").write_text(weights_source(weight_table))
+        os.replace(_link(lowered, target, folder, compiler), temporary)
         seal(temporary)
         manifest = read_artifact(temporary).manifest
     return manifest
@@ -138,21 +139,20 @@ def lower_passes() -> list[tvm.transform.Pass]:
     ]
 
 
-def _link(
-    lowered: tvm.IRModule, target: tvm.target.Target, output: Path, source: str, compiler: CCompiler
-) -> None:
-    """Generate code and link it with the sections into ``output``, all in its folder."""
-    folder = output.parent
-    (folder / "sections.c").write_text(source)
+def _link(lowered: tvm.IRModule, target: tvm.target.Target, folder: Path, compiler: CCompiler) -> Path:
+    """Generate code and link it with what ``sections.c`` brings, all in ``folder``; return the library."""
+    output = folder / "linked.so"
     compiler.compile(folder, "sections.c", "sections.o")
     executable = tvm.compile(lowered, target, relax_pipeline=None)
 
-    def link(_output: str, objects: list[str]) -> None:
-        compiler.link(folder, [Path(name).name for name in objects], output.name)
+    def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
+        # A module without any PrimFunc comes as C source, with the include paths it needs.
+        compiler.link(folder, [Path(name).name for name in objects], output.name, options)
 
     executable.export_library(
         str(output), fcompile=link, addons=[str(folder / "sections.o")], workspace_dir=str(folder)
     )
+    return output
 
 
 def _specs(
@@ -170,8 +170,8 @@ def _spec(name: str, ty: relax.TensorType) -> TensorSpec:
     return TensorSpec(name=name, shape=shape, dtype=str(ty.dtype))
 
 
-def _check_calls(main: relax.Function, calls: Sequence[tuple[str, str | None]]) -> None:
-    """Compare ``calls`` with the calls of PrimFuncs in the lowered entry function."""
+def _calls_made(main: relax.Function, calls: Sequence[tuple[str, str | None]]) -> tuple[CallRecord, ...]:
+    """Return those of ``calls`` that the lowered entry function still makes; reshapes became views, for instance."""
     found: list[str] = []
 
     def visit(expr: relax.Expr) -> None:
@@ -179,8 +179,11 @@ def _check_calls(main: relax.Function, calls: Sequence[tuple[str, str | None]]) 
             found.append(expr.op.name_hint)
 
     relax.analysis.post_order_visit(main, visit)
-    if found != [function for function, _ in calls]:
-        raise ValueError(f"main calls {found}, but calls says {[function for function, _ in calls]}")
+    expected = iter(calls)
+    made = [next((call for call in expected if call[0] == function), None) for function in found]
+    if None in made:
+        raise ValueError(f"main calls {found}, which is not in this order in calls: {[f for f, _ in calls]}")
+    return tuple(CallRecord(function=call[0], layer=call[1]) for call in made if call)
 
 
 def _write_reference(path: Path, pair: Pair | None) -> ReferencePair | None:

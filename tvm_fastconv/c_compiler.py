@@ -28,9 +28,9 @@ class CCompiler:
         includes = [f"-I{path}" for path in sorted(paths)]
         self._run(folder, "-O2", "-g0", "-fPIC", "-c", *includes, source, "-o", output)
 
-    def link(self, folder: Path, objects: Sequence[str], output: str) -> None:
-        """Link object files of ``folder`` to a shared library there."""
-        self._run(folder, "-shared", "-fPIC", "-Wl,--strip-debug", "-o", output, *objects, "-lm")
+    def link(self, folder: Path, objects: Sequence[str], output: str, options: Sequence[str]) -> None:
+        """Link object files of ``folder``, and C files that ``options`` are for, to a shared library there."""
+        self._run(folder, "-shared", "-fPIC", "-Wl,--strip-debug", *options, "-o", output, *objects, "-lm")
 
     def _run(self, folder: Path, *arguments: str) -> None:
         command = [*self.command, *arguments]
@@ -62,7 +62,7 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
             raise TargetError(
                 f"no C compiler found (looked for {', '.join(_SYSTEM_COMPILERS)}); install gcc or set CC"
             )
-    command = shlex.split(cc or f"{triple}-gcc")
+    command = shlex.split(f"{triple}-gcc" if cc is None else cc)
     if not command or shutil.which(command[0]) is None:
         raise TargetError(
             f"C compiler {shlex.join(command)!r} for {triple} not found; install it or give cc="

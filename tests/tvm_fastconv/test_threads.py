@@ -1,0 +1,96 @@
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax, te
+
+from tvm_fastconv.errors import InputError
+from tvm_fastconv.runtime import load
+from tvm_fastconv.threads import default_threads
+
+ROWS = 64
+
+
+@pytest.fixture(scope="module")
+def who(build, tmp_path_factory):
+    """A model whose one parallel loop writes, per row, the id of the thread that ran it."""
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((ROWS,), "uint64"))
+
+    def thread_ids(a):
+        return te.compute(
+            (ROWS,), lambda i: a[i] + tvm.tirx.call_extern("uint64", "pthread_self"), name="ids"
+        )
+
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            y = bb.emit_output(bb.call_te(thread_ids, x, primfunc_name_hint="ids"))
+        bb.emit_func_output(y)
+    mod = bb.get()
+    schedule = tvm.s_tir.Schedule(tvm.IRModule({"main": mod["ids"]}))
+    schedule.parallel(schedule.get_loops(schedule.get_sblock("ids"))[0])
+    mod.update_func(mod.get_global_var("ids"), schedule.mod["main"])
+    path = tmp_path_factory.mktemp("who") / "who.so"
+    build(mod, path)
+    return path
+
+
+def in_new_thread(function):
+    """Run in a thread of its own, since TVM's pools belong to the calling thread."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def workers(model):
+    return len(set(model(np.zeros(ROWS, "uint64")).tolist()))
+
+
+def test_threads_sets_the_number_of_workers(who):
+    counts = (1, 3, 2, 1, 3)
+    models = [load(who, threads=count) for count in counts]
+    assert in_new_thread(lambda: [workers(model) for model in models]) == [*counts]
+    assert in_new_thread(lambda: [workers(models[0]), workers(models[2]), workers(load(who))]) == [
+        1,
+        2,
+        default_threads(),
+    ]
+
+
+def test_calling_thread_is_not_pinned_and_one_thread_makes_no_pool(who):
+    def observe():
+        before = len(os.listdir("/proc/self/task"))
+        workers(load(who, threads=1))
+        alone = len(os.listdir("/proc/self/task"))
+        workers(load(who, threads=2))
+        return alone - before, os.sched_getaffinity(0)
+
+    assert in_new_thread(observe) == (0, os.sched_getaffinity(0))
+
+
+def test_warns_where_a_pool_cannot_grow(who):
+    def grow():
+        workers(load(who, threads=2))
+        with pytest.warns(RuntimeWarning, match=r"threads were asked for, but TVM already made \d+ workers"):
+            workers(load(who, threads=max(2, os.cpu_count() or 1) + 1))
+
+    in_new_thread(grow)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_wrong_numbers(who, threads):
+    with pytest.raises(InputError, match=r"threads is .*; allowed: a number from 1 on, or None"):
+        load(who, threads=threads)
+
+
+def test_environment_sets_the_default():
+    script = "from tvm_fastconv.threads import default_threads; print(default_threads())"
+    environment = os.environ | {"TVM_NUM_THREADS": "5"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    assert done.stdout.strip() == b"5"
