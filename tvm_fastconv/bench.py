@@ -81,7 +81,8 @@ def bench(
     arrays = tuple(inputs) if inputs is not None else random_inputs(model.manifest.inputs)
     if against and module is None:
         raise ModelError(
-            f"to measure {', '.join(against)}, the PyTorch model that the file was compiled from is needed as well"
+            f"{', '.join(against)} cannot run a compiled file: also give the PyTorch model that it was made from "
+            "(module=, or --source on the command line)"
         )
     tensors = _tensors(arrays) if module is not None else ()
     reference = reference_outputs(module, tensors) if module is not None else None

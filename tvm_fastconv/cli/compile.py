@@ -16,6 +16,9 @@ def compile_verb(
         str, typer.Option(help="native, an LLVM triple or a TVM tag; see fastconv targets.")
     ] = "native",
     shape: Shapes = None,
+    methods: Annotated[
+        str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     dump_ir: Annotated[str | None, typer.Option(help="Folder for the graph after every pass.")] = None,
     json: Json = False,
@@ -28,10 +31,19 @@ def compile_verb(
     check_output_path(output)
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
     start = time.perf_counter()
-    with progress(f"compiling {model} for {target}"):
+    with progress("loading the compiler") as show:
         from tvm_fastconv.compiler import compile
+        from tvm_fastconv.method_files import read_methods
 
-        compiled = compile(model, random_inputs(specs) or None, target=target, verify=verify, dump_ir=dump_ir)
+        compiled = compile(
+            model,
+            random_inputs(specs) or None,
+            target=target,
+            methods=None if methods is None else read_methods(methods),
+            verify=verify,
+            dump_ir=dump_ir,
+            progress=show,
+        )
         compiled.save(output)
     manifest = compiled.manifest
     facts = {

@@ -1,0 +1,52 @@
+"""Methods written in a file, for the command line.
+
+::
+
+    "layer1.*" = "dense"                      # a pattern over layer names, and a method by name
+    "layer2.*" = { method = "dense" }         # the same with room for the method's parameters
+"""
+
+import os
+import sys
+from typing import Any
+
+from .configs import METHODS, Dense
+from .errors import MethodError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_methods(path: str | os.PathLike[str]) -> dict[str, Dense]:
+    """Read a TOML file into what ``compile(methods=...)`` takes.
+
+    Raises
+    ------
+    MethodError
+        The file cannot be read, or names a method or a parameter that does not exist.
+    """
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise MethodError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise MethodError(f"{path} is not TOML: {error}") from None
+    return {pattern: _config(f"{path}, {pattern!r}", value) for pattern, value in table.items()}
+
+
+def _config(where: str, value: Any) -> Dense:
+    fields = {"method": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or "method" not in fields:
+        raise MethodError(
+            f'{where}: {value!r} is neither a method\'s name nor a table like {{ method = "dense" }}'
+        )
+    name, parameters = fields["method"], {key: item for key, item in fields.items() if key != "method"}
+    if not isinstance(name, str) or name not in METHODS:
+        raise MethodError(f"{where}: unknown method {name!r}; known: {', '.join(METHODS)}")
+    try:
+        return METHODS[name](**parameters)
+    except TypeError as error:
+        raise MethodError(f"{where}: {error}") from None
