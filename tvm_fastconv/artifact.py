@@ -33,6 +33,7 @@ REFERENCE_SECTION = ".fastconv.reference"
 
 _SEAL = struct.Struct("<8sIIQ")
 _MAGIC = b"FASTCONV"
+SEAL_SIZE = _SEAL.size
 _CHUNK = 1 << 20
 
 
@@ -86,7 +87,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
 def seal(path: str | os.PathLike[str]) -> None:
     """Append the seal to a linked shared library."""
     with open(path, "r+b") as file:
-        size = file.seek(0, os.SEEK_END) + _SEAL.size
+        size = file.seek(0, os.SEEK_END) + SEAL_SIZE
         file.write(_SEAL.pack(_MAGIC, FORMAT_VERSION, _checksum(file, size), size))
 
 
@@ -108,7 +109,7 @@ def amend_manifest(path: str | os.PathLike[str], **changes: Any) -> Manifest:
     with open(path, "r+b") as file:
         file.seek(section.offset)
         file.write(text.ljust(section.size))
-        file.seek(-_SEAL.size, os.SEEK_END)
+        file.seek(-SEAL_SIZE, os.SEEK_END)
         file.truncate()
     seal(path)
     return read_artifact(path).manifest
@@ -173,9 +174,9 @@ def _read(file: BinaryIO, path: str) -> Artifact:
 
 def _read_seal(file: BinaryIO, path: str, size: int) -> int | None:
     """Return the sealed checksum, ``None`` where there is no seal."""
-    if size < _SEAL.size:
+    if size < SEAL_SIZE:
         return None
-    found = os.pread(file.fileno(), _SEAL.size, size - _SEAL.size)
+    found = os.pread(file.fileno(), SEAL_SIZE, size - SEAL_SIZE)
     magic, version, checksum, sealed_size = _SEAL.unpack(found)
     if magic != _MAGIC:
         return None
@@ -191,7 +192,7 @@ def _read_seal(file: BinaryIO, path: str, size: int) -> int | None:
 def _checksum(file: BinaryIO, size: int) -> int:
     """Return the CRC-32 of a file of ``size`` bytes without its seal, read in pieces so that memory stays small."""
     buffer = memoryview(bytearray(_CHUNK))
-    checksum, offset, end = 0, 0, size - _SEAL.size
+    checksum, offset, end = 0, 0, size - SEAL_SIZE
     while offset < end:
         count = os.preadv(file.fileno(), [buffer[: min(_CHUNK, end - offset)]], offset)
         if not count:

@@ -86,12 +86,13 @@ def build_artifact(
         When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
     compiler = find_compiler(str(target.attrs["mtriple"]), cc)
-    mod = PlanWeights()(mod)
+    mod = tvm.transform.Sequential([PlanWeights()])(mod)
     weights: Sequence[tvm.runtime.Tensor] = mod.attrs[WEIGHTS_ATTR]
     inputs, outputs = _specs(mod["main"], input_names, output_names)
     with target:
         lowered = tvm.transform.Sequential(lower_passes())(mod)
-    calls_made = _calls_made(lowered["main"], calls)
+    own = {var.name_hint for var in mod.get_global_vars()}
+    calls_made = _calls_made(lowered["main"], own, calls)
     with replacing(path) as temporary:
         folder = temporary.parent
         weight_table = _write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
@@ -170,13 +171,19 @@ def _spec(name: str, ty: relax.TensorType) -> TensorSpec:
     return TensorSpec(name=name, shape=shape, dtype=str(ty.dtype))
 
 
-def _calls_made(main: relax.Function, calls: Sequence[tuple[str, str | None]]) -> tuple[CallRecord, ...]:
-    """Return those of ``calls`` that the lowered entry function still makes; reshapes became views, for instance."""
+def _calls_made(
+    main: relax.Function, own: set[str], calls: Sequence[tuple[str, str | None]]
+) -> tuple[CallRecord, ...]:
+    """Return those of ``calls`` that the lowered entry function still makes; a reshape may have become a view.
+
+    Functions that are not the module's ``own`` were added by lowering, to compute shapes; they do not count.
+    """
     found: list[str] = []
 
     def visit(expr: relax.Expr) -> None:
-        if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.GlobalVar):
-            found.append(expr.op.name_hint)
+        called = expr.op if isinstance(expr, relax.Call) else None
+        if isinstance(called, tvm.ir.GlobalVar) and called.name_hint in own:
+            found.append(called.name_hint)
 
     relax.analysis.post_order_visit(main, visit)
     expected = iter(calls)

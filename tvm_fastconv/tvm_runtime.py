@@ -6,7 +6,6 @@
 import contextlib
 import ctypes
 import importlib.metadata
-import importlib.util
 import itertools
 import os
 import sys
@@ -62,9 +61,19 @@ def tvm_ffi() -> ModuleType:
     keep_threads_unpinned()
     with _without_torch():
         import tvm_ffi
-    # Global, since the compiled models take TVM's symbols from the process.
-    ctypes.CDLL(_runtime_library(), mode=ctypes.RTLD_GLOBAL)
+    if sys.modules.get("tvm") is None:
+        # Global, since the compiled models take TVM's symbols from the process.
+        ctypes.CDLL(runtime_library(), mode=ctypes.RTLD_GLOBAL)
     return tvm_ffi
+
+
+def runtime_library() -> str:
+    """Return the path of ``libtvm_runtime.so``: from ``TVM_LIBRARY_PATH``, the installed TVM, else its bare name."""
+    name = "libtvm_runtime.so"
+    paths = [os.path.join(os.environ.get("TVM_LIBRARY_PATH", ""), name)]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        paths.append(str(importlib.metadata.distribution("apache-tvm").locate_file(f"tvm/lib/{name}")))
+    return next(filter(os.path.exists, paths), name)
 
 
 def installed_version(distribution: str) -> str | None:
@@ -85,15 +94,6 @@ def _load_module(path: str) -> Any:
         return load(alias, "so")
     except RuntimeError as error:
         raise ArtifactError(f"{path} cannot be loaded as code: {str(error).splitlines()[-1]}") from error
-
-
-def _runtime_library() -> str:
-    """Return the path of ``libtvm_runtime.so``: from ``TVM_LIBRARY_PATH``, the ``tvm`` package, else by bare name."""
-    folders = [os.environ.get("TVM_LIBRARY_PATH", "")]
-    if (spec := importlib.util.find_spec("tvm")) is not None:  # finds the package without importing it
-        folders += [os.path.join(folder, "lib") for folder in spec.submodule_search_locations or ()]
-    name = "libtvm_runtime.so"
-    return next((p for folder in folders if os.path.exists(p := os.path.join(folder, name))), name)
 
 
 @contextlib.contextmanager

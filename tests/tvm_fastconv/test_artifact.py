@@ -73,7 +73,7 @@ def test_newer_format_says_so(copy):
 
 
 def test_foreign_library_says_so(tmp_path):
-    path = shutil.copy(tvm_runtime._runtime_library(), tmp_path / "foreign.so")
+    path = shutil.copy(tvm_runtime.runtime_library(), tmp_path / "foreign.so")
     with pytest.raises(ArtifactError, match="a shared library, but not a model compiled by tvm-fastconv"):
         read_artifact(path)
     seal(path)
