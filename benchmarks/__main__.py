@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from . import bench_conv2d, bench_networks, memory, options, results, roofline, runner
+from . import bench_conv2d, bench_networks, memory, options, results, roofline
 
 
-def peaks(settings: runner.Settings, write: bool) -> None:
+def peaks(given: argparse.Namespace) -> None:
     """Print and write the machine's own limits."""
+    settings = options.settings_of(given)
     measured = roofline.measure_peaks(settings.isa)
     out = results.console()
     out.print(
@@ -20,27 +21,29 @@ def peaks(settings: runner.Settings, write: bool) -> None:
         out.print(
             f"{level:>5}: read {read:.0f} GB/s, copy {measured.copy_gb_s[level]:.0f} GB/s (read + written)"
         )
-    if write:
+    if not given.no_write:
         results.write_results(
             options.results_name("peaks", settings), settings, [], {"peaks": asdict(measured)}
         )
 
 
-def networks(settings: runner.Settings, write: bool) -> None:
+def networks(given: argparse.Namespace) -> None:
     """Measure every network, batch 1."""
+    settings = options.settings_of(given)
     from .networks import NETWORKS
 
-    bench_networks.run(settings, tuple(NETWORKS), 1, write)
+    bench_networks.run(settings, tuple(NETWORKS), 1, not given.no_write)
 
 
-def conv2d(settings: runner.Settings, write: bool) -> None:
+def conv2d(given: argparse.Namespace) -> None:
     """Measure every single layer."""
-    bench_conv2d.run(replace(settings, min_time=bench_conv2d.MIN_TIME), bench_conv2d.LAYERS, write)
+    settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
+    bench_conv2d.run(settings, bench_conv2d.LAYERS, not given.no_write)
 
 
-def loaded(settings: runner.Settings, write: bool) -> None:
-    """Measure the memory of the networks that the project sets itself limits for."""
-    memory.run(settings, ("resnet18", "mobilenet_v2"), write)
+def loaded(given: argparse.Namespace) -> None:
+    """Measure what a large and a small network take when loaded."""
+    memory.run(options.settings_of(given), ("resnet18", "mobilenet_v2"), not given.no_write)
 
 
 PARTS = {"peaks": peaks, "networks": networks, "conv2d": conv2d, "memory": loaded}
@@ -55,9 +58,8 @@ def main() -> None:
     unknown = set(given.only) - set(PARTS)
     if unknown:
         sys.exit(f"--only {', '.join(sorted(unknown))}: known are {', '.join(PARTS)}")
-    settings = options.settings_of(given)
     for name in given.only:
-        PARTS[name](settings, not given.no_write)
+        PARTS[name](given)
 
 
 if __name__ == "__main__":

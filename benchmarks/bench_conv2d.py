@@ -1,9 +1,9 @@
 """Dense convolutions, one layer at a time, against every engine and against the core's own multiply-add peak.
 
-The peak is sampled in turns beside the engines; the best of its samples so far counts. The share is nominal operations
-in our best turn over that peak:
-``peak %`` for the whole call (with conversions to and from NCHW), ``kernel %`` for the layer alone as
-``CompiledModel.profile`` reports it. Winograd does fewer operations than nominal, so it may exceed 100 %.
+The peak is sampled in turns beside the engines; the best of its samples so far counts. ``peak %`` is nominal operations
+in our best turn over that peak, conversions to and from NCHW included; ``kernel %`` is the layer alone, with the median
+that `CompiledModel.profile` reports. Operations are nominal: padded taps count although they can be skipped, and
+Winograd does fewer, so a share may exceed 100 %.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from . import options, results, roofline, runner
 
 CONV = "conv"  # name of the layer in its one-layer model
+# Not torch.compile, unless asked for: a convolution alone is the same oneDNN primitive, after seconds of compilation.
+ENGINES = (runner.OURS, "torch", "torch_channels_last", "onnxruntime", "openvino")
 MIN_TIME = 0.03  # seconds per turn: a layer takes 0.1 to 5 ms
 
 
@@ -121,7 +123,7 @@ def main() -> None:
     options.add_arguments(parser)
     parser.add_argument("--only", default="", help="layers whose name begins like this, such as 3x3/1")
     given = parser.parse_args()
-    settings = options.settings_of(given, min_time=MIN_TIME)
+    settings = options.settings_of(given, MIN_TIME, ENGINES)
     layers = [layer for layer in LAYERS if layer.name.startswith(given.only)]
     if not layers:
         sys.exit(f"no layer's name begins with {given.only!r}: there are {', '.join(x.name for x in LAYERS)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ _MODULE = re.compile(r"__module\.([\w.]+?)/")
 
 
 def openvino_layers(module: Any, inputs: tuple[Any, ...], threads: int) -> dict[str, tuple[str, float]]:
-    """Run OpenVINO `RUNS` times: module path, or its own name for the rest, to (implementation, best milliseconds).
+    """Run OpenVINO `RUNS` times: module path, or its own name for the rest, to (implementation, median milliseconds).
 
     Operators of one module are added up.
     """
@@ -37,7 +38,7 @@ def openvino_layers(module: Any, inputs: tuple[Any, ...], threads: int) -> dict[
     for nodes in zip(*runs, strict=True):
         found = _MODULE.match(nodes[0].node_name)
         name = found.group(1) if found else f"{nodes[0].node_type} {nodes[0].node_name}"
-        milliseconds = min(node.real_time.total_seconds() for node in nodes) * 1e3
+        milliseconds = statistics.median(node.real_time.total_seconds() for node in nodes) * 1e3
         before = layers.get(name, ("", 0.0))[1]
         layers[name] = (nodes[0].exec_type, before + milliseconds)
     return layers

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import options, results, runner
 
+CHECKOUT = Path(__file__).parents[1]
 MEGABYTE = 1e6
 
 _IMPORT = """
@@ -115,7 +116,7 @@ def largest_activations(module: Any, inputs: tuple[Any, ...]) -> int:
 def _run(program: str, *arguments: str) -> Any:
     """Run a program in a fresh interpreter; its last line of output is JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT
     )
     if done.returncode:
         raise RuntimeError(done.stderr.strip())

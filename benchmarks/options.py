@@ -50,10 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-write", action="store_true", help="print only")
 
 
-def settings_of(options: argparse.Namespace, min_time: float = 0.1) -> Settings:
+def settings_of(
+    options: argparse.Namespace, min_time: float = 0.1, engines: tuple[str, ...] | None = None
+) -> Settings:
     """Pin the process as the options say (which restarts it), then check the engines' names.
 
-    ``min_time`` is how long a turn of an engine lasts, in seconds.
+    ``min_time`` is how long a turn of an engine lasts, in seconds; ``engines`` are those to measure unless the options
+    name others, by default all.
     """
     try:
         pin_process(options.threads, options.isa)
@@ -61,7 +64,7 @@ def settings_of(options: argparse.Namespace, min_time: float = 0.1) -> Settings:
         sys.exit(str(wrong))
     from tvm_fastconv.rivals import RIVALS
 
-    engines = options.engines or (OURS, *RIVALS)
+    engines = options.engines or engines or (OURS, *RIVALS)
     unknown = set(engines) - {OURS, *RIVALS}
     if unknown:
         sys.exit(f"unknown engines {', '.join(sorted(unknown))}: known are {OURS}, {', '.join(RIVALS)}")

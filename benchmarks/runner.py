@@ -57,7 +57,8 @@ class Measured:
 class Row:
     """One case: every engine, and the best rival's time over ours (None if there is no rival or ours failed).
 
-    ``ratio`` compares medians; ``ratio_quartiles`` are those of the ratios turn by turn, which says how sure it is.
+    ``ratio`` compares medians; ``ratio_quartiles`` are those of the ratios turn by turn. A ratio outside its quartiles
+    says that the machine was too busy to measure.
     """
 
     case: str
