@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from tvm_fastconv import Dense
+from tvm_fastconv.errors import MethodError
+from tvm_fastconv.method_files import read_methods
+
+
+def test_names_and_tables(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text('"layer1.*" = "dense"\n"layer2.*" = { method = "dense" }\n')
+    assert read_methods(tmp_path / "m.toml") == {"layer1.*": Dense(), "layer2.*": Dense()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"a*" = "magic"', r"m.toml, 'a\*': unknown method 'magic'; known: dense"),
+        ('"a*" = { method = ["dense"] }', "unknown method"),
+        ('"a*" = { speed = 1 }', "neither a method's name nor a table"),
+        ('"a*" = true', "neither a method's name nor a table"),
+        ('"a*" = { method = "dense", speed = 1 }', "unexpected keyword argument 'speed'"),
+        ("a* = dense", "is not TOML"),
+    ],
+)
+def test_bad_files(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(MethodError, match=message):
+        read_methods(tmp_path / "m.toml")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match=r"cannot read .*m\.toml: No such file"):
+        read_methods(tmp_path / "m.toml")
