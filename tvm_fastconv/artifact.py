@@ -165,11 +165,23 @@ def _read(file: BinaryIO, path: str) -> Artifact:
     section = read_section(file, elf.sections[MANIFEST_SECTION], path)
     try:
         manifest = Manifest.from_section(section, file_size=size, checksum=f"crc32:{checksum:08x}")
+        _check_against_sections(manifest, elf)
     except ValueError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    if manifest.format_version != FORMAT_VERSION:
-        raise ArtifactError(f"{path}: its seal and its manifest differ in the format's version")
     return Artifact(path, file, elf, manifest)
+
+
+def _check_against_sections(manifest: Manifest, elf: Elf) -> None:
+    """Refuse a manifest of another format version, or with tensors that reach past the end of their section."""
+    if manifest.format_version != FORMAT_VERSION:
+        raise ValueError(f"the seal says format {FORMAT_VERSION}, the manifest {manifest.format_version}")
+    pair = manifest.reference
+    reference = (*pair.inputs, *pair.outputs) if pair else ()
+    for name, tensors in ((WEIGHTS_SECTION, manifest.weights), (REFERENCE_SECTION, reference)):
+        size = elf.sections[name].size if name in elf.sections else 0
+        end = max((tensor.offset + tensor.nbytes for tensor in tensors), default=0)
+        if end > size:
+            raise ValueError(f"a tensor of the manifest ends at byte {end} of {name}, which has {size}")
 
 
 def _read_seal(file: BinaryIO, path: str, size: int) -> int | None:

@@ -19,7 +19,7 @@ import tvm
 from tvm import relax
 
 from . import __version__
-from .artifact import abi_name, pad_manifest, read_artifact, replacing, seal
+from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_compiler
 from .errors import ModelError
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
@@ -85,6 +85,7 @@ def build_artifact(
     ValueError
         When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
+    check_output_path(path)
     compiler = find_compiler(str(target.attrs["mtriple"]), cc)
     mod = tvm.transform.Sequential([PlanWeights()])(mod)
     weights: Sequence[tvm.runtime.Tensor] = mod.attrs[WEIGHTS_ATTR]

@@ -1,6 +1,7 @@
 import os
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,27 @@ def test_amend_manifest_changes_the_file_in_place(copy, chain):
     with pytest.raises(ValueError, match="the manifest grew to"):
         amend_manifest(copy, verify="x" * 10000)
     read_artifact(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda m: {"weights": (replace(m.weights[0], offset=640),)},
+            r"ends at byte 896 of \.fastconv\.weights",
+        ),
+        (
+            lambda m: {
+                "reference": replace(m.reference, outputs=(replace(m.reference.outputs[0], offset=192),))
+            },
+            r"ends at byte 320 of \.fastconv\.reference, which has 256",
+        ),
+        (lambda m: {"format_version": 7}, "the seal says format 1, the manifest 7"),
+    ],
+)
+def test_manifest_that_contradicts_the_file(copy, chain, change, message):
+    with pytest.raises(ArtifactError, match=message):
+        amend_manifest(copy, **change(chain.manifest))
 
 
 def test_copy_outlives_the_original(chain, tmp_path):
