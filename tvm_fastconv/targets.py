@@ -1,4 +1,4 @@
-"""Compilation targets: what a user may write, and what the templates and the artifact ask of a target.
+"""Compilation targets: what a user may write, and which CPU features the code for a target needs.
 
 LLVM falls back to a generic CPU when it does not know a name, and crashes on some triples, so every part of a target
 is compared with LLVM's own lists before LLVM sees it.
@@ -65,17 +65,6 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
 def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
     """Return the LLVM features that code for ``target`` may use and the loader has to find in the CPU, sorted."""
     return tuple(sorted(_llvm_features(target) & CHECKED_FEATURES[architecture(target)]))
-
-
-def vector_lanes(target: tvm.target.Target) -> int:
-    """Return how many float32 one vector register holds: 16 with AVX-512, 8 with AVX, 4 with SSE and NEON."""
-    features = _llvm_features(target)
-    return 16 if "avx512f" in features else 8 if "avx" in features else 4
-
-
-def vector_registers(target: tvm.target.Target) -> int:
-    """Return the number of vector registers: 32 with AVX-512 and NEON, 16 with AVX and SSE."""
-    return 32 if architecture(target) == "aarch64" or "avx512f" in _llvm_features(target) else 16
 
 
 def architecture(target: tvm.target.Target) -> str:

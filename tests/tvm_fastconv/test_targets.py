@@ -11,9 +11,8 @@ from tvm_fastconv.targets import (
     known_cpus,
     known_tags,
     resolve_target,
-    vector_lanes,
-    vector_registers,
 )
+from tvm_fastconv.topi.machine import Machine
 
 X86 = "x86_64-linux-gnu"
 
@@ -31,7 +30,7 @@ X86 = "x86_64-linux-gnu"
 def test_x86_cpus(cpu: str, lanes: int, registers: int, has: str, lacks: str) -> None:
     target = resolve_target(f"{X86} -mcpu={cpu}")
     features = cpu_features(target)
-    assert (vector_lanes(target), vector_registers(target)) == (lanes, registers)
+    assert (Machine.of(target).lanes, Machine.of(target).registers) == (lanes, registers)
     assert set(has.split()) <= set(features)
     assert not set(lacks.split()) & set(features)
     assert list(features) == sorted(features)
@@ -40,7 +39,8 @@ def test_x86_cpus(cpu: str, lanes: int, registers: int, has: str, lacks: str) ->
 
 def test_neon() -> None:
     target = resolve_target("aarch64-linux-gnu -mcpu=cortex-a72")
-    assert (vector_lanes(target), vector_registers(target), cpu_features(target)) == (4, 32, ("crc", "neon"))
+    assert (Machine.of(target).lanes, Machine.of(target).registers) == (4, 32)
+    assert cpu_features(target) == ("crc", "neon")
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="compiles for Linux")
@@ -58,14 +58,14 @@ def test_native_leaves_out_what_the_hypervisor_hides(monkeypatch: pytest.MonkeyP
     )
     target = resolve_target("native")
     assert cpu_features(target) == ("popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
-    assert vector_lanes(target) == 4
+    assert Machine.of(target).lanes == 4
 
 
 def test_options() -> None:
     target = resolve_target(f"{X86} -mcpu=sapphirerapids -mattr=-avx512f,+fma4 -num-cores=6")
     assert "fma4" in cpu_features(target)
     assert not any(name.startswith("avx512") for name in cpu_features(target))
-    assert (vector_lanes(target), target.attrs["num-cores"]) == (8, 6)
+    assert (Machine.of(target).lanes, target.attrs["num-cores"]) == (8, 6)
 
 
 def test_the_users_own_preference_for_256_bits_stays() -> None:
@@ -89,7 +89,7 @@ def test_every_known_target_resolves_and_resolving_again_changes_nothing(spec: s
 def test_tags() -> None:
     assert "aws/cpu/c5.large" in known_tags()
     assert "arm/pynq" not in known_tags()  # 32 bits
-    assert vector_lanes(resolve_target("aws/cpu/c5.large")) == 16
+    assert Machine.of(resolve_target("aws/cpu/c5.large")).lanes == 16
 
 
 def test_a_target_object_keeps_its_other_attributes() -> None:

@@ -19,20 +19,19 @@ def targets_verb(
         known_cpus,
         known_tags,
         resolve_target,
-        vector_lanes,
-        vector_registers,
     )
+    from tvm_fastconv.topi.machine import Machine
 
     resolved = resolve_target(target)
-    triple = str(resolved.attrs["mtriple"])
+    triple, machine = str(resolved.attrs["mtriple"]), Machine.of(resolved)
     facts: dict[str, object] = {
         "target": target,
         "triple": triple,
         "mcpu": str(resolved.attrs.get("mcpu", "")),
         "mattr": [str(item) for item in resolved.attrs.get("mattr", ())],
         "cores": int(resolved.attrs["num-cores"]),
-        "float32_lanes": vector_lanes(resolved),
-        "vector_registers": vector_registers(resolved),
+        "float32_lanes": machine.lanes,
+        "vector_registers": machine.registers,
         "cpu_features": list(cpu_features(resolved)),
         f"mcpu_for_{architecture(resolved)}": list(known_cpus(triple)),
         "tags": list(known_tags()),
