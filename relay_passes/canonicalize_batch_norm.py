@@ -35,8 +35,11 @@ class CanonicalizeBatchNorm:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         mod = rewrite_calls(mod, {"nn.batch_norm": _to_scale_and_shift})
-        mod = relax.transform.CanonicalizeBindings()(mod)
-        return rewrite_calls(mod, {"multiply": _fold_scale, "add": _merge_shifts, "nn.conv2d": _fold_preceding})
+        # The tuples that held the norms' results would count as readers.
+        mod = relax.transform.DeadCodeElimination()(relax.transform.CanonicalizeBindings()(mod))
+        return rewrite_calls(
+            mod, {"multiply": _fold_scale, "add": _merge_shifts, "nn.conv2d": _fold_preceding}
+        )
 
 
 def _to_scale_and_shift(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
@@ -93,7 +96,11 @@ def _fold_scale(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
 def _scaled(rewriter: CallRewriter, linear: relax.Call, scale: np.ndarray) -> relax.Call | None:
     """``linear · scale`` as one call with scaled weights, or ``None``."""
     weight, channels = constant_array(linear.args[1]), _channels(linear, scale)
-    if weight is None or channels is None or (op_name(linear) == "nn.conv2d_transpose" and linear.attrs.groups > 1):
+    if (
+        weight is None
+        or channels is None
+        or (op_name(linear) == "nn.conv2d_transpose" and linear.attrs.groups > 1)
+    ):
         return None
     axis = _LINEAR[op_name(linear) or ""][1]
     shape = [1] * weight.ndim
@@ -117,7 +124,7 @@ def _fold_preceding(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | No
     """Batch norm before a convolution without padding."""
     weight = constant_array(call.args[1])
     affine = _affine(rewriter, call.args[0])
-    if weight is None or affine is None or any(call.attrs.padding) or call.attrs.groups != 1:
+    if weight is None or affine is None or any(map(int, call.attrs.padding)) or call.attrs.groups != 1:
         return None
     source, scale, shift = affine
     scaled = relax.const((weight * scale[None, :, None, None]).astype(weight.dtype))
@@ -131,7 +138,11 @@ def _affine(rewriter: CallRewriter, data: relax.Expr) -> tuple[relax.Expr, np.nd
     add = rewriter.definition(data)
     outer = _split_constant(add) if op_name(add) == "add" and rewriter.uses[data] == 1 else None
     multiply = rewriter.definition(outer[0]) if outer else None
-    inner = _split_constant(multiply) if op_name(multiply) == "multiply" and rewriter.uses[outer[0]] == 1 else None
+    inner = (
+        _split_constant(multiply)
+        if op_name(multiply) == "multiply" and rewriter.uses[outer[0]] == 1
+        else None
+    )
     if outer is None or inner is None:
         return None
     scale, shift = channel_vector(inner[1], 4, 1), channel_vector(outer[1], 4, 1)

@@ -80,4 +80,6 @@ class _Redirect(PyExprMutator):
         call = self.visit_expr_post_order(call)
         if call.op != tvm.ir.Op.get("relax.call_tir"):
             return call
-        return relax.Call(call.op, [self.merged[call.args[0].name_hint], *call.args[1:]], call.attrs, call.ty_args)
+        return relax.Call(
+            call.op, [self.merged[call.args[0].name_hint], *call.args[1:]], call.attrs, call.ty_args
+        )

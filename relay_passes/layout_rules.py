@@ -30,12 +30,7 @@ Rule = Callable[["_Planner", relax.Call], relax.Expr | AsIs | None]
 
 CHANNEL_LAST = {4: (0, 2, 3, 1), 5: (0, 3, 4, 1, 2)}
 
-ELEMENTWISE = (
-    "abs add ceil clip cos divide equal erf exp floor floor_divide floor_mod greater greater_equal isnan left_shift less "
-    "less_equal log logical_and logical_not logical_or maximum minimum mod multiply negative not_equal power round rsqrt "
-    "sigmoid sign sin sqrt square subtract tan tanh where astype nn.relu nn.leakyrelu nn.gelu nn.gelu_tanh nn.silu "
-    "nn.softplus nn.dropout full_like ones_like zeros_like"
-).split()
+ELEMENTWISE = ["abs", "add", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "floor", "floor_divide", "floor_mod", "greater", "greater_equal", "isnan", "left_shift", "less", "less_equal", "log", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mod", "multiply", "negative", "not_equal", "power", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "subtract", "tan", "tanh", "where", "astype", "nn.relu", "nn.leakyrelu", "nn.gelu", "nn.gelu_tanh", "nn.silu", "nn.softplus", "nn.dropout", "full_like", "ones_like", "zeros_like"]
 
 
 def to_channel_last(expr: relax.Expr) -> relax.Expr:
@@ -85,7 +80,9 @@ def _pool2d(planner: _Planner, call: relax.Call) -> relax.Call | None:
     a = call.attrs
     if a.layout != "NCHW":
         return None
-    op = {"relax.nn.max_pool2d": relax.op.nn.max_pool2d, "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d}[call.op.name]
+    op = {"relax.nn.max_pool2d": relax.op.nn.max_pool2d, "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d}[
+        call.op.name
+    ]
     return op(
         planner.last(call.args[0]), a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode, a.count_include_pad,
         "NHWC",
@@ -165,7 +162,9 @@ def _pad(planner: _Planner, call: relax.Call) -> relax.Call | None:
         return None
     widths = [int(w) for w in call.attrs.pad_width]
     order = [w for axis in CHANNEL_LAST[rank] for w in widths[2 * axis : 2 * axis + 2]]
-    return relax.op.nn.pad(planner.last(call.args[0]), order, call.attrs.pad_mode, float(call.attrs.pad_value))
+    return relax.op.nn.pad(
+        planner.last(call.args[0]), order, call.attrs.pad_mode, float(call.attrs.pad_value)
+    )
 
 
 def _resize(planner: _Planner, call: relax.Call) -> relax.Call | None:
@@ -181,10 +180,17 @@ def _resize(planner: _Planner, call: relax.Call) -> relax.Call | None:
 def _reshape(planner: _Planner, call: relax.Call) -> relax.Expr | AsIs | None:
     """Splitting or joining channels (channel shuffle), or dropping a 1×1 plane, moves no data in either order."""
     source, shape = static_shape(call.args[0]), static_shape(call)
-    if source is None or shape is None or len(source) not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if (
+        source is None
+        or shape is None
+        or len(source) not in CHANNEL_LAST
+        or not planner.has_last(call.args[0])
+    ):
         return None
     if len(shape) in CHANNEL_LAST and source[0] == shape[0] and source[-2:] == shape[-2:]:
-        return relax.op.reshape(planner.last(call.args[0]), [shape[axis] for axis in CHANNEL_LAST[len(shape)]])
+        return relax.op.reshape(
+            planner.last(call.args[0]), [shape[axis] for axis in CHANNEL_LAST[len(shape)]]
+        )
     if source[-2:] == (1, 1):
         return AsIs(relax.op.reshape(planner.last(call.args[0]), shape))
     return None

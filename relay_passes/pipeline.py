@@ -31,7 +31,6 @@ def canonicalize() -> Passes:
         relax.transform.FoldConstant(),
         CanonicalizeBatchNorm(),
         PlanLayout(),
-        relax.transform.CanonicalizeBindings(),
         relax.transform.FoldConstant(),
         relax.transform.DeadCodeElimination(),
     ]

@@ -23,7 +23,7 @@ class PlanLayout:
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function) and _is_straight_line(func):
                 mod[var] = _Planner(mod).rewrite(func)
-        return mod
+        return relax.transform.CanonicalizeBindings()(mod)
 
 
 def _is_straight_line(func: relax.Function) -> bool:
@@ -55,14 +55,20 @@ class _Planner:
 
     def _bind(self, binding: relax.Binding) -> None:
         value = binding.value
-        rule = RULES.get(value.op.name) if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op) else None
+        rule = (
+            RULES.get(value.op.name)
+            if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
+            else None
+        )
         rewritten = rule(self, value) if rule else None
         if isinstance(rewritten, AsIs):
             self.firsts[binding.var] = self.builder.emit(keep_name(rewritten.expr, value))
         elif rewritten is not None:
             self.lasts[binding.var] = self.builder.emit(keep_name(rewritten, value))
         elif isinstance(value, relax.TupleGetItem) and value.tuple_value in self.lasts:
-            self.lasts[binding.var] = self.builder.emit(relax.TupleGetItem(self.lasts[value.tuple_value], value.index))
+            self.lasts[binding.var] = self.builder.emit(
+                relax.TupleGetItem(self.lasts[value.tuple_value], value.index)
+            )
         elif isinstance(value, relax.Var) and value in self.lasts:
             self.lasts[binding.var] = self.lasts[value]
         elif isinstance(binding, relax.MatchCast):
@@ -72,7 +78,9 @@ class _Planner:
 
     def _with_first_operands(self, value: relax.Expr) -> relax.Expr:
         if isinstance(value, relax.Call):
-            return relax.Call(value.op, [self.first(a) for a in value.args], value.attrs, value.ty_args, value.span)
+            return relax.Call(
+                value.op, [self.first(a) for a in value.args], value.attrs, value.ty_args, value.span
+            )
         if isinstance(value, relax.TupleGetItem):
             return relax.TupleGetItem(self.first(value.tuple_value), value.index)
         return self.first(value)
@@ -93,7 +101,9 @@ class _Planner:
             last = self.lasts[expr]
             if isinstance(expr.ty, relax.TupleType):
                 fields = [relax.TupleGetItem(last, i) for i in range(len(expr.ty.fields))]
-                made = relax.Tuple([self.builder.emit(to_channel_first(self.builder.emit(f))) for f in fields])
+                made = relax.Tuple(
+                    [self.builder.emit(to_channel_first(self.builder.emit(f))) for f in fields]
+                )
             else:
                 made = self.builder.emit(to_channel_first(last))
             self.firsts[expr] = made
@@ -108,4 +118,3 @@ class _Planner:
         if expr not in self.lasts:
             self.lasts[expr] = self.builder.emit(to_channel_last(self.first(expr)))
         return self.lasts[expr]
-

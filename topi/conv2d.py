@@ -19,7 +19,7 @@ import tvm
 from tvm import te, tirx
 
 from .schedules.tile import TileKnobs
-from .window import padded_window
+from .window import extents, padded_window, reduce_axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,9 @@ class Conv2dParams:
         sizes = []
         for axis, size in enumerate((height, width)):
             extent = (size - 1) * self.input_dilation[axis] + 1 + self.padding[axis] + self.padding[axis + 2]
-            sizes.append((extent - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1)
+            sizes.append(
+                (extent - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1
+            )
         return sizes[0], sizes[1]
 
     def window_size(self, rows: int, cols: int) -> tuple[int, int]:
@@ -102,7 +104,9 @@ def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams)
             for g in range(params.groups):
                 ins = slice(g * per_group_in, (g + 1) * per_group_in)
                 outs = slice(g * per_group_out, (g + 1) * per_group_out)
-                out[:, y, x, outs] = np.einsum("nrsc,ocrs->no", patch[..., ins], weight[outs].astype(np.float64))
+                out[:, y, x, outs] = np.einsum(
+                    "nrsc,ocrs->no", patch[..., ins], weight[outs].astype(np.float64)
+                )
     return out.astype(np.float32)
 
 
@@ -147,7 +151,9 @@ def pack_weight(weight: np.ndarray, panel: int) -> np.ndarray:
     return np.ascontiguousarray(panels.transpose(0, 3, 4, 2, 1))
 
 
-def conv2d(data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileKnobs, attrs: dict[str, str]) -> te.Tensor:
+def conv2d(
+    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileKnobs, attrs: dict[str, str]
+) -> te.Tensor:
     """Convolve ``data`` with packed ``weight``.
 
     Parameters
@@ -172,14 +178,17 @@ def conv2d(data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileK
     if not (params.reads_in_place and (rows, cols) == (oh, ow)):
         size = params.window_size(rows, cols)
         window = padded_window(data, size, params.padding, 0.0, params.input_dilation, params.data_layout)
-    ry, rx = te.reduce_axis((0, kh), "ry"), te.reduce_axis((0, kw), "rx")
-    rc = te.reduce_axis((0, per_group_in), "rc")
+    ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_group_in)
 
     def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         row = y * params.stride[0] + ry * params.dilation[0]
         col = x * params.stride[1] + rx * params.dilation[1]
         channel = rc if params.groups == 1 else o // (panels_per_group * panel) * per_group_in + rc
-        return te.sum(window[b, row, col, channel] * weight[o // panel, ry, rx, rc, o % panel], axis=[ry, rx, rc])
+        return te.sum(
+            window[b, row, col, channel] * weight[o // panel, ry, rx, rc, o % panel], axis=[ry, rx, rc]
+        )
 
-    sums = te.compute((n, rows, cols, panels * panel), taps, name="conv2d", attrs=attrs)
-    return te.compute((n, oh, ow, params.out_channels), lambda b, y, x, o: sums[b, y, x, o], name="crop")
+    sums = te.compute(extents(n, rows, cols, panels * panel), taps, name="conv2d", attrs=attrs)
+    return te.compute(
+        extents(n, oh, ow, params.out_channels), lambda b, y, x, o: sums[b, y, x, o], name="crop"
+    )

@@ -5,6 +5,7 @@ import tvm
 from tvm import te, tirx
 
 from .schedules.tile import TileKnobs
+from .window import extents, reduce_axes
 
 
 def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -12,7 +13,9 @@ def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (data.astype(np.float64) @ weight.astype(np.float64).T).astype(np.float32)
 
 
-def dense(data: te.Tensor, weight: te.Tensor, out_features: int, tile: TileKnobs, attrs: dict[str, str]) -> te.Tensor:
+def dense(
+    data: te.Tensor, weight: te.Tensor, out_features: int, tile: TileKnobs, attrs: dict[str, str]
+) -> te.Tensor:
     """Multiply the rows of ``data`` by packed ``weight``.
 
     Parameters
@@ -34,13 +37,15 @@ def dense(data: te.Tensor, weight: te.Tensor, out_features: int, tile: TileKnobs
     if not isinstance(rows, int | tirx.IntImm) or int(whole) != int(rows):
         zero = tirx.const(0, data.dtype)
         window = te.compute(
-            (*lead, whole, k), lambda *at: tirx.if_then_else(at[-2] < rows, data[at], zero), name="window"
+            extents(*lead, whole, k),
+            lambda *at: tirx.if_then_else(at[-2] < rows, data[at], zero),
+            name="window",
         )
-    rc = te.reduce_axis((0, k), "rc")
+    (rc,) = reduce_axes(rc=k)
 
     def product(*at: tirx.Var) -> tvm.ir.Expr:
         o = at[-1]
         return te.sum(window[(*at[:-1], rc)] * weight[o // panel, 0, 0, rc, o % panel], axis=[rc])
 
-    sums = te.compute((*lead, whole, panels * panel), product, name="dense", attrs=attrs)
-    return te.compute((*lead, rows, out_features), lambda *at: sums[at], name="crop")
+    sums = te.compute(extents(*lead, whole, panels * panel), product, name="dense", attrs=attrs)
+    return te.compute(extents(*lead, rows, out_features), lambda *at: sums[at], name="crop")

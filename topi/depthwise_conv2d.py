@@ -6,7 +6,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .schedules.window import WindowKnobs
-from .window import padded_window
+from .window import extents, padded_window, reduce_axes
 
 
 def depthwise_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
@@ -43,12 +43,12 @@ def depthwise_conv2d(
     window = padded_window(
         data, params.window_size(rows, cols), params.padding, input_dilation=params.input_dilation
     )
-    ry, rx = te.reduce_axis((0, params.kernel[0]), "ry"), te.reduce_axis((0, params.kernel[1]), "rx")
+    ry, rx = reduce_axes(ry=params.kernel[0], rx=params.kernel[1])
 
     def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         row = y * params.stride[0] + ry * params.dilation[0]
         col = x * params.stride[1] + rx * params.dilation[1]
         return te.sum(window[b, row, col, o // multiplier] * weight[ry, rx, o], axis=[ry, rx])
 
-    sums = te.compute((n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
-    return te.compute((n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")
+    sums = te.compute(extents(n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
+    return te.compute(extents(n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")

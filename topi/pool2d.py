@@ -6,11 +6,15 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams
 from .schedules.window import WindowKnobs
-from .window import padded_window
+from .window import extents, padded_window, reduce_axes
 
 
 def pool2d_reference(
-    data: np.ndarray, params: Conv2dParams, out_size: tuple[int, int], kind: str, count_include_pad: bool = False
+    data: np.ndarray,
+    params: Conv2dParams,
+    out_size: tuple[int, int],
+    kind: str,
+    count_include_pad: bool = False,
 ) -> np.ndarray:
     """Slow, obvious pooling; arguments as for `pool2d`."""
     n, h, w, c = data.shape
@@ -25,7 +29,9 @@ def pool2d_reference(
             if kind == "max":
                 out[:, y, x] = values.max(1)
                 continue
-            counted = (rows < h + bottom).sum() * (cols < w + right).sum() if count_include_pad else values.shape[1]
+            counted = (
+                (rows < h + bottom).sum() * (cols < w + right).sum() if count_include_pad else values.shape[1]
+            )
             out[:, y, x] = values.astype(np.float64).sum(1) / counted
     return out
 
@@ -59,7 +65,7 @@ def pool2d(
     rows, cols = tile.round_up(*out_size)
     fill = float("-inf") if kind == "max" else 0.0
     window = padded_window(data, params.window_size(rows, cols), params.padding, fill)
-    ry, rx = te.reduce_axis((0, params.kernel[0]), "ry"), te.reduce_axis((0, params.kernel[1]), "rx")
+    ry, rx = reduce_axes(ry=params.kernel[0], rx=params.kernel[1])
     reduce = te.max if kind == "max" else te.sum
 
     def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
@@ -67,7 +73,7 @@ def pool2d(
         col = x * params.stride[1] + rx * params.dilation[1]
         return reduce(window[b, row, col, o], axis=[ry, rx])
 
-    pooled = te.compute((n, rows, cols, c), taps, name=f"{kind}_pool2d", attrs=attrs)
+    pooled = te.compute(extents(n, rows, cols, c), taps, name=f"{kind}_pool2d", attrs=attrs)
 
     def result(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         if kind == "max":
@@ -78,10 +84,12 @@ def pool2d(
         ]
         return pooled[b, y, x, o] / tirx.Cast(data.dtype, counts[0] * counts[1])
 
-    return te.compute((n, *out_size, c), result, name="crop")
+    return te.compute(extents(n, *out_size, c), result, name="crop")
 
 
-def _count(at: tirx.Var, axis: int, extent: int, params: Conv2dParams, count_include_pad: bool) -> tvm.ir.Expr:
+def _count(
+    at: tirx.Var, axis: int, extent: int, params: Conv2dParams, count_include_pad: bool
+) -> tvm.ir.Expr:
     """How many taps of one axis an average divides by at output position ``at``."""
     before, after = params.padding[axis], params.padding[axis + 2]
     first, size = at * params.stride[axis] - before, params.kernel[axis]

@@ -4,6 +4,18 @@ import tvm
 from tvm import te, tirx
 
 
+def extents(*values: int | tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
+    """A shape as Relax counts, in 64 bits: symbolic extents have them, and an index must not mix widths."""
+    return tuple(tirx.IntImm("int64", value) if isinstance(value, int) else value for value in values)
+
+
+def reduce_axes(**axes: int | tvm.ir.Expr) -> list[tirx.IterVar]:
+    """One reduction axis from 0 for each name and extent."""
+    return [
+        te.reduce_axis((0, extent), name) for name, extent in zip(axes, extents(*axes.values()), strict=True)
+    ]
+
+
 def padded_window(
     data: te.Tensor,
     size: tuple[int, int],
@@ -38,4 +50,4 @@ def padded_window(
         return tirx.if_then_else(tirx.all(*inside), data[at], tirx.const(fill, data.dtype))
 
     channels = data.shape[data_layout.index("C")]
-    return te.compute((data.shape[0], *size, channels), pixel, name="window")
+    return te.compute(extents(data.shape[0], *size, channels), pixel, name="window")

@@ -69,7 +69,10 @@ def compile(
     tell("optimising")
     graph, schedule = pipeline.graph_passes(resolved), pipeline.schedule_passes(resolved)
     if dump_ir is not None:
-        graph, schedule = with_dumps(graph, Path(dump_ir)), with_dumps(schedule, Path(dump_ir), first=len(graph))
+        graph, schedule = (
+            with_dumps(graph, Path(dump_ir)),
+            with_dumps(schedule, Path(dump_ir), first=len(graph)),
+        )
     fused = _run(graph, imported.mod, resolved)
     layers, calls = _reports(fused)
     resolve_methods(methods, [layer.name for layer in layers])

@@ -50,9 +50,13 @@ def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str,
             raise MethodError(f"{config!r} for layers {pattern!r} is not a method; known are {allowed}")
         matches = [name for name in names if fnmatchcase(name, pattern)]
         if not matches and isinstance(methods, Mapping):
-            raise MethodError(f"the pattern {pattern!r} matches no layer; the layers are {', '.join(names) or 'none'}")
+            raise MethodError(
+                f"the pattern {pattern!r} matches no layer; the layers are {', '.join(names) or 'none'}"
+            )
         for name in matches:
             other, known = chosen.setdefault(name, (pattern, config))
             if known != config:
-                raise MethodError(f"layer {name!r} is named by {other!r} as {known} and by {pattern!r} as {config}")
+                raise MethodError(
+                    f"layer {name!r} is named by {other!r} as {known} and by {pattern!r} as {config}"
+                )
     return {name: config for name, (_, config) in chosen.items()}

@@ -31,9 +31,15 @@ def expected_outputs(imported: ImportedModel, target: tvm.target.Target) -> tupl
         return None, f"not verified: this machine lacks {', '.join(missing)}"
     if imported.reference is not None:
         return imported.reference(*imported.example_inputs), ""
-    executable = tvm.compile(imported.mod, tvm.target.Target({"kind": "llvm", "mtriple": str(target.attrs["mtriple"])}))
-    outputs = relax.VirtualMachine(executable, tvm.cpu())["main"](*map(tvm.runtime.tensor, imported.example_inputs))
-    return tuple(out.numpy() for out in ([outputs] if isinstance(outputs, tvm.runtime.Tensor) else outputs)), ""
+    executable = tvm.compile(
+        imported.mod, tvm.target.Target({"kind": "llvm", "mtriple": str(target.attrs["mtriple"])})
+    )
+    outputs = relax.VirtualMachine(executable, tvm.cpu())["main"](
+        *map(tvm.runtime.tensor, imported.example_inputs)
+    )
+    return tuple(
+        out.numpy() for out in ([outputs] if isinstance(outputs, tvm.runtime.Tensor) else outputs)
+    ), ""
 
 
 def verify_outputs(
@@ -99,7 +105,9 @@ def _trace(mod: tvm.IRModule, target: tvm.target.Target, inputs: Arrays) -> list
     machine = relax.VirtualMachine(tvm.compile(lowered, target, relax_pipeline=None), tvm.cpu())
     results: list[np.ndarray] = []
 
-    def record(_function: object, name: str, before: bool, _result: object, *args: tvm.runtime.Tensor) -> None:
+    def record(
+        _function: object, name: str, before: bool, _result: object, *args: tvm.runtime.Tensor
+    ) -> None:
         if not before and name in functions:
             results.append(args[-1].numpy().copy())
 

@@ -45,7 +45,9 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
 def _schedule_anchor(sch: Schedule, anchor: SBlockRV) -> None:
     annotations = sch.get(anchor).annotations
     name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
-    producers = [block for block in sch.get_producers(anchor) if sch.get(block).name_hint.startswith("window")]
+    producers = [
+        block for block in sch.get_producers(anchor) if sch.get(block).name_hint.startswith("window")
+    ]
     window = producers[0] if producers else None
     last = sch.get_consumers(anchor)[0]
     if name in TILED:

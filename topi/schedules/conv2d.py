@@ -1,6 +1,5 @@
 """Register-tile schedule of `conv2d` and `dense`: one nest of outer loops, the tile in registers inside."""
 
-import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -9,7 +8,9 @@ from .loops import vectorize_innermost
 from .tile import TileKnobs
 
 
-def schedule_tile(sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV | None, knobs: TileKnobs) -> None:
+def schedule_tile(
+    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV | None, knobs: TileKnobs
+) -> None:
     """Schedule the sums of ``anchor`` at the register tiles of ``last``, the block that stores the result.
 
     Parameters

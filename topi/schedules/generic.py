@@ -4,9 +4,8 @@ Element-wise nests run their last axis in vectors. Reductions keep their sums in
 spatial axis where that is contiguous in memory, else over vectors of partial sums along the reduced axis.
 """
 
-import tvm
 from tvm import tirx
-from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..machine import Machine

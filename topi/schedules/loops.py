@@ -37,7 +37,9 @@ def is_dear(expr: tvm.ir.Expr) -> bool:
     """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
     if isinstance(expr, tirx.Div) or (isinstance(expr, tirx.Call) and expr.op.name != "tirx.if_then_else"):
         return True
-    parts = [getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")]
+    parts = [
+        getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")
+    ]
     operands = [*parts, *getattr(expr, "args", ())]
     return any(is_dear(part) for part in operands if isinstance(part, tvm.ir.Expr))
 

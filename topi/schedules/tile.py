@@ -86,7 +86,13 @@ def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
     """Choose the tile with the least estimated cycles, then strips and chunks around it."""
     lanes = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
     tiles = [
-        (cycles(problem, machine, lanes, vectors, tile_h, tile_w), -vectors * tile_h * tile_w, tile_h, vectors, tile_w)
+        (
+            cycles(problem, machine, lanes, vectors, tile_h, tile_w),
+            -vectors * tile_h * tile_w,
+            tile_h,
+            vectors,
+            tile_w,
+        )
         for vectors in range(1, machine.registers - 2)
         for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1)
         for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1)
@@ -100,7 +106,9 @@ def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
     return TileKnobs(lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w, strip=strip, chunks=chunks)
 
 
-def cycles(problem: TileProblem, machine: Machine, lanes: int, vectors: int, tile_h: int, tile_w: int) -> float:
+def cycles(
+    problem: TileProblem, machine: Machine, lanes: int, vectors: int, tile_h: int, tile_w: int
+) -> float:
     """Estimated cycles of the whole operator, up to a constant."""
     pixels = tile_h * tile_w
     step = max(pixels * vectors, (pixels + 2 * vectors) / 2, FMA_LATENCY)
@@ -112,7 +120,10 @@ def cycles(problem: TileProblem, machine: Machine, lanes: int, vectors: int, til
 
 def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
     broadcast = 0 if machine.folds_broadcast else 1
-    return pixels <= MAX_PIXELS and pixels * vectors + vectors + broadcast <= machine.registers - machine.folds_broadcast
+    return (
+        pixels <= MAX_PIXELS
+        and pixels * vectors + vectors + broadcast <= machine.registers - machine.folds_broadcast
+    )
 
 
 def _panels_divide(problem: TileProblem, lanes: int, vectors: int) -> bool:

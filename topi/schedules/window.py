@@ -8,6 +8,7 @@ MobileNetV2's layers this runs at 85-95 % of the multiply-add peak; copying padd
 import json
 from dataclasses import asdict, dataclass
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
@@ -57,13 +58,18 @@ def default_window_knobs(batch: int, height: int, width: int, channels: int, mac
     limit = MAX_TILE if machine.registers >= 32 else MAX_TILE // 2
     tile_w = min(range(1, min(width, limit) + 1), key=lambda tile: (-(-width // tile) * (tile + 1), -tile))
     tasks = max(1, 4 // batch)
-    rows = min(range(1, height + 1), key=lambda r: (abs(-(-height // r) - tasks), -(-height // r) * r - height))
+    rows = min(
+        range(1, height + 1), key=lambda r: (abs(-(-height // r) - tasks), -(-height // r) * r - height)
+    )
     return WindowKnobs(lanes=lanes, tile_w=tile_w, rows=rows)
 
 
-def schedule_window(sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
+def schedule_window(
+    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs
+) -> None:
     """Schedule the reduction ``anchor`` at the tiles of ``last``, the block that stores the result."""
     n, y, x, o = sch.get_loops(last)
+    known_batch = isinstance(sch.get(n).extent, tirx.IntImm)
     task, row = sch.split(y, [None, knobs.rows])
     column, tile_x = sch.split(x, [None, knobs.tile_w])
     vector, lane = sch.split(o, [None, knobs.lanes])
@@ -80,6 +86,7 @@ def schedule_window(sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBl
     for loop in (x, rx, ry) if taps <= MAX_UNROLLED_TAPS else (x,):
         sch.unroll(loop)
     sch.compute_inline(window)
-    for loop in (column, row):
+    # Beside a symbolic batch, TVM narrows some of the loops to 32 bits and leaves others at 64; splitting then fails.
+    for loop in (column, row) if known_batch else ():
         sch.annotate(loop, "pragma_loop_partition_hint", 1)
     sch.decompose_reduction(anchor, ry)

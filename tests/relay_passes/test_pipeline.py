@@ -1,0 +1,72 @@
+"""The pipeline as a TVM plugin: on modules that PyTorch never saw, through ``tvm.compile`` alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax
+from tvm.relax.frontend import nn
+
+from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes
+from tvm_fastconv.relay_passes.collect_layers import recorded_calls
+from tvm_fastconv.relay_passes.dump_ir import with_dumps
+
+from .evaluate import evaluate
+
+TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
+
+
+class Net(nn.Module):
+    """Written with TVM's own frontend: weights are parameters of the function until they are bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2D(3, 12, 3, padding=1)
+        self.second = nn.Conv2D(12, 12, 3, padding=1, groups=12)
+        self.third = nn.Conv2D(12, 12, 3, padding=1, groups=12)
+
+    def forward(self, x: nn.Tensor) -> nn.Tensor:
+        y = nn.op.relu(self.first(x))
+        return self.third(nn.op.relu(self.second(y)))
+
+
+def _module(batch: int | str = 2) -> tvm.IRModule:
+    mod, params = Net().export_tvm({"forward": {"x": nn.spec.Tensor([batch, 3, 9, 11], "float32")}})
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal([int(n) for n in p.shape], np.float32) for name, p in params}
+    mod = relax.transform.BindParams("forward", values)(mod)
+    main = mod["forward"].with_attr("global_symbol", "main")
+    return tvm.IRModule({"main": main})
+
+
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_compiles_a_foreign_module(batch: int | str) -> None:
+    mod = _module(batch)
+    x = np.random.default_rng(1).standard_normal((2, 3, 9, 11), np.float32)
+    with tvm.transform.PassContext(config=PASS_CONFIG):
+        executable = tvm.compile(mod, TARGET, relax_pipeline="fastconv")
+    got = relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()
+    want = evaluate(mod, x)
+    # 2e-6: sums of at most 27 terms in another order, three times
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+
+
+def test_equal_layers_share_a_function_and_keep_their_names() -> None:
+    with TARGET:
+        fused = tvm.transform.Sequential(graph_passes(TARGET))(_module())
+    calls = [(function, layer["name"], layer["method"]) for function, layer in recorded_calls(fused) if layer]
+    assert [name for _, name, _ in calls] == ["conv2d_1", "depthwise_conv2d_1", "depthwise_conv2d_2"]
+    assert [method for _, _, method in calls] == ["dense", "depthwise", "depthwise"]
+    functions = {function for function, _, _ in calls}
+    assert functions <= {var.name_hint for var in fused.get_global_vars()}
+
+
+def test_dumps_stand_between_the_passes(tmp_path: Path) -> None:
+    passes = with_dumps(graph_passes(TARGET), tmp_path / "ir")
+    with TARGET:
+        tvm.transform.Sequential(passes)(_module())
+    files = sorted(path.name for path in (tmp_path / "ir").iterdir())
+    assert len(files) == len(passes) // 2
+    assert files[0] == "00_EliminateCommonSubexpr.py" and files[-1].endswith("_CollectLayers.py")
+    assert "conv2d" in (tmp_path / "ir" / files[0]).read_text()
