@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from .errors import ArtifactError
@@ -37,9 +36,9 @@ class Profile:
     Parameters
     ----------
     calls
-        Every call in order; durations are medians over the runs.
+        Every call in order, all of one run: the one in which they took the least time together.
     total_ms
-        Median of whole calls without measuring inside them.
+        Shortest of as many whole calls without measuring inside them.
     """
 
     calls: tuple[CallTime, ...]
@@ -81,7 +80,8 @@ def profile_calls(
     """
     recorder = _Recorder({call.function for call in calls})
     machine["set_instrument"](recorder)
-    whole, rounds = [], []
+    whole: list[float] = []
+    rounds: list[list[tuple[str, float, float]]] = []
     for _ in range(repeat + 1):
         begin = time.perf_counter()
         run()
@@ -93,15 +93,20 @@ def profile_calls(
         raise ArtifactError(
             "the calls that were made are not the ones in the manifest; the file cannot be profiled"
         )
-    # The first round warms up. Starts come from one round, so that they are consistent with each other.
-    starts = [begin - rounds[1][0][1] for _, begin, _ in rounds[1]]
-    times = [median(spans[i][2] for spans in rounds[1:]) for i in range(len(calls))]
+    # The first round warms up. Minima, since on a busy machine a median of short calls misses the interruptions that
+    # a median of whole runs contains, and the two would not agree.
+    best = min(rounds[1:], key=lambda spans: sum(seconds for _, _, seconds in spans))
     return Profile(
         calls=tuple(
-            CallTime(function=call.function, layer=call.layer, start_ms=start * 1e3, ms=seconds * 1e3)
-            for call, start, seconds in zip(calls, starts, times, strict=True)
+            CallTime(
+                function=call.function,
+                layer=call.layer,
+                start_ms=(begin - best[0][1]) * 1e3,
+                ms=seconds * 1e3,
+            )
+            for call, (_, begin, seconds) in zip(calls, best, strict=True)
         ),
-        total_ms=median(whole[1:]) * 1e3,
+        total_ms=min(whole[1:]) * 1e3,
     )
 
 

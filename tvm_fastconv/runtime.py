@@ -106,7 +106,7 @@ class CompiledModel:
         return list(self.manifest.layers)
 
     def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
-        """Measure the milliseconds of each layer in call order, as medians over ``repeat`` runs."""
+        """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs."""
         self.require_runnable()
         assert self._library is not None
         arguments = bind_inputs(inputs, self.manifest.inputs)
