@@ -11,10 +11,10 @@ from . import options, results, runner
 
 def run(settings: runner.Settings, networks: tuple[str, ...], batch: int, write: bool) -> list[runner.Row]:
     """Measure, print and write ``networks[-b<batch>][-t<threads>][-<isa>].json``."""
-    from .networks import make_network
+    from .networks import make_network, present
 
     rows = []
-    for name in networks:
+    for name in present(networks):
         print(f"{name} ...", file=sys.stderr, flush=True)
         make = functools.partial(make_network, name, batch)
         rows.append(runner.measure(runner.Case(name=name, make=make, facts={"batch": batch}), settings))

@@ -11,65 +11,83 @@ import argparse
 import re
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import options, results, runner
 
-RUNS = 20
+TURNS = 7  # of each engine; the best counts, since a busy machine only ever slows one down
+RUNS = 3  # in each turn, of which the median counts
 _MODULE = re.compile(r"__module\.([\w.]+?)/")
 
+Times = dict[str, float]
+"""Milliseconds by layer."""
 
-def openvino_layers(module: Any, inputs: tuple[Any, ...], threads: int) -> dict[str, tuple[str, float]]:
-    """Run OpenVINO `RUNS` times: module path, or its own name for the rest, to (implementation, median milliseconds).
 
-    Operators of one module are added up.
+class OpenVinoLayers:
+    """A network in OpenVINO, measured layer by layer.
+
+    Calling it measures `RUNS` runs: milliseconds by module path, or by OpenVINO's own name for what has none.
+    ``implementations`` says what ran for each of these.
     """
-    from torch.fx.experimental.optimization import fuse
 
-    from tvm_fastconv.rivals import openvino_request
+    def __init__(self, module: Any, inputs: tuple[Any, ...], threads: int) -> None:
+        from torch.fx.experimental.optimization import fuse
 
-    request = openvino_request(fuse(module), inputs, threads, PERF_COUNT=True)
-    runs = []
-    for _ in range(RUNS):
-        request.infer()
-        runs.append([node for node in request.profiling_info if node.real_time.total_seconds() > 0])
-    layers: dict[str, tuple[str, float]] = {}
-    for nodes in zip(*runs, strict=True):
-        found = _MODULE.match(nodes[0].node_name)
-        name = found.group(1) if found else f"{nodes[0].node_type} {nodes[0].node_name}"
-        milliseconds = statistics.median(node.real_time.total_seconds() for node in nodes) * 1e3
-        before = layers.get(name, ("", 0.0))[1]
-        layers[name] = (nodes[0].exec_type, before + milliseconds)
-    return layers
+        from tvm_fastconv.rivals import openvino_request
 
+        self._request = openvino_request(fuse(module), inputs, threads, PERF_COUNT=True)
+        self.implementations: dict[str, str] = {}
 
-def pair(
-    ours: Mapping[str, float], theirs: Mapping[str, tuple[str, float]]
-) -> list[tuple[str, float | None, float | None, str]]:
-    """Rows (layer, our milliseconds, theirs, their implementation): our layers in order, then what only they have."""
-    rows: list[tuple[str, float | None, float | None, str]] = []
-    for name, milliseconds in ours.items():
-        implementation, other = theirs.get(name, ("", None))
-        rows.append((name, milliseconds, other, implementation))
-    rows += [(name, None, ms, kind) for name, (kind, ms) in theirs.items() if name not in ours]
-    return rows
+    def __call__(self) -> Times:
+        """Milliseconds of one turn."""
+        runs = [self._run() for _ in range(RUNS)]
+        return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+    def _run(self) -> Times:
+        self._request.infer()
+        times: Times = {}
+        for node in self._request.profiling_info:
+            if node.status != node.Status.EXECUTED:
+                continue
+            found = _MODULE.match(node.node_name)
+            name = found.group(1) if found else f"{node.node_type} {node.node_name}"
+            times[name] = times.get(name, 0.0) + node.real_time.total_seconds() * 1e3
+            self.implementations.setdefault(name, node.exec_type)
+        return times
 
 
-def print_layers(title: str, rows: list[tuple[str, float | None, float | None, str]]) -> None:
+def best_turns(engines: Sequence[Callable[[], Times]]) -> list[Times]:
+    """Let the engines take turns; of each layer, keep its best."""
+    turns = [[engine() for engine in engines] for _ in range(TURNS)]
+    return [
+        {name: min(turn[i][name] for turn in turns) for name in first} for i, first in enumerate(turns[0])
+    ]
+
+
+def pair(ours: Times, theirs: Times) -> list[tuple[str, float | None, float | None]]:
+    """Rows (layer, our milliseconds, theirs): our layers in order, then what only they have."""
+    names = [*ours, *(name for name in theirs if name not in ours)]
+    return [(name, ours.get(name), theirs.get(name)) for name in names]
+
+
+def print_layers(title: str, ours: Times, theirs: Times, implementations: Mapping[str, str]) -> None:
     """Table with their time over ours, and the totals."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for column in ("layer", "ours ms", "OpenVINO ms", "ratio", "OpenVINO runs"):
         table.add_column(column, justify="left" if column in ("layer", "OpenVINO runs") else "right")
-    for name, ours, theirs, implementation in rows:
-        ratio = f"{theirs / ours:.2f}" if ours and theirs else ""
-        table.add_row(name, _milliseconds(ours), _milliseconds(theirs), ratio, implementation)
-    totals = [sum(row[column] or 0.0 for row in rows) for column in (1, 2)]  # type: ignore[misc]
+    for name, mine, other in pair(ours, theirs):
+        table.add_row(name, *_cells(mine, other), implementations.get(name, ""))
     table.add_section()
-    table.add_row("sum", *map(_milliseconds, totals), f"{totals[1] / totals[0]:.2f}" if totals[0] else "")
+    table.add_row("sum", *_cells(sum(ours.values()), sum(theirs.values())))
     results.console().print(table)
+
+
+def _cells(ours: float | None, theirs: float | None) -> tuple[str, str, str]:
+    ratio = f"{theirs / ours:.2f}" if ours and theirs else ""
+    return _milliseconds(ours), _milliseconds(theirs), ratio
 
 
 def _milliseconds(value: float | None) -> str:
@@ -88,9 +106,11 @@ def main() -> None:
     if given.network not in NETWORKS:
         sys.exit(f"unknown network {given.network!r}: known are {', '.join(NETWORKS)}")
     module, inputs = make_network(given.network)
-    theirs = openvino_layers(module, inputs, settings.threads)
-    ours = runner.Ours(module, inputs, settings).layers_ms() if runner.OURS in settings.engines else {}
-    print_layers(f"{given.network}, {results.describe(settings)}", pair(ours, theirs))
+    compiled = runner.Ours(module, inputs, settings)
+    openvino = OpenVinoLayers(module, inputs, settings.threads)
+    ours, theirs = best_turns([lambda: compiled.layers_ms(RUNS), openvino])
+    title = f"{given.network}, {results.describe(settings)}"
+    print_layers(title, ours, theirs, openvino.implementations)
 
 
 if __name__ == "__main__":

@@ -142,8 +142,10 @@ def print_figures(figures: Sequence[dict[str, Any]]) -> None:
 
 def run(settings: runner.Settings, networks: Sequence[str], write: bool) -> list[dict[str, Any]]:
     """Measure, print and write ``memory.json``."""
+    from .networks import present
+
     figures = []
-    for name in networks:
+    for name in present(networks):
         print(f"memory of {name} ...", file=sys.stderr, flush=True)
         figures.append(measure(name))
     print_figures(figures)

@@ -6,9 +6,10 @@ mode fades to 1e-9 by its last layer. So batch norm gets the statistics of one r
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -59,6 +60,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "all_cnn_c": (all_cnn_c, 32),
 }
 """Name to (constructor, height and width of its images)."""
+
+
+def present(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the networks that can be built here; says which cannot, and why."""
+    names = tuple(names)
+    if importlib.util.find_spec("torchvision") is not None:
+        return names
+    missing = [name for name in names if NETWORKS[name][0] is not all_cnn_c]
+    print(f"left out, since torchvision is not installed: {', '.join(missing)}", file=sys.stderr)
+    return tuple(name for name in names if name not in missing)
 
 
 def make_network(name: str, batch: int = 1) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:

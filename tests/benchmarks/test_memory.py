@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from benchmarks import memory
 
@@ -16,6 +17,11 @@ def test_a_loaded_network_takes_its_weights_and_activations_and_little_more(caps
     assert figures["import_seconds"] < 0.3
     memory.print_figures([figures])
     assert "all_cnn_c" in capsys.readouterr().out
+
+
+def test_largest_activations_are_of_one_layer():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 1))
+    assert memory.largest_activations(module, (torch.zeros(1, 3, 5, 5),)) == 4 * 25 * 16
 
 
 def test_a_failing_process_shows_its_error():
