@@ -111,8 +111,10 @@ def _scaled(rewriter: CallRewriter, linear: relax.Call, scale: np.ndarray) -> re
 
 def _merge_shifts(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
     outer = _split_constant(call)
-    value = rewriter.definition(outer[0]) if outer else None
-    if outer is None or op_name(value) != "add" or rewriter.uses[outer[0]] > 1:
+    if outer is None or rewriter.uses[outer[0]] > 1:
+        return None
+    value = rewriter.definition(outer[0])
+    if op_name(value) != "add":
         return None
     inner = _split_constant(value)
     if inner is None or inner[1].ndim > len(value.ty.shape):
@@ -135,18 +137,17 @@ def _fold_preceding(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | No
 
 def _affine(rewriter: CallRewriter, data: relax.Expr) -> tuple[relax.Expr, np.ndarray, np.ndarray] | None:
     """``data`` as (x, scale, shift) with one scale and shift per channel, if that is what it is."""
-    add = rewriter.definition(data)
-    outer = _split_constant(add) if op_name(add) == "add" and rewriter.uses[data] == 1 else None
-    multiply = rewriter.definition(outer[0]) if outer else None
-    inner = (
-        _split_constant(multiply)
-        if op_name(multiply) == "multiply" and rewriter.uses[outer[0]] == 1
-        else None
-    )
-    if outer is None or inner is None:
+    shift = _read_once(rewriter, data, "add")
+    scale = _read_once(rewriter, shift[0], "multiply") if shift else None
+    if shift is None or scale is None:
         return None
-    scale, shift = channel_vector(inner[1], 4, 1), channel_vector(outer[1], 4, 1)
+    vectors = [channel_vector(array, 4, 1) for array in (scale[1], shift[1])]
     channels = int(data.ty.shape[1])
-    if scale is None or shift is None:
-        return None
-    return inner[0], np.broadcast_to(scale, channels), np.broadcast_to(shift, channels)
+    full = [np.broadcast_to(vector, (channels,)) for vector in vectors if vector is not None]
+    return (scale[0], full[0], full[1]) if len(full) == 2 else None
+
+
+def _read_once(rewriter: CallRewriter, data: relax.Expr, op: str) -> tuple[relax.Expr, np.ndarray] | None:
+    """The operands of the ``op`` with a constant that made ``data``, if nobody else reads that."""
+    value = rewriter.definition(data)
+    return _split_constant(value) if op_name(value) == op and rewriter.uses[data] == 1 else None

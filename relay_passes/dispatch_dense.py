@@ -171,7 +171,9 @@ def _plane(expr: relax.Expr) -> tuple[int, int, int] | None:
     """Height, width and channels of an NHWC value where they are known."""
     shape = list(expr.ty.shape)
     known = len(shape) == 4 and all(isinstance(extent, tirx.IntImm) for extent in shape[1:])
-    return tuple(int(extent) for extent in shape[1:]) if known and expr.ty.dtype == "float32" else None
+    if not known or expr.ty.dtype != "float32":
+        return None
+    return int(shape[1]), int(shape[2]), int(shape[3])
 
 
 def _extent(extent: tvm.ir.Expr) -> int:

@@ -83,6 +83,7 @@ class CallRewriter(PyExprMutator):
         self.unnamed: Counter = Counter()
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
+        """Rewrite the arguments of ``call``, then ``call`` itself."""
         call = self.visit_expr_post_order(call)
         rule = self.rules.get(op_name(call) or "")
         new = rule(self, call) if rule else None

@@ -1,8 +1,9 @@
 """How each operator is written with its channels last.
 
 A rule takes the planner and a call in NCHW and returns the same call on NHWC operands, `AsIs` where the result has no
-channel axis to move any more, or ``None`` where the call is better left as it is. Axis ``i`` of an NCHW value is axis ``CHANNEL_LAST[rank].index(i)`` of its NHWC face. Five
-dimensions are (n, g, c, h, w), which the reshapes of a channel shuffle pass through.
+channel axis to move any more, or ``None`` where the call is better left as it is. Axis ``i`` of an NCHW value is axis
+``CHANNEL_LAST[rank].index(i)`` of its NHWC face. Five dimensions are (n, g, c, h, w), which the reshapes of a channel
+shuffle pass through.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ Rule = Callable[["_Planner", relax.Call], relax.Expr | AsIs | None]
 
 CHANNEL_LAST = {4: (0, 2, 3, 1), 5: (0, 3, 4, 1, 2)}
 
-ELEMENTWISE = ["abs", "add", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "floor", "floor_divide", "floor_mod", "greater", "greater_equal", "isnan", "left_shift", "less", "less_equal", "log", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mod", "multiply", "negative", "not_equal", "power", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "subtract", "tan", "tanh", "where", "astype", "nn.relu", "nn.leakyrelu", "nn.gelu", "nn.gelu_tanh", "nn.silu", "nn.softplus", "nn.dropout", "full_like", "ones_like", "zeros_like"]
+ELEMENTWISE = (
+    "abs", "add", "astype", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "floor", "floor_divide",
+    "floor_mod", "full_like", "greater", "greater_equal", "isnan", "left_shift", "less", "less_equal", "log",
+    "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mod", "multiply", "negative", "nn.dropout",
+    "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.silu", "nn.softplus", "not_equal", "ones_like", "power",
+    "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "subtract", "tan", "tanh", "where", "zeros_like",
+)  # fmt: skip
 
 
 def to_channel_last(expr: relax.Expr) -> relax.Expr:

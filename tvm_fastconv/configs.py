@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Union
 
 from .errors import MethodError
 
@@ -16,7 +15,7 @@ class Dense:
 METHODS: dict[str, type] = {"dense": Dense}
 """Method name, as reports and method files spell it, to its config."""
 
-Methods = Union[Dense, Mapping[str, Dense]]
+Methods = Dense | Mapping[str, Dense]
 
 
 def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str, Dense]:

@@ -1,4 +1,4 @@
-"""Does the compiled file compute what the source model computes? If not, where does it go wrong?"""
+"""Compare what the compiled file computes with the source model, and find the first layer that differs."""
 
 from collections.abc import Sequence
 

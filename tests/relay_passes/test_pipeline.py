@@ -68,5 +68,6 @@ def test_dumps_stand_between_the_passes(tmp_path: Path) -> None:
         tvm.transform.Sequential(passes)(_module())
     files = sorted(path.name for path in (tmp_path / "ir").iterdir())
     assert len(files) == len(passes) // 2
-    assert files[0] == "00_EliminateCommonSubexpr.py" and files[-1].endswith("_CollectLayers.py")
+    assert files[0] == "00_EliminateCommonSubexpr.py"
+    assert files[-1].endswith("_CollectLayers.py")
     assert "conv2d" in (tmp_path / "ir" / files[0]).read_text()

@@ -38,6 +38,11 @@ def _shuffle(bb: relax.BlockBuilder, y: relax.Expr) -> relax.Expr:
     return bb.emit(op.reshape(bb.emit(op.permute_dims(y, (0, 2, 1, 3, 4))), (2, 8, 6, 10)))
 
 
+def _swap_halves(bb: relax.BlockBuilder, y: relax.Expr) -> relax.Expr:
+    halves = bb.emit(op.split(y, 2, 1))
+    return bb.emit(op.concat([bb.emit(relax.TupleGetItem(halves, i)) for i in (1, 0)], 1))
+
+
 BETWEEN: dict[str, tuple[Callable[[relax.BlockBuilder, relax.Expr], relax.Expr], int]] = {
     "relu": (lambda bb, y: bb.emit(op.nn.relu(y)), 2),
     "clip": (lambda bb, y: bb.emit(op.clip(y, 0, 6)), 2),
@@ -46,9 +51,7 @@ BETWEEN: dict[str, tuple[Callable[[relax.BlockBuilder, relax.Expr], relax.Expr],
         lambda bb, y: bb.emit(op.add(relax.const(np.arange(8, dtype="float32").reshape(8, 1, 1)), y)), 2),
     "row vector": (lambda bb, y: bb.emit(op.multiply(y, relax.const(np.arange(10, dtype="float32")))), 2),
     "concat": (lambda bb, y: bb.emit(op.strided_slice(bb.emit(op.concat([y, y], 1)), [1], [3], [11])), 4),
-    "split": (
-        lambda bb, y: bb.emit(op.concat([bb.emit(relax.TupleGetItem(bb.emit(op.split(y, 2, 1)), i)) for i in (1, 0)], 1)),
-        2),
+    "split": (_swap_halves, 2),
     "channel shuffle": (_shuffle, 2),
     "max pool": (lambda bb, y: bb.emit(op.nn.max_pool2d(y, (3, 3), padding=1)), 2),
     "squeeze-excite": (
