@@ -1,8 +1,8 @@
 """Dense convolutions, one layer at a time, against every engine and against the core's own multiply-add peak.
 
 The peak is sampled in turns beside the engines; the best of its samples so far counts. ``peak %`` is nominal operations
-in our best turn over that peak, conversions to and from NCHW included; ``kernel %`` is the layer alone, with the median
-that `CompiledModel.profile` reports. Operations are nominal: padded taps count although they can be skipped, and
+in our best turn over that peak, conversions to and from NCHW included; ``kernel %`` is the layer alone, as
+`CompiledModel.profile` reports it. Operations are nominal: padded taps count although they can be skipped, and
 Winograd does fewer, so a share may exceed 100 %.
 """
 

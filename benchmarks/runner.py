@@ -112,7 +112,7 @@ class Ours:
         return self._model(*self._inputs)
 
     def layers_ms(self, repeat: int = 10) -> dict[str, float]:
-        """Milliseconds by layer, and by function for what belongs to no layer: medians over ``repeat`` runs."""
+        """Milliseconds by layer, and by function for what belongs to no layer: the best of ``repeat`` runs."""
         return self._model.profile(*self._inputs, repeat=repeat).layers
 
 
