@@ -26,7 +26,8 @@ Times = dict[str, float]
 class OpenVinoLayers:
     """A network in OpenVINO, measured layer by layer.
 
-    Calling it gives the fastest of `RUNS` runs: milliseconds by module path, or by OpenVINO's own name for what has none.
+    Calling it gives the fastest of `RUNS` runs: milliseconds by module path, or by OpenVINO's own name where there is
+    none.
     ``implementations`` says what ran for each of these.
     """
 
