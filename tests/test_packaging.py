@@ -104,6 +104,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
 
 def test_every_package_imports_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
     code = f"""
+import importlib
 for name in {SETUPTOOLS["packages"]!r}:
     print(importlib.import_module(name).__file__)
 """
