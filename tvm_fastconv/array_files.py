@@ -54,10 +54,13 @@ def write_outputs(
     """
     check_output_suffix(path, specs)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        if Path(path).suffix == ".npz":
-            np.savez(file, **{spec.name: output for spec, output in zip(specs, outputs, strict=True)})
-        else:
+        if Path(path).suffix == ".npy":
             np.save(file, outputs[0])
+            return
+        with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot store an array named "file"
+            for spec, output in zip(specs, outputs, strict=True):
+                with archive.open(f"{spec.name}.npy", "w") as member:
+                    np.lib.format.write_array(member, output, allow_pickle=False)
 
 
 def check_output_suffix(path: str | os.PathLike[str], specs: Sequence[TensorSpec]) -> None:

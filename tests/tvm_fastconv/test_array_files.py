@@ -47,9 +47,11 @@ def test_outputs_round_trip(tmp_path: Path) -> None:
     one = [TensorSpec(name="scores", shape=(2, 3), dtype="float32")]
     write_outputs(tmp_path / "y.npy", [first], one)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), first)
-    write_outputs(tmp_path / "y.npz", [first, second], [*one, SCALE])
+    write_outputs(
+        tmp_path / "y.npz", [first, second], [TensorSpec(name="file", shape=(2, 3), dtype="float32"), SCALE]
+    )
     loaded = np.load(tmp_path / "y.npz")
-    np.testing.assert_array_equal(loaded["scores"], first)
+    np.testing.assert_array_equal(loaded["file"], first)
     np.testing.assert_array_equal(loaded["scale"], second)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y.npy", "y.npz"]
 

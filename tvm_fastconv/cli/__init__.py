@@ -6,7 +6,7 @@ imports what it needs inside its function, so that ``fastconv report`` does not 
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -21,7 +21,7 @@ from .report import report_verb
 from .run import run_verb
 from .targets import targets_verb
 
-VERBS = {
+VERBS: dict[str, Callable[..., None]] = {
     "compile": compile_verb,
     "run": run_verb,
     "eval": eval_verb,

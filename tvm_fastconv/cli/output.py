@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -25,7 +25,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     _console(sys.stdout).print(table)
 
 
-def print_facts(facts: dict[str, object]) -> None:
+def print_facts(facts: Mapping[str, object]) -> None:
     """Print one ``name  value`` per line."""
     width = max(map(len, facts))
     for name, value in facts.items():
