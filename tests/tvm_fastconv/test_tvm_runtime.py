@@ -1,6 +1,8 @@
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,15 @@ def test_a_library_that_cannot_be_loaded(tmp_path):
     (tmp_path / "m.so").write_bytes(b"\x7fELF")
     with pytest.raises(ArtifactError, match=r"m\.so cannot be loaded as code: .*file too short"):
         tvm_runtime.open_library(str(tmp_path / "m.so"))
+
+
+def test_one_file_under_two_names_is_one_library(chain, tmp_path):
+    # Two modules over one mapping would share the pointer through which generated code finds its module.
+    path, link = Path(shutil.copy(chain.path, tmp_path / "a.so")), tmp_path / "b.so"
+    link.hardlink_to(path)
+    library = tvm_runtime.open_library(str(path))
+    assert tvm_runtime.open_library(str(link)) is library
+    assert tvm_runtime.open_library(str(chain.path)) is not library
 
 
 def test_library_path_variable_comes_first(tmp_path, monkeypatch):
