@@ -1,0 +1,111 @@
+"""An ``nn.Module`` with example inputs becomes an ``ExportedProgram`` in eval mode; its errors become ours."""
+
+import contextlib
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils import _pytree as pytree
+
+from tvm_fastconv.errors import ModelError
+
+from .examples import HALVES, example_tensors
+
+_MESSAGE_LIMIT = 400  # characters of PyTorch's own message that are quoted
+_FIXED_GRAPH = (
+    "forward() depends on the values of a tensor (if or while on a tensor, .item(), int(tensor), .numpy()). "
+    "A compiled graph is the same for every input: use torch.where, or make that value a constant"
+)
+
+
+def export_module(module: nn.Module, example_inputs: Any) -> tuple[ExportedProgram, list[str]]:
+    """Export a module in eval mode, leaving the module as it was.
+
+    Parameters
+    ----------
+    module : nn.Module
+    example_inputs : Tensor, ndarray or tuple of them
+        One per parameter of ``forward``; they fix shapes and dtypes.
+
+    Returns
+    -------
+    (program, notices)
+
+    Raises
+    ------
+    ModelError
+        The inputs are missing or wrong, or torch.export cannot trace the module.
+    """
+    inputs = _matching(module, example_tensors(example_inputs))
+    notices = []
+    if any(part.training for part in module.modules()):
+        notices.append(
+            "the model is in train() mode; it is compiled as in eval() mode (call model.eval() first)"
+        )
+    with _evaluating(module), quiet():
+        try:
+            return torch.export.export(module, inputs, strict=False), notices
+        except Exception as error:
+            raise ModelError(_explain(error, module)) from error
+
+
+def _matching(module: nn.Module, inputs: tuple) -> tuple:
+    """Move inputs to the module's device and, for a half-precision module, to its dtype."""
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if first is None:
+        return inputs
+
+    def fit(tensor: torch.Tensor) -> torch.Tensor:
+        dtype = first.dtype if first.dtype in HALVES and tensor.is_floating_point() else tensor.dtype
+        return tensor.to(first.device, dtype)
+
+    return pytree.tree_map(fit, inputs)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    try:
+        for part in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence torch.export's logs and its warnings about itself; move what is printed to stderr."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _explain(error: Exception, module: nn.Module) -> str:
+    """Return the part of a torch.export failure that concerns the user, with the line of the model's own code."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_internal(f.filename)]
+    place = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return f"{type(module).__name__} cannot be traced{place}: {_FIXED_GRAPH}"
+    message = str(error).strip().split("\n\n")[0][:_MESSAGE_LIMIT] or type(error).__name__
+    return f"{type(module).__name__} cannot be traced with these example inputs{place}: {message}"
+
+
+def _is_internal(filename: str) -> bool:
+    path = Path(filename)
+    roots = (Path(torch.__file__).parent, Path(__file__).parent)
+    return any(root in path.parents for root in roots) or not path.exists()

@@ -1,0 +1,198 @@
+"""A decomposed ``ExportedProgram`` becomes a Relax module whose calls carry their layer names."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import tvm
+from torch import fx
+from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from tvm import relax
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+from tvm_fastconv.errors import ModelError
+
+from . import torch_rules_image, torch_rules_math, torch_rules_nn, torch_rules_pool, torch_rules_tensor  # noqa: F401
+from .naming import LayerLabeller, Site, labelling, number_layers
+from .torch_rules import RULES, arguments
+
+# Converters of TVM that make something else than PyTorch would (random numbers that are no longer random, sizes or
+# branches that depend on values), or that need more than the one pure function the later passes work on.
+_DENIED = {
+    "_assert_async.default", "_assert_async.msg", "_local_scalar_dense.default", "_upsample_bilinear2d_aa.default",
+    "affine_grid_generator.default", "bernoulli.p", "cond", "conv3d.default", "copy_.default", "exponential.default",
+    "fill_.Scalar", "gru.input", "index_put.default", "index_put_.default", "item.default", "lstm.input",
+    "masked_fill_.Scalar", "masked_select.default", "max_pool3d.default", "max_pool3d_with_indices.default",
+    "native_dropout.default", "randn.default", "randn_like.default", "rnn_tanh.input", "roi_align.default",
+    "to_sparse.default", "zero_.default",
+}  # fmt: skip
+_HEAVY = {"convolution", "conv1d", "conv2d", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm"}
+_ALIGNMENT = 64  # bytes; what compiled code assumes of every tensor
+
+
+def kept_decompositions() -> torch.export.decomp_utils.CustomDecompTable:
+    """Return torch.export's decompositions without those of operators that have a better rule here."""
+    table = torch.export.default_decompositions()
+    for name, rule in RULES.items():
+        if rule.keep:
+            packet, overload = name.split(".")
+            table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
+    for overload in (torch.ops.aten.add.Tensor, torch.ops.aten.add.Scalar):
+        table[overload] = partial(_without_alpha, torch.ops.aten.add.Tensor)
+    for overload in (torch.ops.aten.sub.Tensor, torch.ops.aten.sub.Scalar):
+        table[overload] = partial(_without_alpha, torch.ops.aten.sub.Tensor)
+    return table
+
+
+def _without_alpha(combine: Callable, x: torch.Tensor, y: Any, alpha: float = 1) -> Any:
+    """Decompose ``torch.add(x, y, alpha=2)``, whose ``alpha`` TVM's converters ignore."""
+    return NotImplemented if alpha == 1 else combine(x, y * alpha)
+
+
+def layer_names(graph: fx.Graph) -> dict[fx.Node, str]:
+    """Return the layer name of every call in the graph. Calls of the model itself are named after their node."""
+    nodes = [node for node in graph.nodes if node.op == "call_function"]
+    return dict(zip(nodes, number_layers(map(_site, nodes)), strict=True))
+
+
+def _site(node: fx.Node) -> Site:
+    heavy = node.target.__name__.split(".")[0] in _HEAVY
+    stack = node.meta.get("nn_module_stack") or {"": ("",)}
+    call, (path, *_) = list(stack.items())[-1]
+    if path:
+        return Site(path, call, heavy)
+    name, _ = _origin(node)
+    return Site(name, f"node {name}", heavy)
+
+
+def _origin(node: fx.Node) -> tuple[str, str]:
+    """Return (name, operator) of the node this one was decomposed from, as torch.export first wrote it."""
+    origin = node
+    while origin is node or origin.from_node:
+        sources = origin.meta.get("from_node") if origin is node else origin.from_node
+        if not sources:
+            break
+        origin = sources[-1]
+    return origin.name, str(origin.target)
+
+
+def unsupported(graph: fx.Graph) -> list[str]:
+    """Return one line per (operator, layer) that cannot be imported."""
+    known = set(Importer().convert_map)
+    names = layer_names(graph)
+    lines = []
+    for node, layer in names.items():
+        reason = _refusal(node, known)
+        if reason is not None:
+            lines.append(f"{_origin(node)[1]} in layer '{layer}'" + (f": {reason}" if reason else ""))
+    return list(dict.fromkeys(lines))
+
+
+def _refusal(node: fx.Node, known: set[str]) -> str | None:
+    """Why a node cannot be imported: a reason, an empty string (unknown operator), or ``None`` (it can)."""
+    name = node.target.__name__
+    value = node.meta.get("val")
+    if name not in known:
+        return ""
+    if isinstance(value, torch.Tensor) and value.is_complex():
+        return "complex numbers are not supported"
+    if isinstance(value, torch.Tensor) and free_unbacked_symbols(value):
+        return "the size of its result depends on the values of its input"
+    rule = RULES.get(name)
+    return rule.refuse(node) if rule is not None and rule.refuse is not None else None
+
+
+def import_program(program: ExportedProgram) -> tvm.IRModule:
+    """Return the Relax module of a decomposed program: inputs are parameters, weights constants.
+
+    Raises
+    ------
+    ModelError
+        A converter failed; the message names operator and layer.
+    """
+    names = layer_names(program.graph)
+    importer = Importer(names, _batch_symbol(program))
+    rules = {name: _adapted(rule.convert) for name, rule in RULES.items()}
+    try:
+        return importer.from_exported_program(program, False, True, False, rules)
+    except Exception as error:
+        node = importer.current
+        where = (
+            "the model's outputs"
+            if node is None
+            else f"{node.target} in layer '{names.get(node, node.name)}'"
+        )
+        raise ModelError(f"cannot import {where}: {error}") from error
+
+
+def _batch_symbol(program: ExportedProgram) -> str | None:
+    """Return the one dynamic dimension's symbol (``s77``) where it is the first of every input it is in."""
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder"]
+    dynamic = [
+        (axis, size) for shape in shapes for axis, size in enumerate(shape) if not isinstance(size, int)
+    ]
+    symbols = {str(size) for _, size in dynamic}
+    is_batch = len(symbols) == 1 and all(axis == 0 and size.node.expr.is_Symbol for axis, size in dynamic)
+    return symbols.pop() if is_batch else None
+
+
+def _adapted(convert: Callable[[SimpleNamespace, Callable], Any]) -> Callable[[fx.Node, "Importer"], Any]:
+    def convert_node(node: fx.Node, importer: "Importer") -> Any:
+        values = {name: importer.value_of(value) for name, value in arguments(node).items()}
+        return convert(SimpleNamespace(**values), importer.block_builder.emit)
+
+    return convert_node
+
+
+class Importer(ExportedProgramImporter):
+    """TVM's importer, labelling what it emits, with this package's rules in place of some converters."""
+
+    def __init__(self, names: dict[fx.Node, str] | None = None, batch_symbol: str | None = None) -> None:
+        super().__init__()
+        self._names = names or {}
+        self._batch_symbol = batch_symbol
+        self.current: fx.Node | None = None  # the node that is being imported
+
+    def create_convert_map(self) -> dict[str, Callable[[fx.Node], Any]]:
+        """Return TVM's converters without the denied ones, plus the names of this package's rules."""
+        stock = super().create_convert_map()
+        return {name: stock[name] for name in stock.keys() - _DENIED} | dict.fromkeys(RULES)
+
+    def value_of(self, argument: Any) -> Any:
+        """Return an fx argument with every node in it replaced by its Relax value."""
+        return self._retrieve_args(argument)
+
+    def _process_derived_symbol(self, symbol: Any, known: dict) -> tuple[str, Any]:
+        """Call the batch ``batch``; the symbols of ``torch.export`` are numbered at random."""
+        return (
+            ("batch", None)
+            if str(symbol) == self._batch_symbol
+            else super()._process_derived_symbol(symbol, known)
+        )
+
+    @staticmethod
+    def _convert_pytorch_tensor_to_tvm(tensor_value: torch.Tensor) -> tvm.runtime.Tensor:
+        """Share the tensor's memory where compiled code may read it as it is, copy it elsewhere."""
+        tensor = tensor_value.detach().cpu().contiguous()
+        if tensor.data_ptr() % _ALIGNMENT or not tensor.numel():
+            return tvm.runtime.tensor(tensor.numpy())
+        return tvm.runtime.from_dlpack(tensor)
+
+    def _translate_fx_graph(
+        self, graph_module: fx.GraphModule, nodes: fx.graph._node_list, *rest: Any
+    ) -> tuple:
+        with labelling(self.block_builder) as labeller:
+            return super()._translate_fx_graph(graph_module, self._labelled(nodes, labeller), *rest)
+
+    def _labelled(self, nodes: fx.graph._node_list, labeller: LayerLabeller) -> Iterator[fx.Node]:
+        """Yield the nodes; what the base class emits for one is labelled, what it leaves unbound is bound after."""
+        for self.current in nodes:
+            labeller.layer = self._names.get(self.current, "")
+            yield self.current
+            value = self.env.get(self.current)
+            if isinstance(value, relax.Expr):
+                self.env[self.current] = labeller.bound(value)
+        self.current = None

@@ -1,0 +1,111 @@
+"""What the registered rules for aten operators look like: a converter, and a check that refuses what it cannot do.
+
+A rule replaces TVM's own converter of the same operator where that one is missing, wrong or wasteful. Rules live in
+``torch_rules_nn.py`` (convolutions, matrix products, norms, attention), ``torch_rules_pool.py``,
+``torch_rules_image.py`` (padding, resizing, patches), ``torch_rules_math.py`` (activations, arithmetic) and
+``torch_rules_tensor.py`` (reductions, indexing).
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from torch import fx
+from tvm import relax
+
+Emit = Callable[[relax.Expr], relax.Var]
+# (arguments by schema name, emit) -> the node's value. Tensors are Relax expressions, the rest plain Python.
+Converter = Callable[[SimpleNamespace, Emit], Any]
+# fx node -> why it cannot be converted, or None.
+Refusal = Callable[[fx.Node], "str | None"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one aten overload is imported."""
+
+    convert: Converter
+    refuse: Refusal | None = None
+    keep: bool = False  # exclude the operator from torch.export's decompositions
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    *overloads: str, refuse: Refusal | None = None, keep: bool = False
+) -> Callable[[Converter], Converter]:
+    """Register the decorated converter for aten ``overloads`` (``"linear.default"``)."""
+
+    def register(convert: Converter) -> Converter:
+        RULES.update(dict.fromkeys(overloads, Rule(convert, refuse, keep)))
+        return convert
+
+    return register
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Return the node's arguments by their schema names (``self`` is called ``input``), defaults filled in."""
+    values = {}
+    for index, argument in enumerate(node.target._schema.arguments):
+        name = "input" if argument.name == "self" else argument.name
+        positional = not argument.kwarg_only and index < len(node.args)
+        values[name] = (
+            node.args[index] if positional else node.kwargs.get(argument.name, argument.default_value)
+        )
+    return values
+
+
+def node_shape(node: fx.Node) -> tuple:
+    """Return the shape of the tensor a node makes; dynamic dimensions are ``torch.SymInt``."""
+    return tuple(node.meta["val"].shape)
+
+
+def shape(tensor: relax.Expr) -> list:
+    """Return a Relax tensor's shape: ``int`` for fixed dimensions, expressions for dynamic ones."""
+    if tensor.ty.shape is None:
+        raise ValueError("the shape of its input is not known before it runs")
+    return [getattr(dimension, "value", dimension) for dimension in tensor.ty.shape]
+
+
+def constant_like(value: float, tensor: relax.Expr) -> relax.Expr:
+    """Return a scalar constant of the tensor's dtype."""
+    return relax.const(value, tensor.ty.dtype)
+
+
+def pair(value: int | list[int] | tuple[int, ...]) -> list[int]:
+    """Expand aten's ``int | [int] | [int, int] | []`` to two integers (or none)."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * 2 if len(values) == 1 else values
+
+
+def as_image(op: SimpleNamespace, emit: Emit, spatial: int) -> list[int]:
+    """Give ``op.input`` (with ``spatial`` trailing axes) a batch and a height; returns the axes it added."""
+    added = []
+    if len(shape(op.input)) == spatial + 1:
+        op.input = emit(relax.op.expand_dims(op.input, 0))
+        added.append(0)
+    if spatial == 1:
+        op.input = emit(relax.op.expand_dims(op.input, 2))
+        added.append(2)
+    return added
+
+
+def from_image(result: relax.Var, added: list[int], emit: Emit) -> relax.Var:
+    """Take the axes away again that ``as_image`` added."""
+    return emit(relax.op.squeeze(result, added)) if added else result
+
+
+def has_static_image(node: fx.Node) -> str | None:
+    """Refuse an input whose height or width is dynamic."""
+    if all(isinstance(size, int) for size in node_shape(node.args[0])[-2:]):
+        return None
+    return "needs a fixed height and width (only the batch may be dynamic)"
+
+
+def wants_positions(node: fx.Node) -> str | None:
+    """Refuse to give the second of two results, where the maxima are."""
+    wants = any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in node.users)
+    return "only its values are supported, not their positions" if wants else None

@@ -1,0 +1,81 @@
+"""Rules for activations and arithmetic."""
+
+from types import SimpleNamespace
+
+from tvm import relax
+
+from .torch_rules import Emit, constant_like, rule, shape
+
+
+def _hard_gate(x: relax.Expr) -> relax.Expr:
+    """``clip(x + 3, 0, 6) / 6``."""
+    raised = relax.op.clip(relax.op.add(x, constant_like(3, x)), 0, 6)
+    return relax.op.multiply(raised, constant_like(1 / 6, x))
+
+
+@rule("hardsigmoid.default", keep=True)
+def hardsigmoid(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import hard sigmoid."""
+    return emit(_hard_gate(op.input))
+
+
+@rule("hardswish.default", keep=True)
+def hardswish(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import hard swish."""
+    return emit(relax.op.multiply(op.input, _hard_gate(op.input)))
+
+
+@rule("silu.default", keep=True)
+def silu(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import SiLU."""
+    return emit(relax.op.nn.silu(op.input))
+
+
+@rule("softplus.default", keep=True)
+def softplus(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import softplus."""
+    return emit(relax.op.nn.softplus(op.input, float(op.beta), float(op.threshold)))
+
+
+@rule("elu.default")
+def elu(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``scale * (relu(x) - alpha * relu(1 - exp(input_scale * x)))``, which is ELU, and SELU with its scales."""
+    x = op.input
+    inner = x if op.input_scale == 1 else relax.op.multiply(x, constant_like(op.input_scale, x))
+    fall = relax.op.nn.relu(relax.op.subtract(constant_like(1, x), relax.op.exp(inner)))
+    rise = relax.op.nn.relu(x)
+    if op.scale != 1:
+        rise = relax.op.multiply(rise, constant_like(op.scale, x))
+    return emit(relax.op.subtract(rise, relax.op.multiply(fall, constant_like(op.alpha * op.scale, x))))
+
+
+@rule("prelu.default", keep=True)
+def prelu(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``relu(x) + weight * min(x, 0)`` with one weight, or one per channel."""
+    x, rank = op.input, len(shape(op.input))
+    count = shape(op.weight)[0] if shape(op.weight) else 1
+    slope = relax.op.reshape(op.weight, [1, count] + [1] * (rank - 2) if rank > 1 else [count])
+    below = relax.op.minimum(x, constant_like(0, x))
+    return emit(relax.op.add(relax.op.nn.relu(x), relax.op.multiply(slope, below)))
+
+
+@rule("pow.Tensor_Scalar")
+def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a power; squares, cubes and roots without calling ``pow``."""
+    x = op.input
+    if op.exponent in (2, 3):
+        square = emit(relax.op.multiply(x, x))
+        return square if op.exponent == 2 else emit(relax.op.multiply(square, x))
+    if op.exponent == 0.5:
+        return emit(relax.op.sqrt(x))
+    return emit(relax.op.power(x, constant_like(op.exponent, x)))
+
+
+@rule("div.Tensor_mode")
+def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a division that may round."""
+    other = op.other if isinstance(op.other, relax.Expr) else constant_like(op.other, op.input)
+    if op.rounding_mode == "floor":
+        return emit(relax.op.floor_divide(op.input, other))
+    quotient = emit(relax.op.divide(op.input, other))
+    return emit(relax.op.trunc(quotient)) if op.rounding_mode == "trunc" else quotient

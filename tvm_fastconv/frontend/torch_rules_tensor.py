@@ -1,0 +1,102 @@
+"""Rules for reductions, indexing and dtype conversions."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import fx
+from tvm import relax
+
+from .torch_rules import Emit, arguments, constant_like, node_shape, rule, shape, wants_positions
+
+rule("amax.default")(lambda op, emit: emit(relax.op.max(op.input, list(op.dim) or None, op.keepdim)))
+rule("amin.default")(lambda op, emit: emit(relax.op.min(op.input, list(op.dim) or None, op.keepdim)))
+rule("prod.dim_int")(lambda op, emit: emit(relax.op.prod(op.input, op.dim, op.keepdim)))
+
+
+# (values, positions): the positions do not exist.
+rule("max.dim", refuse=wants_positions)(lambda op, emit: (emit(relax.op.max(op.input, op.dim, op.keepdim)),))
+rule("min.dim", refuse=wants_positions)(lambda op, emit: (emit(relax.op.min(op.input, op.dim, op.keepdim)),))
+
+
+@rule("linalg_vector_norm.default")
+def vector_norm(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a p-norm."""
+    x, axes = op.input, list(op.dim) if op.dim is not None else None
+    if op.ord in (float("inf"), float("-inf")):
+        reduce = relax.op.max if op.ord > 0 else relax.op.min
+        return emit(reduce(relax.op.abs(x), axes, op.keepdim))
+    if op.ord == 2:
+        return emit(relax.op.sqrt(relax.op.sum(relax.op.multiply(x, x), axes, op.keepdim)))
+    powers = relax.op.power(relax.op.abs(x), constant_like(op.ord, x))
+    return emit(relax.op.power(relax.op.sum(powers, axes, op.keepdim), constant_like(1 / op.ord, x)))
+
+
+@rule("select.int")
+def select(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``x[..., index, ...]``, also counted from the end."""
+    axis = op.dim % len(shape(op.input))
+    end = shape(op.input)[axis] if op.index == -1 else op.index + 1
+    piece = emit(relax.op.strided_slice(op.input, [axis], [op.index], [end]))
+    return emit(relax.op.squeeze(piece, [axis]))
+
+
+# "clip" costs nothing on indices that are in range and reads nothing outside the tensor on others.
+rule("embedding.default")(lambda op, emit: emit(relax.op.take(op.weight, op.indices, 0, "clip")))
+rule("index_select.default")(lambda op, emit: emit(relax.op.take(op.input, op.index, op.dim, "clip")))
+
+
+def _refuse_index(node: fx.Node) -> str | None:
+    places = [axis for axis, index in enumerate(node.args[1]) if index is not None]
+    dtypes = {node.args[1][axis].meta["val"].dtype for axis in places}
+    sizes = node_shape(node.args[0])[places[0] : places[-1] + 1]
+    if dtypes & {torch.bool, torch.uint8}:
+        return "a mask as index makes a result whose size depends on its values"
+    if len(places) != len(sizes):
+        return "indices with a ':' between them are not supported"
+    return (
+        None
+        if all(isinstance(size, int) for size in sizes)
+        else "indexing a dynamic dimension is not supported"
+    )
+
+
+@rule("index.Tensor", refuse=_refuse_index)
+def index(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``x[:, i, j]`` as one ``take`` over the indexed axes, merged into one."""
+    places = [axis for axis, index in enumerate(op.indices) if index is not None]
+    first, sizes = places[0], shape(op.input)
+    flat = None
+    for axis in places:
+        given = op.indices[axis]
+        from_end = relax.op.add(given, constant_like(sizes[axis], given))
+        counted = relax.op.where(relax.op.less(given, constant_like(0, given)), from_end, given)
+        if flat is not None:
+            counted = relax.op.add(relax.op.multiply(flat, constant_like(sizes[axis], given)), counted)
+        flat = emit(counted)
+    merged = [*sizes[:first], -1, *sizes[places[-1] + 1 :]]
+    data = emit(relax.op.reshape(op.input, merged)) if len(places) > 1 else op.input
+    return emit(relax.op.take(data, flat, first, "clip"))
+
+
+@rule("where.self")
+def where(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a selection; two dtypes are promoted as PyTorch does."""
+    names = [str(branch.ty.dtype) for branch in (op.input, op.other)]
+    dtype = str(torch.promote_types(*(getattr(torch, name) for name in names))).removeprefix("torch.")
+    branches = [
+        branch if name == dtype else relax.op.astype(branch, dtype)
+        for branch, name in zip((op.input, op.other), names, strict=True)
+    ]
+    return emit(relax.op.where(op.condition, *branches))
+
+
+def _refuse_layouts(node: fx.Node) -> str | None:
+    values = arguments(node)
+    return None if values.get("layout") in (None, torch.strided) else "sparse tensors are not supported"
+
+
+@rule("_to_copy.default", refuse=_refuse_layouts)
+def to_copy(op: SimpleNamespace, emit: Emit) -> relax.Expr:
+    """Import a dtype conversion; one to the same dtype is nothing."""
+    dtype = str(op.dtype or op.input.ty.dtype).removeprefix("torch.")
+    return op.input if str(op.input.ty.dtype) == dtype else emit(relax.op.astype(op.input, dtype))
