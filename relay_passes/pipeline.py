@@ -13,7 +13,9 @@ from tvm import relax
 
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .collect_layers import CollectLayers
+from .dispatch_batch_matmul import DispatchBatchMatmul
 from .dispatch_dense import DispatchDense
+from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
 
@@ -38,13 +40,13 @@ def canonicalize() -> Passes:
 
 def dispatch(target: tvm.target.Target) -> Passes:
     """Standard operators → ours."""
-    return [DispatchDense(target), relax.transform.DeadCodeElimination()]
+    return [DispatchDense(target), DispatchBatchMatmul(target), relax.transform.DeadCodeElimination()]
 
 
 def fuse() -> Passes:
     """Everything left becomes a PrimFunc; element-wise ones join the operator before them."""
     return [
-        relax.transform.LegalizeOps(),
+        relax.transform.LegalizeOps(LEGALIZATIONS),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),

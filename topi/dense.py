@@ -1,5 +1,7 @@
 """Fully connected layer: the register tile of `conv2d` over rows instead of pixels."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tvm
 from tvm import te, tirx
@@ -30,8 +32,28 @@ def dense(
     -------
     Tensor, (..., rows, out_features)
     """
-    *lead, rows, k = data.shape
     panels, _, _, _, panel = (int(extent) for extent in weight.shape)
+
+    def column(lead: tuple[tirx.Var, ...], o: tirx.Var, rc: tirx.Var) -> tvm.ir.Expr:
+        return weight[o // panel, 0, 0, rc, o % panel]
+
+    return rows_times_columns(data, column, panels * panel, out_features, tile, attrs, "dense")
+
+
+def rows_times_columns(
+    data: te.Tensor,
+    column: Callable[[tuple[tirx.Var, ...], tirx.Var, tirx.Var], tvm.ir.Expr],
+    columns: int,
+    out_features: int,
+    tile: TileKnobs,
+    attrs: dict[str, str],
+    name: str,
+) -> te.Tensor:
+    """Multiply the rows of ``data``, in whole tiles, by ``columns`` columns, of which ``out_features`` are kept.
+
+    ``column(lead, o, k)`` is row ``k`` of column ``o`` for the leading indices ``lead``.
+    """
+    *lead, rows, k = data.shape
     whole = -(-rows // tile.tile_w) * tile.tile_w
     window = data
     if not isinstance(rows, int | tirx.IntImm) or int(whole) != int(rows):
@@ -44,8 +66,7 @@ def dense(
     (rc,) = reduce_axes(rc=k)
 
     def product(*at: tirx.Var) -> tvm.ir.Expr:
-        o = at[-1]
-        return te.sum(window[(*at[:-1], rc)] * weight[o // panel, 0, 0, rc, o % panel], axis=[rc])
+        return te.sum(window[(*at[:-1], rc)] * column(at[:-2], at[-1], rc), axis=[rc])
 
-    sums = te.compute(extents(*lead, whole, panels * panel), product, name="dense", attrs=attrs)
+    sums = te.compute(extents(*lead, whole, columns), product, name=name, attrs=attrs)
     return te.compute(extents(*lead, rows, out_features), lambda *at: sums[at], name="crop")

@@ -16,7 +16,7 @@ from .loops import anchor_of, inline_elementwise
 from .tile import TileKnobs
 from .window import WindowKnobs, schedule_window
 
-TILED = ("conv2d", "dense")
+TILED = ("conv2d", "dense", "batch_matmul")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
 

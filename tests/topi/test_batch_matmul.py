@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from tvm_fastconv.topi.batch_matmul import batch_matmul, batch_matmul_reference
+from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+
+from .run_operator import machine, run_operator
+
+RTOL = 2e-6  # float32 sums of up to 200 terms in another order, relative to the largest output
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@pytest.mark.parametrize(
+    ("lead", "m", "k", "o"),
+    [((1,), 1, 17, 37), ((3,), 33, 64, 64), ((2, 3), 49, 32, 49), ((2,), 8, 200, 1), ((), 20, 16, 100)],
+)
+def test_equals_the_reference(lead: tuple[int, ...], m: int, k: int, o: int, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((*lead, m, k), np.float32), rng.standard_normal((*lead, k, o), np.float32)
+    problem = TileProblem(
+        batch=1, height=1, width=m, out_channels=o, groups=1, reduction=k, strip_row_bytes=4 * m * k,
+        weight_bytes=4 * k * o,
+    )  # fmt: skip
+    knobs = default_knobs(problem, machine(isa))
+    got = run_operator(batch_matmul, [a, b], knobs, "batch_matmul", isa)
+    want = batch_matmul_reference(a, b)
+    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())

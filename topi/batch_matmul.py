@@ -1,0 +1,48 @@
+"""Product of two computed matrices per batch, as in attention: the register tile over a second operand packed first."""
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .dense import rows_times_columns
+from .schedules.tile import TileKnobs
+from .window import extents
+
+
+def batch_matmul_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a @ b`` in float64, result float32; ``a`` (..., m, k), ``b`` (..., k, o) with equal leading sizes."""
+    return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
+
+
+def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs, attrs: dict[str, str]) -> te.Tensor:
+    """Multiply matrices pairwise.
+
+    Parameters
+    ----------
+    a : Tensor, (..., m, k), float32
+    b : Tensor, (..., k, o), float32
+        With the leading sizes of ``a``. Packed into panels of ``tile.panel`` columns on every call, which costs one
+        pass over it for ``m`` passes saved.
+    tile : TileKnobs
+    attrs : dict
+        Annotations of the anchor block.
+
+    Returns
+    -------
+    Tensor, (..., m, o)
+    """
+    *lead, k, o = b.shape
+    panel, depth = tile.panel, len(lead)
+    panels, zero = -(-int(o) // panel), tirx.const(0, b.dtype)
+
+    def entry(*at: tirx.Var) -> tvm.ir.Expr:
+        index = at[depth] * panel + at[-1]
+        value = b[(*at[:depth], at[depth + 1], index)]
+        return value if int(o) % panel == 0 else tirx.if_then_else(index < o, value, zero)
+
+    packed = te.compute(extents(*lead, panels, k, panel), entry, name="packed")
+
+    def column(index: tuple[tirx.Var, ...], o: tirx.Var, rc: tirx.Var) -> tvm.ir.Expr:
+        return packed[(*index, o // panel, rc, o % panel)]
+
+    return rows_times_columns(a, column, panels * panel, int(o), tile, attrs, "batch_matmul")
