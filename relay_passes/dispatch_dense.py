@@ -88,7 +88,7 @@ class DispatchDense:
         if params.groups == int(c) and weight.shape[1] == 1 and params.groups > 1:
             return self._depthwise(rewriter, call, params, weight)
         oh, ow = params.output_size(int(h), int(w))
-        report = _report("dense", call, weight, oh * ow * weight.size)
+        report = _report("dense", call, weight)
         weight, groups = merge_groups(weight, params.groups, self.machine.lanes)
         data, layout = _absorb_transpose(rewriter, data)
         params = dataclasses.replace(params, groups=groups, data_layout=layout)
@@ -113,7 +113,7 @@ class DispatchDense:
         return operator_call(
             rewriter, call, depthwise_conv2d, [call.args[0], relax.const(pack_depthwise_weight(weight))],
             op="depthwise_conv2d", knobs=knobs.to_json(), params=params, tile=knobs,
-            report=_report("depthwise", call, weight, oh * ow * weight.size),
+            report=_report("depthwise", call, weight),
         )  # fmt: skip
 
     def _pool2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
@@ -146,17 +146,24 @@ class DispatchDense:
         packed = relax.const(pack_weight(weight.T.reshape(*weight.T.shape, 1, 1), knobs.panel))
         return operator_call(
             rewriter, call, dense, [data, packed], op="dense", knobs=knobs.to_json(), tile=knobs,
-            out_features=weight.shape[1], report=_report("dense", call, weight, _extent(rows) * weight.size),
+            out_features=weight.shape[1], report=_report("dense", call, weight.T),
         )  # fmt: skip
 
 
-def _report(method: str, call: relax.Call, weight: np.ndarray, macs: int) -> dict[str, Any]:
+def _report(method: str, call: relax.Call, weight: np.ndarray) -> dict[str, Any]:
+    """What the report says of a layer with ``weight`` (o, ...), before anything is merged or packed."""
     shapes = [[_extent(n) for n in expr.ty.shape] for expr in (call.args[0], call)]
-    batch = shapes[0][0]
+    shapes = [[shape[0], shape[3], shape[1], shape[2]] if len(shape) == 4 else shape for shape in shapes]
+    macs = math.prod(shapes[1]) * weight[0].size
     return {
-        "method": method, "reason": "", "input_shape": shapes[0], "output_shape": shapes[1],
-        "dense_macs": batch * macs, "operations": batch * macs, "weight_bytes": weight.nbytes,
-    }  # fmt: skip
+        "method": method,
+        "reason": "",
+        "input_shape": shapes[0],
+        "output_shape": shapes[1],
+        "dense_macs": macs,
+        "operations": macs,
+        "weight_bytes": weight.nbytes,
+    }
 
 
 def _absorb_transpose(rewriter: CallRewriter, data: relax.Expr) -> tuple[relax.Expr, str]:

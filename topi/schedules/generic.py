@@ -1,11 +1,16 @@
 """The schedule of last resort: whatever is not one of our operators, vectorised and parallel.
 
-Element-wise nests run their last axis in vectors. Reductions keep their sums in registers: over vectors of the last
-spatial axis where that is contiguous in memory, else over vectors of partial sums along the reduced axis.
+Element-wise nests run their last axis in vectors; a transpose is cut into tiles that fit L1. Reductions keep their
+sums in registers: over vectors of the last spatial axis where that is contiguous in memory, else over vectors of
+partial sums along the reduced axis. A block that a transformation refuses (dynamic bounds, several results) stays as
+it is from there on: every step alone preserves what the function computes.
 """
 
+import logging
+
+import tvm
 from tvm import tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..machine import Machine
@@ -14,21 +19,65 @@ from .loops import is_reduction, top_blocks, vectorize_innermost, volume
 MIN_PARALLEL_WORK = 16 * 1024
 """Block executions below which waking a second thread costs more than it saves (about 5 µs)."""
 
+TRANSPOSE_TILE = 16
+"""A tile of 16 × 16 float32 values reads and writes whole cache lines."""
+
+log = logging.getLogger(__name__)
+
 
 def schedule_generic(sch: Schedule, machine: Machine) -> None:
     """Schedule every top-level block of the function that no template has touched."""
     for block in top_blocks(sch):
-        if not all(sch.get(loop).kind == tirx.ForKind.SERIAL for loop in sch.get_loops(block)):
+        loops = sch.get_loops(block)
+        if not loops or any(sch.get(loop).kind != tirx.ForKind.SERIAL for loop in loops):
             continue
-        if is_reduction(sch, block):
-            _schedule_reduction(sch, block, machine)
-        else:
-            _schedule_elementwise(sch, block, machine)
+        try:
+            if is_reduction(sch, block):
+                _schedule_reduction(sch, block, machine)
+            else:
+                _schedule_elementwise(sch, block, machine)
+        except ScheduleError as error:
+            first_line = str(error).strip().splitlines()[-1]
+            log.info("%s keeps a plain loop nest: %s", sch.get(block).name_hint, first_line)
 
 
 def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> None:
-    vectorize_innermost(sch, block, machine.lanes)
-    _parallelize(sch, block, sch.get_loops(block)[:-1])
+    transposed = _transposed_axis(sch, block)
+    if transposed is not None:
+        outer = _tile_transpose(sch, block, transposed)
+    else:
+        vectorize_innermost(sch, block, machine.lanes)
+        outer = sch.get_loops(block)[:-1]
+        if outer and _has_branches(sch, block) and volume(sch, block)[0] == 0:
+            sch.annotate(outer[-1], "pragma_loop_partition_hint", 1)
+            outer = outer[:-1]
+    _parallelize(sch, block, outer)
+
+
+def _has_branches(sch: Schedule, block: SBlockRV) -> bool:
+    """Whether the stored value is chosen by position, as in a concatenation or a padded copy."""
+    value = getattr(sch.get(block).body, "value", None)
+    return isinstance(value, tvm.ir.Call) and value.op.name == "tirx.if_then_else"
+
+
+def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:
+    """Which axis walks through the input's memory, where that is not the last, which walks through the output's."""
+    variables = [var.var for var in sch.get(block).iter_vars]
+    reads, loops = sch.get(block).reads, sch.get_loops(block)
+    if len(reads) != 1 or len(loops) != len(variables) or len(loops) < 2:
+        return None
+    last = reads[0].region[-1].min
+    walks = [i for i, var in enumerate(variables) if var.same_as(last)]
+    return walks[0] if walks and walks[0] != len(loops) - 1 else None
+
+
+def _tile_transpose(sch: Schedule, block: SBlockRV, axis: int) -> list[LoopRV]:
+    loops = sch.get_loops(block)
+    others = [*loops[:axis], *loops[axis + 1 : -1]]
+    rows = sch.split(loops[axis], [None, TRANSPOSE_TILE])
+    columns = sch.split(loops[-1], [None, TRANSPOSE_TILE])
+    sch.reorder(*others, rows[0], columns[0], rows[1], columns[1])
+    return [*others, rows[0]]
 
 
 def _parallelize(sch: Schedule, block: SBlockRV, loops: list[LoopRV]) -> None:
@@ -44,23 +93,28 @@ def _schedule_reduction(sch: Schedule, block: SBlockRV, machine: Machine) -> Non
         return
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != tirx.IterVar.CommReduce]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
-    lanes = _lanes_of(sch, spatial[-1], machine) if spatial else 1
-    if lanes > 1 and _walks_memory(sch, block, kinds):
-        outer, lane = sch.split(spatial[-1], [None, lanes])
-        sch.reorder(*spatial[:-1], outer, *reduced, lane)
-        store = sch.cache_write(block, 0, "local")
-        sch.reverse_compute_at(store, outer)
-        sch.vectorize(sch.get_loops(store)[-1])
-        sch.vectorize(lane)
-        _parallelize(sch, block, [*spatial[:-1], outer])
-        sch.decompose_reduction(block, reduced[0])
+    lanes = _lanes_of(sch, spatial[-1], machine) if spatial and _walks_memory(sch, block, kinds) else 1
+    if lanes > 1:
+        _sum_in_vectors(sch, block, spatial, reduced, lanes)
         return
     lanes = _lanes_of(sch, reduced[-1], machine)
     if lanes > 1:
         _, lane = sch.split(reduced[-1], [None, lanes])
         partial = sch.rfactor(lane, len(spatial))
-        rows = sch.get_loops(partial)
-        sch.vectorize(rows[-1])
+        sch.vectorize(sch.get_loops(partial)[-1])
+
+
+def _sum_in_vectors(
+    sch: Schedule, block: SBlockRV, spatial: list[LoopRV], reduced: list[LoopRV], lanes: int
+) -> None:
+    outer, lane = sch.split(spatial[-1], [None, lanes])
+    sch.reorder(*spatial[:-1], outer, *reduced, lane)
+    store = sch.cache_write(block, 0, "local")
+    sch.reverse_compute_at(store, outer)
+    sch.vectorize(sch.get_loops(store)[-1])
+    sch.vectorize(lane)
+    _parallelize(sch, block, [*spatial[:-1], outer])
+    sch.decompose_reduction(block, reduced[0])
 
 
 def _lanes_of(sch: Schedule, loop: LoopRV, machine: Machine) -> int:

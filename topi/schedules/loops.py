@@ -4,7 +4,7 @@ import math
 
 import tvm
 from tvm import tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 
@@ -33,9 +33,9 @@ def volume(sch: Schedule, block: SBlockRV) -> tuple[int, int]:
     return len(extents) - len(known), math.prod(known)
 
 
-def is_dear(expr: tvm.ir.Expr) -> bool:
+def is_dear(expr: tvm.ir.Expr | None) -> bool:
     """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
-    if isinstance(expr, tirx.Div) or (isinstance(expr, tirx.Call) and expr.op.name != "tirx.if_then_else"):
+    if isinstance(expr, tirx.Div) or (isinstance(expr, tvm.ir.Call) and expr.op.name != "tirx.if_then_else"):
         return True
     parts = [
         getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")
@@ -57,9 +57,18 @@ def inline_elementwise(sch: Schedule) -> None:
         if len(readers) != 1 or is_reduction(sch, block) or name.startswith("window"):
             continue
         again = volume(sch, block) != volume(sch, readers[0])
-        if again and (name in results or is_reduction(sch, readers[0]) or is_dear(sch.get(block).body.value)):
+        if again and (
+            name in results
+            or is_reduction(sch, readers[0])
+            or is_dear(getattr(sch.get(block).body, "value", None))
+        ):
             continue
-        sch.compute_inline(block)
+        try:
+            sch.compute_inline(block)
+        except (
+            ScheduleError
+        ):  # its indices are no plain axes, as in an adaptive pooling; it keeps its own loops
+            continue
 
 
 def _behind(sch: Schedule, block: SBlockRV) -> set[str]:

@@ -1,0 +1,154 @@
+"""``fc.compile`` from PyTorch to the answer of the loaded file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tvm_fastconv as fc
+
+TOLERANCE = 1e-5  # of the largest output: float32 sums in another order, a polynomial for exp good to 2e-7
+
+
+class Lambda(nn.Module):
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(*inputs)
+
+
+def _residual(channels: int) -> nn.Module:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.Hardswish()
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.relu(self.body(x) + x)
+
+    return Residual()
+
+
+def _squeeze_excite(channels: int) -> nn.Module:
+    class SqueezeExcite(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(channels, channels, 1)
+            self.down, self.up = nn.Conv2d(channels, 4, 1), nn.Conv2d(4, channels, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.silu(self.conv(x))
+            return y * torch.sigmoid(self.up(F.relu(self.down(F.adaptive_avg_pool2d(y, 1)))))
+
+    return SqueezeExcite()
+
+
+def _shuffle(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 2 * channels, 1), nn.ChannelShuffle(2), nn.Conv2d(2 * channels, 8, 3, groups=2)
+    )
+
+
+PLANES = (2, 6, 12, 10)
+MODELS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "conv": (nn.Conv2d(6, 17, 3, padding=1), PLANES),
+    "conv norm": (nn.Sequential(nn.Conv2d(6, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU6()), PLANES),
+    "norm conv": (nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3)), PLANES),
+    "norm padded conv": (nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3, padding=1)), PLANES),
+    "depthwise separable": (nn.Sequential(nn.Conv2d(6, 18, 5, 2, 2, groups=6), nn.Conv2d(18, 9, 1)), PLANES),
+    "grouped": (nn.Conv2d(6, 12, (3, 1), stride=(1, 2), dilation=(2, 1), groups=3), PLANES),
+    "transposed": (nn.ConvTranspose2d(6, 10, 3, stride=2, padding=1, output_padding=1), PLANES),
+    "transposed, grouped": (nn.ConvTranspose2d(6, 12, 4, stride=3, groups=2, dilation=2), PLANES),
+    "residual": (_residual(6), PLANES),
+    "squeeze-excite": (_squeeze_excite(6), PLANES),
+    "shuffle": (_shuffle(6), PLANES),
+    "pools": (nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, 2), nn.AdaptiveAvgPool2d(2)), PLANES),
+    "adaptive pool that divides nothing": (nn.AdaptiveAvgPool2d((5, 3)), PLANES),
+    "classifier": (
+        nn.Sequential(nn.Conv2d(6, 8, 3), nn.Flatten(), nn.Linear(640, 33), nn.Dropout(), nn.Softmax(1)), PLANES),
+    "linear": (nn.Sequential(nn.Linear(20, 64), nn.GELU(), nn.Linear(64, 10)), (3, 7, 20)),
+    "softmax over a short axis": (nn.Softmax(1), PLANES),
+    "layer norm": (nn.LayerNorm(40), (5, 40)),
+    "group norm": (nn.Sequential(nn.Conv2d(6, 8, 1), nn.GroupNorm(4, 8)), PLANES),
+    "attention": (Lambda(lambda q: torch.softmax(q @ q.transpose(1, 2) / 4, -1) @ q), (2, 9, 16)),
+    "activations": (
+        Lambda(lambda x: torch.sigmoid(x) + torch.tanh(3 * x) + torch.exp(x) + F.silu(x) + F.elu(x)), (3, 1001)),
+    "exp far out": (Lambda(lambda x: torch.sigmoid(x * 60) + torch.exp(-x.abs() * 200)), (1, 500)),
+    "upsample": (nn.Sequential(nn.Conv2d(6, 4, 1), nn.Upsample(scale_factor=2, mode="bilinear")), PLANES),
+    "concat": (Lambda(lambda x: torch.cat([x, F.relu(x), x[:, :1]], 1)), PLANES),
+    "transpose": (Lambda(lambda x: x.permute(0, 2, 3, 1)), (1, 33, 18, 20)),
+    "pixel shuffle": (nn.Sequential(nn.Conv2d(6, 8, 1), nn.PixelShuffle(2)), PLANES),
+    "no convolution at all": (Lambda(lambda x: (x * 2).sum(1)), (4, 5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equals_pytorch(name: str) -> None:
+    torch.manual_seed(0)
+    model, shape = MODELS[name]
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x = torch.randn(shape)
+    with torch.no_grad():
+        want = model.eval()(x).numpy()
+    got = fc.compile(model, x)(x.numpy())
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+
+
+def test_reports_every_layer() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten()
+    )
+    model.append(nn.Linear(8 * 36, 5))
+    compiled = fc.compile(model.eval(), torch.randn(2, 3, 8, 8))
+    assert [(layer.name, layer.method, layer.op) for layer in compiled.layers] == [
+        ("0", "dense", "conv2d"),
+        ("2", "depthwise", "depthwise_conv2d"),
+        ("4", "dense", "dense"),
+    ]
+    assert [layer.dense_macs for layer in compiled.layers] == [2 * 64 * 8 * 27, 2 * 36 * 8 * 9, 2 * 288 * 5]
+    assert compiled.layers[0].input_shape == (2, 3, 8, 8)
+    assert compiled.layers[0].output_shape == (2, 8, 8, 8)
+    assert "verified against PyTorch" in compiled.manifest.verify
+
+
+def test_two_compilations_write_the_same_bytes(tmp_path: Path) -> None:
+    model, x = nn.Conv2d(3, 20, 3), torch.randn(1, 3, 9, 9)
+    for name in ("a.so", "b.so"):
+        fc.compile(model, x).save(tmp_path / name)
+    assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
+
+
+def test_methods_must_name_layers() -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 4, 4)
+    with pytest.raises(fc.MethodError, match=r"'layer9\*' matches no layer; the layers are 0"):
+        fc.compile(model, x, methods={"layer9*": fc.Dense()})
+    with pytest.raises(fc.MethodError, match="is not a method"):
+        fc.compile(model, x, methods={"0": "dense"})  # type: ignore[dict-item]
+    assert fc.compile(model, x, methods=fc.Dense()).layers[0].method == "dense"
+
+
+def test_dynamic_batch() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 4)
+    )
+    program = torch.export.export(
+        model.eval(),
+        (torch.randn(2, 3, 8, 8),),
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=16)},),
+    )
+    compiled = fc.compile(program)
+    for batch in (1, 5):
+        x = torch.randn(batch, 3, 8, 8)
+        want = model(x).detach().numpy()
+        np.testing.assert_allclose(compiled(x.numpy()), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
