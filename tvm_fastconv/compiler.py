@@ -10,6 +10,7 @@ import tvm
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .configs import Methods, resolve_methods
+from .errors import ModelError
 from .frontend import import_model
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
@@ -75,6 +76,8 @@ def compile(
         )
     fused = _run(graph, imported.mod, resolved)
     layers, calls = _reports(fused)
+    if not calls:
+        raise ModelError("the model is empty: it has no operator, its outputs are its inputs or constants")
     resolve_methods(methods, [layer.name for layer in layers])
     scheduled = _run(schedule, fused, resolved)
     expected, reason = expected_outputs(imported, resolved) if verify else (None, "not asked for")
