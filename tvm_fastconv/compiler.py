@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+import tvm_ffi
 
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
@@ -18,6 +19,7 @@ from .relay_passes.dump_ir import with_dumps
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
+from .threads import default_threads, use_threads
 from .verify import expected_outputs, verify_outputs
 
 
@@ -64,6 +66,8 @@ def compile(
         The compiled model does not compute what the source computes; the message names the first layer that differs.
     """
     tell = progress or (lambda step: None)
+    # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
+    use_threads(default_threads(), tvm_ffi)
     resolved = resolve_target(target)
     tell("importing")
     imported = import_model(model, example_inputs)
