@@ -34,11 +34,11 @@ lint: $(INSTALLED)
 bench: $(INSTALLED_BENCH)
 	$(PY) -m benchmarks
 
-# torch first and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it.
+# torch early and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
 	$(PIP) "setuptools>=77"
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
 	$(PIP) --no-build-isolation --editable ".[onnx,dev]"
 	touch $@
 

@@ -45,7 +45,7 @@ def demo_verb(
             )
             for row in rows
         ],
-        title=f"held-out handwritten digits, one image at a time, {THREADS} thread; vs: times as fast as",
+        title=f"held-out handwritten digits, one image at a time, {THREADS} thread (vs: their time over ours)",
     )
     for time in rows[0].times:
         if time.status != "ok":
