@@ -9,7 +9,6 @@ PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
-INSTALLED_BENCH := $(VENV)/.installed-bench
 LINT := .cache/lint
 
 .PHONY: venv demo test lint bench
@@ -31,18 +30,15 @@ lint: $(INSTALLED)
 	rm -rf build
 	cd $(LINT) && $(abspath $(PY)) -m mypy --config-file $(abspath pyproject.toml) --cache-dir $(abspath .mypy_cache) -p tvm_fastconv
 
-bench: $(INSTALLED_BENCH)
+bench: $(INSTALLED)
 	$(PY) -m benchmarks
 
-# torch early and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it.
+# torch early and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it. The rivals
+# come too, so that the demo shows them and the tests that need them run.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=77"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
-	$(PIP) --no-build-isolation --editable ".[onnx,dev]"
-	touch $@
-
-$(INSTALLED_BENCH): $(INSTALLED)
-	$(PIP) --no-build-isolation --editable ".[bench]"
+	$(PIP) --no-build-isolation --editable ".[onnx,bench,dev]"
 	$(PIP) --no-deps torchvision pillow
 	touch $@
