@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _DENIED = {
     "If", "NonZero", "Unique", "Compress", "NonMaxSuppression", "AllClassNMS", "Optional", "OptionalHasElement",
     "OptionalGetElement", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
 }  # fmt: skip
+_DIMENSION = re.compile(r"[A-Za-z_]\w*(\s*[-+*/]+\s*\w+)*")  # a name, or arithmetic that starts with one
 _HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
@@ -120,8 +122,8 @@ def _check_inputs(graph: GraphProto, path: Path) -> tuple[str, ...]:
                     raise ModelError(
                         f"'{path}': the input '{value.name}' has a size of {dimension.dim_value}"
                     )
-            elif not dimension.dim_param.isidentifier():
-                dimension.dim_param = f"{value.name}_{axis}"
+            elif not _DIMENSION.fullmatch(dimension.dim_param):
+                dimension.dim_param = re.sub(r"\W", "_", f"size_{value.name}_{axis}")
     if not names:
         raise ModelError(f"'{path}' has no inputs")
     return tuple(names)

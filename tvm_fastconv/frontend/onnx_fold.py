@@ -82,7 +82,13 @@ def _evaluate(node: NodeProto, known: dict[str, np.ndarray]) -> list | None:
 
 
 def _drop_unused(graph: GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    used = {output.name for output in graph.output}
+    nodes: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if used & set(node.output):
+            nodes.insert(0, node)
+            used |= set(node.input)
     initializers = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
+    for field, kept in ((graph.node, nodes), (graph.initializer, initializers)):
+        del field[:]
+        field.extend(kept)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -106,6 +107,9 @@ def _explain(error: Exception, module: nn.Module) -> str:
 
 
 def _is_internal(filename: str) -> bool:
+    """Whether a file is PyTorch's, Python's or this package's, not the model's."""
     path = Path(filename)
+    if Path(sysconfig.get_path("stdlib")) in path.parents and "site-packages" not in path.parts:
+        return True
     roots = (Path(torch.__file__).parent, Path(__file__).parent)
     return any(root in path.parents for root in roots) or not path.exists()

@@ -115,12 +115,14 @@ def _cast_to_float32(program: ExportedProgram) -> None:
     """Make a (private) program compute in float32: weights, example inputs, dtypes written in the graph."""
 
     def cast(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.detach().to(torch.float32) if value.dtype in HALVES else value
+        if isinstance(value, torch.Tensor) and value.dtype in HALVES:
+            single = value.detach().to(torch.float32)
+            return torch.nn.Parameter(single) if isinstance(value, torch.nn.Parameter) else single
         return torch.float32 if isinstance(value, torch.dtype) and value in HALVES else value
 
     for node in program.graph.nodes:
         node.args, node.kwargs = pytree.tree_map(cast, node.args), pytree.tree_map(cast, node.kwargs)
+        node.meta.pop("tensor_meta", None)  # says the same as "val", in a form that cannot be changed
         if "val" in node.meta:
             node.meta["val"] = pytree.tree_map(cast, node.meta["val"])
     program.graph_module.recompile()

@@ -1,0 +1,340 @@
+"""Every operator a CNN is made of, imported and run by plain TVM, against PyTorch."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tvm_fastconv.errors import ModelError
+from tvm_fastconv.frontend import import_model
+
+# Sums of up to a few hundred float32 terms, taken in another order; relative to the largest output.
+TOLERANCE = 2e-6
+
+IMAGE = (2, 4, 7, 9)
+ROW = (2, 4, 9)
+
+
+class Table(nn.Module):
+    """Several layers or functions on one input, each one output."""
+
+    def __init__(self, entries: dict[str, Callable]) -> None:
+        super().__init__()
+        self.entries = entries
+        for index, entry in enumerate(entries.values()):
+            if isinstance(entry, nn.Module):
+                self.add_module(f"entry{index}", entry)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: entry(x) for name, entry in self.entries.items()}
+
+
+def randomize(model: nn.Module) -> nn.Module:
+    """Fill weights and statistics with positive and negative values (variances stay positive)."""
+    torch.manual_seed(1)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point():
+            tensor.data.uniform_(*((0.3, 1.3) if name.endswith("var") else (-1.0, 1.0)))
+    return model.eval()
+
+
+def mismatches(expected: dict[str, torch.Tensor], outputs: tuple[np.ndarray, ...]) -> dict[str, str]:
+    """Say what is wrong with which output."""
+    wrong = {}
+    for (name, tensor), got in zip(expected.items(), outputs, strict=True):
+        want = tensor.numpy()
+        if want.shape != got.shape or want.dtype != got.dtype:
+            wrong[name] = f"{got.dtype}{got.shape} instead of {want.dtype}{want.shape}"
+            continue
+        error = np.abs(got.astype(np.float64) - want).max() / max(np.abs(want).max(), 1e-3)
+        if not error <= TOLERANCE:
+            wrong[name] = f"relative error {error:.1e}"
+    return wrong
+
+
+PLAIN_ACTIVATIONS = (
+    "ReLU", "ReLU6", "Hardtanh", "Hardswish", "Hardsigmoid", "SiLU", "GELU", "ELU", "CELU", "SELU", "PReLU",
+    "LeakyReLU", "Sigmoid", "LogSigmoid", "Tanh", "Tanhshrink", "Softplus", "Softsign", "Softshrink", "Hardshrink",
+    "Mish", "Softmax2d",
+)  # fmt: skip
+
+TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
+    "convolutions": (
+        IMAGE,
+        {
+            "plain": nn.Conv2d(4, 6, 3, padding=1),
+            "no_bias": nn.Conv2d(4, 5, (3, 2), bias=False),
+            "uneven": nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+            "depthwise": nn.Conv2d(4, 8, 3, groups=4),
+            "same": nn.Conv2d(4, 3, 4, padding="same", dilation=(1, 2)),
+            "valid": nn.Conv2d(4, 3, 3, padding="valid"),
+            "reflect": nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect"),
+            "circular": nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular"),
+            "weight_norm": nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
+            "transposed": nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+            "transposed_groups": nn.ConvTranspose2d(4, 6, 3, stride=2, padding=2, groups=2, dilation=2),
+            "unbatched": nn.Sequential(nn.Flatten(0, 1), nn.Conv2d(8, 2, 3)),
+        },
+    ),
+    "row convolutions": (
+        ROW,
+        {
+            "plain": nn.Conv1d(4, 6, 3, stride=2, padding=1),
+            "groups": nn.Conv1d(4, 6, 3, dilation=2, groups=2),
+            "same": nn.Conv1d(4, 6, 4, padding="same"),
+            "transposed": nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1),
+            "max_pool": nn.MaxPool1d(3, 2, 1, ceil_mode=True),
+            "avg_pool": nn.AvgPool1d(3, 2, 1),
+            "adaptive_avg": nn.AdaptiveAvgPool1d(4),
+            "adaptive_max": nn.AdaptiveMaxPool1d(3),
+            "batch_norm": nn.BatchNorm1d(4),
+        },
+    ),
+    "products": (
+        IMAGE,
+        {
+            "linear": nn.Linear(9, 3),
+            "flat_linear": nn.Sequential(nn.Flatten(), nn.Linear(252, 5, bias=False)),
+            "matmul": lambda x: x @ x.transpose(2, 3),
+            "bmm": lambda x: torch.bmm(x[0], x[1].transpose(1, 2)),
+            "mm": lambda x: torch.mm(x[0, 0], x[0, 1].t()),
+            "addmm": lambda x: torch.addmm(x[0, 0, :, :7], x[0, 0], x[0, 1].t(), alpha=2, beta=0.5),
+            "einsum": lambda x: torch.einsum("bchw,bdhw->bcd", x, x),
+            "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+            "masked": lambda x: F.scaled_dot_product_attention(
+                x, x, x, torch.ones(7, 7).tril().bool(), scale=0.3
+            ),
+            "causal": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+        },
+    ),
+    "norms": (
+        IMAGE,
+        {
+            "batch": nn.BatchNorm2d(4),
+            "batch_plain": nn.BatchNorm2d(4, affine=False),
+            "batch_statistics": nn.BatchNorm2d(4, track_running_stats=False),
+            "layer": nn.LayerNorm(9),
+            "layer_planes": nn.LayerNorm((7, 9), elementwise_affine=False),
+            "group": nn.GroupNorm(2, 4),
+            "group_plain": nn.GroupNorm(2, 4, affine=False),
+            "instance": nn.InstanceNorm2d(4, affine=True),
+            "instance_tracked": nn.InstanceNorm2d(4, track_running_stats=True),
+            "rms": nn.RMSNorm(9),
+            "local_response": nn.LocalResponseNorm(3),
+        },
+    ),
+    "activations": (
+        IMAGE,
+        {
+            **{name: getattr(nn, name)() for name in PLAIN_ACTIVATIONS},
+            "channel_prelu": nn.PReLU(4),
+            "tanh_gelu": nn.GELU("tanh"),
+            "steep_elu": nn.ELU(alpha=0.3),
+            "steep_leaky": nn.LeakyReLU(0.3),
+            "narrow_hardtanh": nn.Hardtanh(-0.3, 0.7),
+            "softmax": nn.Softmax(1),
+            "log_softmax": nn.LogSoftmax(-1),
+            "glu": nn.GLU(1),
+            "dropout": nn.Dropout2d(),
+            "in_place": lambda x: (x + 1).relu_().mul_(2),
+        },
+    ),
+    "pools": (
+        IMAGE,
+        {
+            "max": nn.MaxPool2d(3, 2, 1),
+            "max_ceil": nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+            "max_dilated": nn.MaxPool2d(2, 3, 1, dilation=2, ceil_mode=True),
+            "max_positions_unused": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+            "avg": nn.AvgPool2d(3, 2, 1),
+            "avg_ceil": nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+            "avg_ceil_no_padding": nn.AvgPool2d((2, 3), (3, 2), ceil_mode=True),
+            "avg_ceil_uneven": nn.AvgPool2d((2, 3), (3, 2), (1, 0), ceil_mode=True),
+            "avg_pixels": nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+            "avg_divisor": nn.AvgPool2d(3, 2, 1, divisor_override=5),
+            "adaptive_avg": nn.AdaptiveAvgPool2d((3, 5)),
+            "adaptive_avg_even": nn.AdaptiveAvgPool2d((7, 3)),
+            "adaptive_avg_one": nn.AdaptiveAvgPool2d(1),
+            "adaptive_avg_none": nn.AdaptiveAvgPool2d((None, 1)),
+            "adaptive_avg_same": nn.AdaptiveAvgPool2d((7, 9)),
+            "adaptive_max": nn.AdaptiveMaxPool2d((3, 5)),
+            "adaptive_max_even": nn.AdaptiveMaxPool2d((1, 3)),
+            "unbatched": nn.Sequential(nn.Flatten(0, 1), nn.MaxPool2d(2), nn.AvgPool2d(2)),
+            "power": nn.LPPool2d(2, 2),
+        },
+    ),
+    "padding and resizing": (
+        IMAGE,
+        {
+            "constant": nn.ConstantPad2d((1, 2, 0, 1), 0.5),
+            "cropping": lambda x: F.pad(x, (-1, 2, 1, -3)),
+            "channels": lambda x: F.pad(x, (0, 1, 0, 0, 1, 2)),
+            "reflect": nn.ReflectionPad2d((1, 2, 3, 0)),
+            "replicate": nn.ReplicationPad2d((1, 2, 3, 0)),
+            "circular": nn.CircularPad2d(1),
+            "nearest": nn.Upsample(scale_factor=2),
+            "nearest_uneven": nn.Upsample(scale_factor=1.3),
+            "nearest_down": nn.Upsample(size=(5, 4)),
+            "nearest_exact": nn.Upsample(scale_factor=1.5, mode="nearest-exact"),
+            "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
+            "bilinear_uneven": nn.Upsample(scale_factor=1.3, mode="bilinear"),
+            "bilinear_corners": nn.Upsample(size=(11, 4), mode="bilinear", align_corners=True),
+            "bicubic": nn.Upsample(size=(5, 13), mode="bicubic"),
+            "antialias": lambda x: F.interpolate(x, size=(4, 5), mode="bilinear", antialias=True),
+            "grid": lambda x: F.grid_sample(
+                x, torch.linspace(-1.2, 1.2, 120).reshape(2, 5, 6, 2), align_corners=False
+            ),
+            "unfold": nn.Unfold((2, 3), dilation=2, padding=1, stride=2),
+            "fold": nn.Sequential(nn.Flatten(2), nn.Fold((8, 10), 2)),
+        },
+    ),
+    "shapes": (
+        IMAGE,
+        {
+            "cat": lambda x: torch.cat([x, x * 2], 1),
+            "stack": lambda x: torch.stack([x, x * 2], -1),
+            "chunk": lambda x: torch.cat(x.chunk(3, 1)[::-1], 1),
+            "split": lambda x: torch.cat(x.split((1, 3), 1)[::-1], 1),
+            "unbind": lambda x: x.unbind(1)[2],
+            "flatten": nn.Flatten(),
+            "view": lambda x: x.view(x.size(0), -1, 3),
+            "permute": lambda x: x.permute(0, 2, 3, 1).contiguous(),
+            "squeeze": lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1),
+            "channel_shuffle": nn.ChannelShuffle(2),
+            "pixel_shuffle": nn.PixelShuffle(2),
+            "expand": lambda x: x[:, :1].expand(-1, 4, -1, -1) * x,
+            "repeat": lambda x: x.repeat(1, 2, 1, 1),
+            "slice": lambda x: x[:, :, 1:-1, ::2],
+            "last": lambda x: x[:, -1],
+            "second": lambda x: x[:, 1],
+            "pick": lambda x: x[:, torch.tensor([3, -1, 0])],
+            "pick_pixels": lambda x: x[:, :, torch.tensor([0, -1]), torch.tensor([[1], [2]])],
+            "roll": lambda x: x.roll(1, 2),
+            "flip": lambda x: x.flip(3),
+            "write": lambda x: torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:]], 1),
+        },
+    ),
+    "arithmetic": (
+        IMAGE,
+        {
+            "alpha": lambda x: torch.add(x, x * x, alpha=2) - torch.sub(x, 3, alpha=0.5),
+            "scalars": lambda x: 1 - 2 * x / (x.abs() + 3),
+            "square": lambda x: x**2,
+            "cube": lambda x: x**3,
+            "root": lambda x: x.abs() ** 0.5,
+            "power": lambda x: (x.abs() + 0.1) ** -1.5,
+            "floor_div": lambda x: torch.div(x, 2, rounding_mode="floor"),
+            "trunc_div": lambda x: torch.div(x, 0.3, rounding_mode="trunc"),
+            "clamp_below": lambda x: x.clamp_min(0.5),
+            "clamp_above": lambda x: x.clamp(max=0.5),
+            "sum": lambda x: x.sum((1, -1), keepdim=True),
+            "mean": lambda x: x.mean((2, 3)),
+            "var": lambda x: x.var(1),
+            "std": lambda x: x.std((2, 3), unbiased=False),
+            "amax": lambda x: x.amax((2, 3)),
+            "amin": lambda x: x.amin(1, keepdim=True),
+            "max": lambda x: x.max(1)[0],
+            "argmax": lambda x: x.argmax(1),
+            "norm": lambda x: x.norm(dim=1),
+            "norm_1": lambda x: x.norm(p=1, dim=1, keepdim=True),
+            "norm_inf": lambda x: x.norm(p=float("inf"), dim=1),
+            "normalize": lambda x: F.normalize(x, dim=1),
+            "sign": torch.sign,
+            "binarize": lambda x: (x >= 0).float() * 2 - 1,
+            "where": lambda x: torch.where(x >= 0, 1, -1),
+            "where_mixed": lambda x: torch.where(x >= 0, x, 2),
+            "straight_through": lambda x: x.sign().detach() - x.clamp(-1, 1).detach() + x.clamp(-1, 1),
+            "squeeze_excite": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
+        },
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("name", TABLES)
+def test_matches_pytorch_and_names_every_call(name: str, run: Callable, calls: Callable) -> None:
+    shape, entries = TABLES[name]
+    torch.manual_seed(0)
+    model, x = randomize(Table(entries)), torch.randn(shape)
+    imported = import_model(model, x)
+    assert [op for op, layer in calls(imported) if not layer] == []
+    assert imported.output_names == tuple(entries)
+    with torch.no_grad():
+        expected = model(x)
+    assert mismatches(expected, run(imported)) == {}
+
+
+def test_embedding_and_integer_images(run: Callable) -> None:
+    embedding = nn.Sequential(nn.Embedding(5, 3), nn.Flatten())
+    imported = import_model(embedding.eval(), torch.tensor([[0, 4], [2, 1]]))
+    np.testing.assert_array_equal(run(imported)[0], imported.reference(*imported.example_inputs)[0])
+    bytes_in = torch.randint(0, 255, (1, 3, 4, 4), dtype=torch.uint8)
+    imported = import_model(Table({"scaled": lambda x: x.float() / 255}).eval(), bytes_in)
+    np.testing.assert_array_equal(run(imported)[0], bytes_in.numpy().astype("float32") / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("layer", "operators"),
+    [
+        (nn.Conv2d(4, 3, 4, padding="same"), ["nn.conv2d", "reshape", "add"]),
+        (nn.Linear(9, 3), ["permute_dims", "matmul", "add"]),
+        (nn.ReLU6(), ["clip"]),
+        (nn.Hardswish(), ["add", "clip", "multiply", "multiply"]),
+        (nn.SiLU(), ["nn.silu"]),
+        (nn.BatchNorm2d(4), ["nn.batch_norm"]),
+        (nn.MaxPool2d(3, 2, ceil_mode=True), ["nn.max_pool2d"]),
+        (nn.AdaptiveAvgPool2d(1), ["mean"]),
+        (nn.AdaptiveAvgPool2d((7, 9)), []),
+        (nn.Upsample(scale_factor=2), ["image.resize2d"]),
+        (nn.ReflectionPad2d(1), ["nn.pad"]),
+        (nn.ChannelShuffle(2), ["reshape", "permute_dims", "reshape"]),
+        (nn.Dropout(), []),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_operators_are_the_ones_later_passes_know(
+    layer: nn.Module, operators: list[str], calls: Callable
+) -> None:
+    assert [op for op, _ in calls(import_model(layer.eval(), torch.randn(IMAGE)))] == operators
+
+
+def test_pools_carry_explicit_padding_instead_of_ceil_mode() -> None:
+    imported = import_model(nn.MaxPool2d(3, 2, ceil_mode=True).eval(), torch.randn(1, 2, 8, 9))
+    (pool,) = [b.value for b in imported.mod["main"].body.blocks[0].bindings if hasattr(b.value, "op")]
+    assert not pool.attrs.ceil_mode
+    assert list(pool.attrs.padding) == [0, 0, 1, 0]
+
+
+REFUSED = {
+    "conv3d": (nn.Conv3d(2, 2, 1), (1, 2, 3, 3, 3), "3-D convolution"),
+    "max_pool3d": (nn.MaxPool3d(2), (1, 2, 3, 3, 3), "max_pool3d"),
+    "positions": (nn.MaxPool2d(2, return_indices=True), IMAGE, "not their positions"),
+    "mask": (Table({"y": lambda x: x[x > 0]}), IMAGE, "depends on the values"),
+    "apart": (Table({"y": lambda x: x[torch.tensor([0]), :, torch.tensor([1])]}), IMAGE, "':' between"),
+    "random": (Table({"y": lambda x: x + torch.rand_like(x)}), IMAGE, "aten.rand_like"),
+    "complex": (Table({"y": lambda x: torch.fft.rfft2(x).abs()}), IMAGE, "aten.fft_rfft2"),
+    "grouped_query": (
+        Table({"y": lambda x: F.scaled_dot_product_attention(x, x[:, :2], x[:, :2], enable_gqa=True)}),
+        IMAGE,
+        "enable_gqa",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses_what_it_cannot_do(name: str) -> None:
+    model, shape, message = REFUSED[name]
+    with pytest.raises(ModelError, match=f"(?s)unsupported operators:.*{message}"):
+        import_model(model.eval(), torch.randn(shape))
+
+
+def test_resizing_needs_a_fixed_image() -> None:
+    size = torch.export.Dim("height", min=4, max=64)
+    program = torch.export.export(
+        nn.Upsample(scale_factor=2, mode="bilinear"), (torch.randn(1, 2, 8, 8),), dynamic_shapes=({2: size},)
+    )
+    with pytest.raises(ModelError, match="fixed height and width"):
+        import_model(program)
