@@ -4,6 +4,8 @@ from pathlib import Path
 
 import tvm
 
+from tvm_fastconv.errors import FastconvError
+
 
 @tvm.transform.module_pass(opt_level=0, name="DumpIR")
 class DumpIR:
@@ -28,8 +30,11 @@ class DumpIR:
 
 
 def with_dumps(passes: list[tvm.transform.Pass], folder: Path, first: int = 0) -> list[tvm.transform.Pass]:
-    """``passes`` with a `DumpIR` behind each of them, numbered from ``first``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """``passes`` with a `DumpIR` behind each of them, numbered from ``first``; ``FastconvError`` without a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FastconvError(f"cannot write the graph to {folder}: {error.strerror}") from None
     both: list[tvm.transform.Pass] = []
     for number, step in enumerate(passes, first):
         both += [step, DumpIR(folder, number, step.info.name.rpartition(".")[2])]

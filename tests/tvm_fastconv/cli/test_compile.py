@@ -126,6 +126,7 @@ def test_wrong_files(name: str, message: str, fastconv: Callable, tmp_path: Path
         (["--target", "x86_64-linux-gnu -mcpu=znver99"], "did you mean znver"),
         (["--shape", "8by8"], "not a shape"),
         (["--methods", "absent.toml"], "cannot read absent.toml"),
+        (["--dump-ir", "/dev/null"], "cannot write the graph to /dev/null"),
     ],
 )
 def test_wrong_options(
