@@ -10,6 +10,7 @@ from tvm_fastconv.topi.batch_matmul import batch_matmul
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
+from .conv_call import extent
 from .graph import CallRewriter, rewrite_calls
 from .operator_call import operator_call
 
@@ -34,7 +35,7 @@ class DispatchBatchMatmul:
         a, b = call.args
         if not _is_pairwise(a, b):
             return None
-        *lead, rows, k = (int(n) if isinstance(n, tirx.IntImm) else 1 for n in a.ty.shape)
+        *lead, rows, k = (extent(n) for n in a.ty.shape)
         out = int(b.ty.shape[-1])
         problem = TileProblem(
             batch=math.prod(lead), height=1, width=rows, out_channels=out, groups=1, reduction=k,

@@ -81,6 +81,12 @@ class CallRewriter(PyExprMutator):
         self.rules = rules
         self.uses: Counter = Counter()
         self.unnamed: Counter = Counter()
+        self.binding: relax.Var | None = None
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        """Note which variable the calls below are bound to."""
+        self.binding = binding.var
+        super().visit_var_binding_(binding)
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite the arguments of ``call``, then ``call`` itself."""

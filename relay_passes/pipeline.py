@@ -15,6 +15,8 @@ from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .collect_layers import CollectLayers
 from .dispatch_batch_matmul import DispatchBatchMatmul
 from .dispatch_dense import DispatchDense
+from .dispatch_depthwise import DispatchDepthwise
+from .dispatch_winograd import DispatchWinograd
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
@@ -40,7 +42,13 @@ def canonicalize() -> Passes:
 
 def dispatch(target: tvm.target.Target) -> Passes:
     """Standard operators → ours."""
-    return [DispatchDense(target), DispatchBatchMatmul(target), relax.transform.DeadCodeElimination()]
+    return [
+        DispatchDepthwise(target),
+        DispatchWinograd(target),
+        DispatchDense(target),
+        DispatchBatchMatmul(target),
+        relax.transform.DeadCodeElimination(),
+    ]
 
 
 def fuse() -> Passes:

@@ -7,7 +7,7 @@ import tvm
 from tvm import te, tirx
 
 from .schedules.tile import TileKnobs
-from .window import extents, reduce_axes
+from .window import extents, reduce_axes, stage
 
 
 def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -62,6 +62,7 @@ def rows_times_columns(
             extents(*lead, whole, k),
             lambda *at: tirx.if_then_else(at[-2] < rows, data[at], zero),
             name="window",
+            attrs=stage("window"),
         )
     (rc,) = reduce_axes(rc=k)
 

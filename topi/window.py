@@ -9,6 +9,11 @@ def extents(*values: int | tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
     return tuple(tirx.IntImm("int64", value) if isinstance(value, int) else value for value in values)
 
 
+def stage(name: str) -> dict[str, str]:
+    """Annotation of a block that its operator's schedule places itself: it is never inlined."""
+    return {"fastconv.stage": name}
+
+
 def reduce_axes(**axes: int | tvm.ir.Expr) -> list[tirx.IterVar]:
     """One reduction axis from 0 for each name and extent."""
     return [
@@ -50,4 +55,4 @@ def padded_window(
         return tirx.if_then_else(tirx.all(*inside), data[at], tirx.const(fill, data.dtype))
 
     channels = data.shape[data_layout.index("C")]
-    return te.compute(extents(data.shape[0], *size, channels), pixel, name="window")
+    return te.compute(extents(data.shape[0], *size, channels), pixel, name="window", attrs=stage("window"))

@@ -12,9 +12,10 @@ from tvm.s_tir.schedule import SBlockRV
 from ..machine import Machine
 from .conv2d import schedule_tile
 from .generic import schedule_generic
-from .loops import anchor_of, inline_elementwise
+from .loops import anchor_of, inline_elementwise, stages_of
 from .tile import TileKnobs
 from .window import WindowKnobs, schedule_window
+from .winograd import WinogradKnobs, schedule_winograd
 
 TILED = ("conv2d", "dense", "batch_matmul")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
@@ -45,12 +46,11 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
 def _schedule_anchor(sch: Schedule, anchor: SBlockRV) -> None:
     annotations = sch.get(anchor).annotations
     name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
-    producers = [
-        block for block in sch.get_producers(anchor) if sch.get(block).name_hint.startswith("window")
-    ]
-    window = producers[0] if producers else None
-    last = sch.get_consumers(anchor)[0]
-    if name in TILED:
-        schedule_tile(sch, anchor, last, window, TileKnobs.from_json(knobs))
+    stages = stages_of(sch)
+    last = sch.get_consumers(stages.get("output_columns", anchor))[0]
+    if name == "winograd_conv2d":
+        schedule_winograd(sch, anchor, last, stages, WinogradKnobs.from_json(knobs))
+    elif name in TILED:
+        schedule_tile(sch, anchor, last, stages.get("window"), TileKnobs.from_json(knobs))
     else:
-        schedule_window(sch, anchor, last, window, WindowKnobs.from_json(knobs))
+        schedule_window(sch, anchor, last, stages["window"], WindowKnobs.from_json(knobs))

@@ -21,6 +21,13 @@ def anchor_of(sch: Schedule) -> SBlockRV | None:
     return None
 
 
+def stages_of(sch: Schedule) -> dict[str, SBlockRV]:
+    """The blocks that an operator's schedule places itself, by the name of their stage."""
+    blocks = top_blocks(sch)
+    named = {sch.get(block).annotations.get("fastconv.stage"): block for block in blocks}
+    return {str(name): block for name, block in named.items() if name is not None}
+
+
 def is_reduction(sch: Schedule, block: SBlockRV) -> bool:
     """Whether ``block`` has a reduction axis."""
     return any(var.iter_type == tirx.IterVar.CommReduce for var in sch.get(block).iter_vars)
@@ -54,7 +61,7 @@ def inline_elementwise(sch: Schedule) -> None:
     for block in reversed(top_blocks(sch)):
         readers = sch.get_consumers(block)
         name = sch.get(block).name_hint
-        if len(readers) != 1 or is_reduction(sch, block) or name.startswith("window"):
+        if len(readers) != 1 or is_reduction(sch, block) or "fastconv.stage" in sch.get(block).annotations:
             continue
         again = volume(sch, block) != volume(sch, readers[0])
         if again and (

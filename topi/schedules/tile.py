@@ -21,6 +21,9 @@ MAX_PIXELS = 32
 FMA_LATENCY = 8
 """Independent accumulators that keep two multiply-add pipes of latency four busy."""
 
+LOAD_CYCLES = 0.1
+"""Loads run beside multiply-adds but not for free: of tiles that waste alike, the squarest wins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileKnobs:
@@ -111,7 +114,7 @@ def cycles(
 ) -> float:
     """Estimated cycles of the whole operator, up to a constant."""
     pixels = tile_h * tile_w
-    step = max(pixels * vectors, (pixels + 2 * vectors) / 2, FMA_LATENCY)
+    step = max(pixels * vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + vectors)
     tiles = -(-problem.height // tile_h) * -(-problem.width // tile_w)
     panels = -(-problem.out_channels // (lanes * vectors))
     epilogue = 4 * pixels * vectors

@@ -1,0 +1,114 @@
+"""3×3 convolutions of stride 1 → Winograd, where the estimate says it is faster and the layer's weights allow it.
+
+F(4×4) and F(2×2) compete with each other and with the direct convolution. A candidate is tried on the layer's own
+weights first: `MAX_ERROR` bounds what it may cost in accuracy. A layer whose output decides something (a sign, a
+comparison, a rounding) stays direct.
+"""
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
+from tvm_fastconv.topi.schedules.winograd import WinogradKnobs, default_winograd_knobs, winograd_cycles
+from tvm_fastconv.topi.winograd_conv2d import POINTS, pack_winograd_weight, winograd_conv2d, winograd_error
+
+from .conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report
+from .graph import CallRewriter, rewrite_calls
+from .operator_call import operator_call
+from .thresholds import decisive_values
+
+MAX_ERROR = 2e-5
+"""Of the largest output; what a float layer may differ by from the same layer in plain float32."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchWinograd")
+class DispatchWinograd:
+    """Swap 3×3 convolutions for Winograd's algorithm, with default knobs for the current target.
+
+    Parameters
+    ----------
+    target : Target
+    """
+
+    def __init__(self, target: tvm.target.Target) -> None:
+        self.machine = Machine.of(target)
+        self.decisive: set[relax.Var] = set()
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``."""
+        functions = [func for func in mod.functions.values() if isinstance(func, relax.Function)]
+        self.decisive = set().union(*map(decisive_values, functions))
+        return rewrite_calls(mod, {"nn.conv2d": self._conv2d})
+
+    def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        found = conv2d_of(call)
+        if found is None or rewriter.binding in self.decisive or not _is_candidate(found[0]):
+            return None
+        params, weight = found
+        direct = direct_problem(call, params, weight)
+        tile = default_knobs(direct, self.machine)
+        slowest = direct.batch * cycles(
+            direct, self.machine, tile.lanes, tile.vectors, tile.tile_h, tile.tile_w
+        )
+        costs = {m: self._cost(direct, weight, m) for m in POINTS}
+        for m in sorted((m for m in costs if costs[m][0] < slowest), key=lambda m: costs[m][0]):
+            if (error := winograd_error(weight, m)) <= MAX_ERROR:
+                reason = (
+                    f"F({m}x{m}): {slowest / costs[m][0]:.1f} times faster by estimate, error {error:.0e}"
+                )
+                return self._winograd(rewriter, call, params, weight, costs[m][1], reason)
+        return None
+
+    def _cost(self, direct: TileProblem, weight: np.ndarray, m: int) -> tuple[float, WinogradKnobs]:
+        channels, tiles_w = weight.shape[1], -(-direct.width // m)
+        problem = TileProblem(
+            batch=direct.batch,
+            height=-(-direct.height // m),
+            width=tiles_w,
+            out_channels=direct.out_channels,
+            groups=1,
+            reduction=channels,
+            strip_row_bytes=4 * (m + 2) ** 2 * tiles_w * (channels + direct.out_channels),
+            weight_bytes=4 * (m + 2) ** 2 * channels * direct.out_channels,
+        )
+        knobs = default_winograd_knobs(problem, self.machine, m)
+        return winograd_cycles(problem, self.machine, knobs), knobs
+
+    def _winograd(
+        self,
+        rewriter: CallRewriter,
+        call: relax.Call,
+        params: Conv2dParams,
+        weight: np.ndarray,
+        knobs: WinogradKnobs,
+        reason: str,
+    ) -> relax.Expr:
+        data, params = absorb_transpose(rewriter, call.args[0], params)
+        packed = pack_winograd_weight(weight, knobs.m, knobs.panel)
+        report = layer_report("dense", call, weight, reason)
+        report |= {"weight_bytes": packed.nbytes, "operations": _operations(report, knobs.m)}
+        return operator_call(
+            rewriter,
+            call,
+            winograd_conv2d,
+            [data, relax.const(packed)],
+            op="winograd_conv2d",
+            knobs=knobs.to_json(),
+            report=report,
+            params=params,
+            m=knobs.m,
+            tile=knobs,
+        )
+
+
+def _is_candidate(params: Conv2dParams) -> bool:
+    plain = params.stride == params.dilation == params.input_dilation == (1, 1)
+    return params.kernel == (3, 3) and plain and params.groups == 1 and min(params.padding) >= 0
+
+
+def _operations(report: dict, m: int) -> int:
+    n, o, height, width = report["output_shape"]
+    return n * o * report["input_shape"][1] * -(-height // m) * -(-width // m) * (m + 2) ** 2

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference
+from tvm_fastconv.topi.schedules.tile import TileProblem
+from tvm_fastconv.topi.schedules.winograd import default_winograd_knobs
+from tvm_fastconv.topi.winograd_conv2d import (
+    pack_winograd_weight,
+    winograd_conv2d,
+    winograd_conv2d_reference,
+    winograd_error,
+    winograd_matrices,
+)
+
+from .run_operator import machine, run_operator
+
+TOLERANCE = {2: 1e-6, 4: 1e-5}  # of the largest output: four times what 512 channels were measured to cost
+
+CASES = {
+    "padded": ((1, 14, 14, 16), 32, (1, 1, 1, 1)),
+    "tails everywhere": ((2, 13, 9, 17), 40, (1, 1, 1, 1)),
+    "odd padding": ((1, 7, 11, 12), 8, (0, 2, 1, 0)),
+    "no padding": ((1, 10, 6, 100), 24, (0, 0, 0, 0)),
+    "several strips": ((1, 60, 48, 32), 32, (1, 1, 1, 1)),
+    "one pixel": ((3, 1, 1, 8), 16, (1, 1, 1, 1)),
+}
+
+
+def _case(name: str) -> tuple[np.ndarray, np.ndarray, Conv2dParams]:
+    shape, out_channels, padding = CASES[name]
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((out_channels, shape[3], 3, 3), np.float32)
+    return (
+        rng.standard_normal(shape, np.float32),
+        weight,
+        Conv2dParams(kernel=(3, 3), out_channels=out_channels, padding=padding),
+    )
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_matrices_convolve(m: int) -> None:
+    a, g, b = winograd_matrices(m)
+    d, k = np.random.default_rng(0).standard_normal((2, m + 2))
+    want = [d[i : i + 3] @ k[:3] for i in range(m)]
+    np.testing.assert_allclose(a @ ((g @ k[:3]) * (b @ d)), want, rtol=1e-12)  # float64 rounding
+
+
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("name", CASES)
+def test_reference_equals_direct(name: str, m: int) -> None:
+    data, weight, params = _case(name)
+    want = conv2d_reference(data, weight, params)
+    got = winograd_conv2d_reference(data, weight, params, m)
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m] * np.abs(want).max())
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_direct(name: str, m: int, isa: str) -> None:
+    data, weight, params = _case(name)
+    want = conv2d_reference(data, weight, params)
+    rows, cols = (-(-size // m) for size in want.shape[1:3])
+    problem = TileProblem(
+        batch=data.shape[0],
+        height=rows,
+        width=cols,
+        out_channels=params.out_channels,
+        groups=1,
+        reduction=data.shape[3],
+        strip_row_bytes=4 * (m + 2) ** 2 * cols * (data.shape[3] + params.out_channels) * 20,  # small strips
+        weight_bytes=1,
+    )
+    knobs = default_winograd_knobs(problem, machine(isa), m)
+    packed = pack_winograd_weight(weight, m, knobs.panel)
+    got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m] * np.abs(want).max())
+
+
+def test_error_grows_where_the_weights_cancel() -> None:
+    rng = np.random.default_rng(0)
+    benign = rng.standard_normal((8, 64, 3, 3)).astype("float32")
+    assert winograd_error(benign, 4) < 5e-6
+    # Corner taps that cancel between channels: the transform's large intermediate values leave their rounding behind.
+    cancelling = np.zeros((8, 64, 3, 3), np.float32)
+    cancelling[:, ::2, 0, 0], cancelling[:, 1::2, 0, 0] = 1e4, -1e4
+    cancelling += benign
+    assert winograd_error(cancelling, 4) > winograd_error(benign, 4)
