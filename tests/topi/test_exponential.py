@@ -16,7 +16,7 @@ from .run_operator import TARGETS, machine
 def _run(compute: Callable[[te.Tensor], te.Tensor], data: np.ndarray, isa: str) -> tuple[np.ndarray, str]:
     x = te.placeholder(extents(*data.shape), "float32", name="x")
     func = schedule_primfunc(te.create_prim_func([x, compute(x)]), machine(isa))
-    library = tvm.compile(func, target=tvm.target.Target(TARGETS[isa]))
+    library = tvm.compile(func, target=TARGETS[isa])
     out = tvm.runtime.tensor(np.full(data.shape, np.nan, "float32"))
     library(tvm.runtime.tensor(data), out)
     return out.numpy(), library.mod.inspect_source("s")
