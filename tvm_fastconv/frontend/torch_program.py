@@ -165,7 +165,10 @@ def _outputs(program: ExportedProgram) -> tuple[list[int], tuple[str, ...], list
     specs = program.graph_signature.output_specs
     user = [spec for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
     structure = pytree.tree_unflatten(list(range(len(user))), program.call_spec.out_spec)
-    names = [_path_name(path) for path, _ in pytree.tree_flatten_with_path(structure)[0]]
+    names: list[str] = []
+    for path, index in pytree.tree_flatten_with_path(structure)[0]:
+        name = _path_name(path)
+        names.append(name if name not in names else f"{name}_{index}")
     kept, notices = [], []
     for index, (spec, name) in enumerate(zip(user, names, strict=True)):
         if isinstance(spec.arg, TensorArgument):

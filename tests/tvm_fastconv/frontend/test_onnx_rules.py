@@ -53,9 +53,7 @@ CASES: dict[str, tuple[str, tuple, list, int, dict[str, Any], str]] = {
     "conv": ("Conv", IMAGE, [weight(6, 4, 3, 2), weight(6)], 17, {"pads": [1, 0, 2, 1]}, "nn.conv2d reshape add"),
     "conv_groups": ("Conv", IMAGE, [weight(8, 1, 3, 3)], 17, {"group": 4, "strides": [2, 1]}, "nn.conv2d"),
     "conv_upper": ("Conv", IMAGE, [weight(3, 4, 4, 2)], 17, {"auto_pad": "SAME_UPPER"}, "nn.conv2d"),
-    "conv_lower": (
-        "Conv", IMAGE, [weight(3, 4, 3, 3)], 17, {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, "nn.conv2d",
-    ),
+    "conv_lower": ("Conv", IMAGE, [weight(3, 4, 4, 2)], 17, {"auto_pad": "SAME_LOWER"}, "nn.conv2d"),
     "conv_valid": ("Conv", IMAGE, [weight(3, 4, 3, 3)], 17, {"auto_pad": "VALID", "dilations": [2, 1]}, "nn.conv2d"),
     "conv_row": (
         "Conv", ROW, [weight(6, 4, 3)], 17, {"pads": [1, 0], "strides": [2]},

@@ -127,6 +127,11 @@ def test_tuples_are_numbered_and_a_weight_may_be_an_output(run: Callable) -> Non
     np.testing.assert_array_equal(run(imported)[1], np.arange(4, dtype="float32"))
 
 
+def test_output_names_are_unique() -> None:
+    imported = import_model(Function(lambda self, x: {"0": x * 2, "output_0": x + 1}), IMAGE)
+    assert imported.output_names == ("output_0", "output_0_1")
+
+
 def test_python_constants_among_the_outputs_are_left_out(run: Callable) -> None:
     model = Function(lambda self, x: {"y": x + 1, "aux": None, "count": 3, "z": x * 2})
     with pytest.warns(UserWarning, match="left out"):
