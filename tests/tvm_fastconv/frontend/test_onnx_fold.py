@@ -54,7 +54,8 @@ def test_the_dynamic_part_of_a_shape_stays() -> None:
 def test_a_folded_reshape_fixes_the_shapes_after_it() -> None:
     nodes = [
         helper.make_node("Floor", ["size"], ["whole"]),
-        helper.make_node("Cast", ["whole"], ["six"], to=TensorProto.INT64),  # more than shape inference follows
+        # More than shape inference follows.
+        helper.make_node("Cast", ["whole"], ["six"], to=TensorProto.INT64),
         helper.make_node("Reshape", ["x", "six"], ["flat"]),
         helper.make_node("Shape", ["flat"], ["sizes"]),
         helper.make_node("Reshape", ["flat", "sizes"], ["y"]),
