@@ -70,13 +70,10 @@ def _site(node: fx.Node) -> Site:
 
 def _origin(node: fx.Node) -> tuple[str, str]:
     """Return (name, operator) of the node this one was decomposed from, as torch.export first wrote it."""
-    origin = node
-    while origin is node or origin.from_node:
-        sources = origin.meta.get("from_node") if origin is node else origin.from_node
-        if not sources:
-            break
-        origin = sources[-1]
-    return origin.name, str(origin.target)
+    name, target, sources = node.name, node.target, node.meta.get("from_node")
+    while sources:
+        name, target, sources = sources[-1].name, sources[-1].target, sources[-1].from_node
+    return name, str(target)
 
 
 def unsupported(graph: fx.Graph) -> list[str]:
@@ -95,7 +92,7 @@ def _refusal(node: fx.Node, known: set[str]) -> str | None:
     """Why a node cannot be imported: a reason, an empty string (unknown operator), or ``None`` (it can)."""
     name = node.target.__name__
     value = node.meta.get("val")
-    if name not in known:
+    if name not in known or getattr(node.target, "namespace", "aten") != "aten":
         return ""
     if isinstance(value, torch.Tensor) and value.is_complex():
         return "complex numbers are not supported"
@@ -121,9 +118,7 @@ def import_program(program: ExportedProgram) -> tvm.IRModule:
     except Exception as error:
         node = importer.current
         where = (
-            "the model's outputs"
-            if node is None
-            else f"{node.target} in layer '{names.get(node, node.name)}'"
+            "inputs or outputs" if node is None else f"{node.target} in layer '{names.get(node, node.name)}'"
         )
         raise ModelError(f"cannot import {where}: {error}") from error
 

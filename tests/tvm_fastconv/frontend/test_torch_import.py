@@ -111,18 +111,20 @@ def test_all_unsupported_operators_are_listed_with_their_layers() -> None:
     assert any(line.endswith("in layer '1'") for line in lines)
 
 
-def test_unknown_custom_operators_are_listed() -> None:
-    @torch.library.custom_op("fastconv_tests::mystery", mutates_args=())
-    def mystery(x: torch.Tensor) -> torch.Tensor:
-        return x.clone()
+def copy_of(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
 
-    mystery.register_fake(torch.empty_like)
+
+@pytest.mark.parametrize("name", ["mystery", "relu"])
+def test_custom_operators_are_listed_even_under_the_name_of_a_known_one(name: str) -> None:
+    operator = torch.library.custom_op(f"fastconv_tests::{name}", copy_of, mutates_args=())
+    operator.register_fake(torch.empty_like)
 
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return mystery(x)
+            return operator(x)
 
-    with pytest.raises(ModelError, match=r"fastconv_tests.mystery.default in layer 'mystery'"):
+    with pytest.raises(ModelError, match=rf"fastconv_tests.{name}.default in layer '{name}'"):
         import_model(Net().eval(), torch.randn(1, 3))
 
 
