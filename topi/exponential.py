@@ -6,6 +6,7 @@ within 5e-9 of exp(r), a tenth of float32's own rounding.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tvm
@@ -74,7 +75,7 @@ def softmax(data: te.Tensor, axis: int) -> te.Tensor:
     def others(at: tuple) -> tuple:
         return (*at[:axis], *at[axis + 1 :])
 
-    def along(reduce: object, source: te.Tensor, name: str) -> te.Tensor:
+    def along(reduce: Callable[..., tvm.ir.Expr], source: te.Tensor, name: str) -> te.Tensor:
         k = te.reduce_axis((0, data.shape[axis]), "k")
         shape = others(tuple(data.shape))
         return te.compute(shape, lambda *at: reduce(source[(*at[:axis], k, *at[axis:])], axis=k), name=name)

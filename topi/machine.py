@@ -16,8 +16,6 @@ class Machine:
         float32 values per vector register.
     registers : int
         Architectural vector registers.
-    folds_broadcast : bool
-        Whether a fused multiply-add can broadcast one scalar from memory, so that no register holds it.
     l1_bytes, l2_bytes : int
         Data cache sizes per core. Fixed at what current server and laptop cores share at least, so that the same
         target gives the same code wherever it is compiled.
@@ -25,7 +23,6 @@ class Machine:
 
     lanes: int
     registers: int
-    folds_broadcast: bool
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
 
@@ -34,9 +31,9 @@ class Machine:
         """Describe the processor that ``target`` compiles for."""
         with target:
             if codegen.target_has_features("avx512f", target):
-                return cls(lanes=16, registers=32, folds_broadcast=True)
+                return cls(lanes=16, registers=32)
             if codegen.target_has_features("avx2", target):
-                return cls(lanes=8, registers=16, folds_broadcast=False)
+                return cls(lanes=8, registers=16)
             if codegen.target_has_features("neon", target):
-                return cls(lanes=4, registers=32, folds_broadcast=True)
-        return cls(lanes=4, registers=16, folds_broadcast=False)
+                return cls(lanes=4, registers=32)
+        return cls(lanes=4, registers=16)

@@ -8,6 +8,7 @@ The points ±3/4, ±3/2 for m = 4 were chosen by measuring: on ReLU inputs and r
 error is 2.4e-6 of the largest output, with the customary ±1, ±2 it is 1.2e-5, directly 3e-7.
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -36,7 +37,7 @@ def winograd_matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kernels, data = [], []
     for p in points:
         others = [q for q in points if q != p]
-        scale = np.prod([p - q for q in others])
+        scale = math.prod((p - q for q in others), start=Fraction(1))
         kernels.append([p**i / scale for i in range(TAPS)])
         data.append([*_polynomial(others), Fraction(0)])
     kernels.append([Fraction(0)] * (TAPS - 1) + [Fraction(1)])
@@ -185,7 +186,7 @@ def _row_of(index: tvm.ir.Expr, rows: list[tvm.ir.Expr]) -> tvm.ir.Expr:
     return chosen
 
 
-def _weighted(values: Sequence[tvm.ir.Expr], weights: np.ndarray) -> tvm.ir.Expr:
+def _weighted(values: Sequence[tvm.ir.Expr], weights: Sequence[float] | np.ndarray) -> tvm.ir.Expr:
     total = None
     for value, weight in zip(values, weights, strict=True):
         if weight == 0:

@@ -6,10 +6,17 @@ multiply-adds. The tile is as large as the registers allow and wastes as little 
 the output.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from ..machine import Machine
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_STRIP_BYTES = 128 * 1024
 """A strip of padded input stays well inside L2 beside the weights that pass by (measured: 64-256 KiB are level)."""
@@ -23,6 +30,9 @@ FMA_LATENCY = 8
 
 LOAD_CYCLES = 0.1
 """Loads run beside multiply-adds but not for free: of tiles that waste alike, the squarest wins."""
+
+EPILOGUE_CYCLES = 4
+"""To finish and store one vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +73,7 @@ class TileKnobs:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "TileKnobs":
+    def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`."""
         return cls(**json.loads(text))
 
@@ -86,51 +96,47 @@ class TileProblem:
 
 
 def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
-    """Choose the tile with the least estimated cycles, then strips and chunks around it."""
+    """The feasible tile with the least estimated cycles; of equals, the largest."""
+
+    def cost(knobs: TileKnobs) -> tuple[float, int]:
+        return cycles(problem, knobs), -knobs.tile_h * knobs.tile_w * knobs.vectors
+
+    return min(feasible_knobs(problem, machine), key=cost)
+
+
+def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs]:
+    """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks."""
     lanes = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
-    tiles = [
-        (
-            cycles(problem, machine, lanes, vectors, tile_h, tile_w),
-            -vectors * tile_h * tile_w,
-            tile_h,
-            vectors,
-            tile_w,
-        )
-        for vectors in range(1, machine.registers - 2)
-        for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1)
-        for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1)
-        if _fits(machine, vectors, tile_h * tile_w) and _panels_divide(problem, lanes, vectors)
-    ]
-    _, _, tile_h, vectors, tile_w = min(tiles)
+    for vectors in range(1, machine.registers - 2):
+        if problem.groups > 1 and problem.out_channels % (lanes * vectors):
+            continue
+        for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1):
+            for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1):
+                if _fits(machine, vectors, tile_h * tile_w):
+                    yield _around(problem, lanes, vectors, tile_h, tile_w)
+
+
+def cycles(problem: TileProblem, knobs: TileKnobs) -> float:
+    """Estimated cycles of one batch item, up to a constant."""
+    pixels = knobs.tile_h * knobs.tile_w
+    step = max(pixels * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + knobs.vectors)
+    tiles = -(-problem.height // knobs.tile_h) * -(-problem.width // knobs.tile_w)
+    panels = -(-problem.out_channels // knobs.panel)
+    epilogue = EPILOGUE_CYCLES * pixels * knobs.vectors
+    return tiles * panels * (step * problem.reduction + epilogue)
+
+
+def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
+    """Accumulators, one weight vector each, and a register for the broadcast or to spare."""
+    return pixels <= MAX_PIXELS and pixels * vectors + vectors + 1 <= machine.registers
+
+
+def _around(problem: TileProblem, lanes: int, vectors: int, tile_h: int, tile_w: int) -> TileKnobs:
     strip = _strip(problem, tile_h)
     strips = problem.batch * -(-problem.height // (tile_h * strip))
     panels = problem.groups * -(-problem.out_channels // (lanes * vectors))
     chunks = 1 if strips >= 4 else max(d for d in range(1, 9) if panels % d == 0)
     return TileKnobs(lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w, strip=strip, chunks=chunks)
-
-
-def cycles(
-    problem: TileProblem, machine: Machine, lanes: int, vectors: int, tile_h: int, tile_w: int
-) -> float:
-    """Estimated cycles of the whole operator, up to a constant."""
-    pixels = tile_h * tile_w
-    step = max(pixels * vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + vectors)
-    tiles = -(-problem.height // tile_h) * -(-problem.width // tile_w)
-    panels = -(-problem.out_channels // (lanes * vectors))
-    epilogue = 4 * pixels * vectors
-    return tiles * panels * (step * problem.reduction + epilogue)
-
-
-def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
-    broadcast = 0 if machine.folds_broadcast else 1
-    return (
-        pixels <= MAX_PIXELS
-        and pixels * vectors + vectors + broadcast <= machine.registers - machine.folds_broadcast
-    )
-
-
-def _panels_divide(problem: TileProblem, lanes: int, vectors: int) -> bool:
-    return problem.groups == 1 or problem.out_channels % (lanes * vectors) == 0
 
 
 def _strip(problem: TileProblem, tile_h: int) -> int:

@@ -39,7 +39,7 @@ CACHE_BYTES = 24
 """Bytes per cycle between L2 and L3."""
 
 
-def winograd_cycles(problem: TileProblem, machine: Machine, knobs: WinogradKnobs) -> float:
+def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs) -> float:
     """Estimated cycles of the whole operator, in the unit of `tile.cycles`.
 
     Parameters
@@ -48,7 +48,7 @@ def winograd_cycles(problem: TileProblem, machine: Machine, knobs: WinogradKnobs
         One product: tiles for pixels, input channels for the reduction.
     """
     elements = (knobs.m + 2) ** 2
-    products = elements * cycles(problem, machine, knobs.lanes, knobs.vectors, knobs.tile_h, knobs.tile_w)
+    products = elements * cycles(problem, knobs)
     tiles = problem.batch * problem.height * problem.width
     transforms = tiles * (
         DATA_CYCLES[knobs.m] * -(-problem.reduction // knobs.lanes)
