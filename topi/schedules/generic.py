@@ -19,6 +19,9 @@ from .loops import is_reduction, top_blocks, vectorize_innermost, volume
 MIN_PARALLEL_WORK = 16 * 1024
 """Block executions below which waking a second thread costs more than it saves (about 5 µs)."""
 
+MIN_TASKS = 16
+"""Parallel tasks of a nest: enough for the threads of a small machine to finish together."""
+
 TRANSPOSE_TILE = 16
 """A tile of 16 × 16 float32 values reads and writes whole cache lines."""
 
@@ -57,7 +60,7 @@ def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> N
 def _has_branches(sch: Schedule, block: SBlockRV) -> bool:
     """Whether the stored value is chosen by position, as in a concatenation or a padded copy."""
     value = getattr(sch.get(block).body, "value", None)
-    return isinstance(value, tvm.ir.Call) and value.op.name == "tirx.if_then_else"
+    return isinstance(value, tvm.ir.Call) and value.op.name == "prim.if_then_else"
 
 
 def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:
@@ -81,9 +84,18 @@ def _tile_transpose(sch: Schedule, block: SBlockRV, axis: int) -> list[LoopRV]:
 
 
 def _parallelize(sch: Schedule, block: SBlockRV, loops: list[LoopRV]) -> None:
+    """Make tasks of as many outer loops as it takes; what is left inside stays free of index divisions."""
     symbolic, known = volume(sch, block)
-    if loops and (symbolic or known >= MIN_PARALLEL_WORK):
-        sch.parallel(sch.fuse(*loops))
+    if not loops or not (symbolic or known >= MIN_PARALLEL_WORK):
+        return
+    tasks, outer = 1, []
+    for loop in loops:
+        outer.append(loop)
+        extent = sch.get(loop).extent
+        tasks *= int(extent) if isinstance(extent, tirx.IntImm) else MIN_TASKS
+        if tasks >= MIN_TASKS:
+            break
+    sch.parallel(sch.fuse(*outer))
 
 
 def _schedule_reduction(sch: Schedule, block: SBlockRV, machine: Machine) -> None:

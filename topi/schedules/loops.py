@@ -42,7 +42,7 @@ def volume(sch: Schedule, block: SBlockRV) -> tuple[int, int]:
 
 def is_dear(expr: tvm.ir.Expr | None) -> bool:
     """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
-    if isinstance(expr, tirx.Div) or (isinstance(expr, tvm.ir.Call) and expr.op.name != "tirx.if_then_else"):
+    if isinstance(expr, tirx.Div) or (isinstance(expr, tvm.ir.Call) and expr.op.name != "prim.if_then_else"):
         return True
     parts = [
         getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")

@@ -32,8 +32,8 @@ class WinogradKnobs(TileKnobs):
 DATA_CYCLES, OUTPUT_CYCLES = {2: 70, 4: 280}, {2: 45, 4: 180}
 """Cycles to transform one tile of one vector of channels, there and back (measured on Zen 4; Intel is close)."""
 
-STREAM_BYTES = 8
-"""Weights arrive at this many bytes per cycle: every inference reads them from memory, not from cache."""
+STREAM_BYTES = 6
+"""Weights arrive at this many bytes per cycle, while little else goes on: each inference reads them from memory."""
 
 CACHE_BYTES = 24
 """Bytes per cycle between L2 and L3."""
@@ -54,7 +54,7 @@ def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs) -> float:
         DATA_CYCLES[knobs.m] * -(-problem.reduction // knobs.lanes)
         + OUTPUT_CYCLES[knobs.m] * -(-problem.out_channels // knobs.lanes)
     )
-    return max(problem.batch * products, problem.weight_bytes / STREAM_BYTES) + transforms
+    return problem.batch * products + problem.weight_bytes / STREAM_BYTES + transforms
 
 
 def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int) -> WinogradKnobs:
@@ -62,14 +62,15 @@ def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int) -> Wi
     tile = default_knobs(problem, machine)
     tile_rows = -(-problem.height // tile.tile_h)
 
-    def traffic(strip: int) -> tuple[float, int]:
+    def cost(strip: int) -> tuple[float, int]:
         strips = -(-tile_rows // strip)
         live = strip * tile.tile_h * problem.strip_row_bytes
         spilled = 2 * live * strips if live > machine.l2_bytes else 0
-        wasted = (strips * strip - tile_rows) * tile.tile_h * problem.strip_row_bytes
-        return (problem.weight_bytes * (strips - 1) + spilled + wasted) / CACHE_BYTES, -strip
+        moved = (problem.weight_bytes * (strips - 1) + spilled) / CACHE_BYTES
+        idle = (strips * strip - tile_rows) / tile_rows * (m + 2) ** 2 * cycles(problem, tile)
+        return moved + idle, -strip
 
-    strip = min(range(1, tile_rows + 1), key=traffic)
+    strip = min(range(1, tile_rows + 1), key=cost)
     return WinogradKnobs(**{**asdict(tile), "strip": strip, "chunks": 1, "m": m})
 
 
