@@ -124,17 +124,22 @@ def _run(program: str, *arguments: str) -> Any:
 
 
 def print_figures(figures: Sequence[dict[str, Any]]) -> None:
-    """Megabytes and seconds as a table; ``above`` is what lies beyond weights and activations."""
+    """Megabytes and seconds as a table; ``above`` is what lies beyond packed weights and activations.
+
+    Packed are the weights as the file holds them: Winograd keeps 16 or 36 values of a 3×3 kernel's nine.
+    """
     from rich.table import Table
 
     table = Table(title="memory of a loaded network, MB, and seconds", title_justify="left")
-    for column in ("network", "resident", "of it private", "weights", "activations", "above", "file"):
+    columns = ("resident", "of it private", "weights", "packed weights", "activations", "above", "file")
+    for column in ("network", *columns):
         table.add_column(column, justify="left" if column == "network" else "right")
     for column in ("import s", "compile s", "load s"):
         table.add_column(column, justify="right")
     for one in figures:
-        sizes = [one[name] for name in ("resident", "anonymous", "weights", "activations")]
-        sizes += [one["resident"] - one["weights"] - one["activations"], one["file"]]
+        names = ("resident", "anonymous", "weights", "packed_weights", "activations")
+        sizes = [*(one[name] for name in names), one["resident"] - one["packed_weights"] - one["activations"]]
+        sizes.append(one["file"])
         seconds = [one[f"{name}_seconds"] for name in ("import", "compile", "load")]
         table.add_row(one["network"], *(f"{x / MEGABYTE:.1f}" for x in sizes), *(f"{x:.2f}" for x in seconds))
     results.console().print(table)
