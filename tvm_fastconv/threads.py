@@ -19,6 +19,17 @@ _SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: any core will 
 
 _current = threading.local()
 
+_pools = {"made": False, "lost": False}
+"""Whether any pool was made here, and whether this process is a fork of one that had: workers do not survive a fork."""
+
+
+def _after_fork() -> None:
+    _pools["lost"] = _pools["made"]
+    _current.__dict__.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 def keep_threads_unpinned() -> None:
     """Keep TVM from pinning threads, the caller's included, to cores. Call before TVM runs anything in parallel."""
@@ -47,12 +58,17 @@ def check_threads(threads: int | None) -> int:
 
 
 def use_threads(threads: int, tvm_ffi: Any) -> None:
-    """Let parallel loops that the calling thread starts from now on use ``threads`` threads."""
+    """Let parallel loops that the calling thread starts from now on use ``threads`` threads.
+
+    One, whatever was asked for, in a process forked from one that had workers: loops would wait for them for ever.
+    """
     if getattr(_current, "threads", None) == threads:
         return
+    asked, threads = threads, 1 if _pools["lost"] else threads
     if threads == 1 and (set_limit := _set_limit()) is not None:
         set_limit(1)
     else:
+        _pools["made"] = True
         workers = max(threads, os.cpu_count() or 1)
         # The length of the list is the limit that a new pool takes its size from; which cores it names is ignored.
         tvm_ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, threads, ["0"] * workers)
@@ -63,7 +79,7 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
                 RuntimeWarning,
                 stacklevel=2,
             )
-    _current.threads = threads
+    _current.threads = asked
 
 
 @cache

@@ -95,3 +95,24 @@ def test_environment_sets_the_default():
     environment = os.environ | {"TVM_NUM_THREADS": "5"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
     assert done.stdout.strip() == b"5"
+
+
+FORK = """
+import os, signal, sys
+import numpy as np
+from tvm_fastconv.runtime import load
+
+model = load(sys.argv[1], threads=2)
+zeros = np.zeros(64, "uint64")
+assert len(set(model(zeros).tolist())) == 2
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)  # a hang ends as a failure
+    os._exit(0 if len(set(model(zeros).tolist())) == 1 else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0)
+"""
+
+
+def test_a_forked_process_runs_without_its_parents_workers(who):
+    done = subprocess.run([sys.executable, "-c", FORK, str(who)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
