@@ -20,6 +20,7 @@ class CollectLayers:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
+        mod = mod.clone()
         layers: dict[str, dict[str, Any] | None] = {}
         merged: dict[str, tvm.ir.GlobalVar] = {}
         firsts: dict[int, list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]] = {}

@@ -19,7 +19,7 @@ class PlanLayout:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
-        mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
+        mod = relax.transform.ConvertToDataflow(min_size=1)(mod).clone()
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function) and _is_straight_line(func):
                 mod[var] = _Planner(mod).rewrite(func)

@@ -22,6 +22,7 @@ class SchedulePrimFuncs:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace every unscheduled PrimFunc of ``mod``."""
+        mod = mod.clone()
         for var, func in mod.functions.items():
             if isinstance(func, tirx.PrimFunc) and not (func.attrs and func.attrs.get("tirx.is_scheduled")):
                 mod.update_func(var, schedule_primfunc(func, self.machine).with_attr("target", self.target))

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.relax.frontend import nn
 
-from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes
+from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, schedule_passes
 from tvm_fastconv.relay_passes.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.dump_ir import with_dumps
 
@@ -71,3 +72,13 @@ def test_dumps_stand_between_the_passes(tmp_path: Path) -> None:
     assert files[0] == "00_EliminateCommonSubexpr.py"
     assert files[-1].endswith("_CollectLayers.py")
     assert "conv2d" in (tmp_path / "ir" / files[0]).read_text()
+
+
+def test_passes_leave_their_input_alone() -> None:
+    mod = _module()
+    with TARGET:
+        for step in [*graph_passes(TARGET), *schedule_passes(TARGET)]:
+            before = mod.clone()
+            after = step(mod)
+            assert tvm_ffi.structural_equal(mod, before), step.info.name
+            mod = after
