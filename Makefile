@@ -40,5 +40,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) "setuptools>=77"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
 	$(PIP) --no-build-isolation --editable ".[onnx,bench,dev]"
-	$(PIP) --no-deps torchvision pillow
+	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torchvision pillow
 	touch $@

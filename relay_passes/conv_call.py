@@ -118,14 +118,17 @@ def layer_report(method: str, call: relax.Call, weight: np.ndarray, reason: str 
     """What the report says of a layer with ``weight`` (o, ...), before anything is merged or packed."""
     shapes = [[extent(n) for n in expr.ty.shape] for expr in (call.args[0], call)]
     shapes = [[shape[0], shape[3], shape[1], shape[2]] if len(shape) == 4 else shape for shape in shapes]
-    macs = math.prod(shapes[1]) * weight[0].size
+    executed = math.prod(shapes[1]) * weight[0].size
+    # A transposed convolution multiplies each input pixel by each of its weights; the zeros between are our doing.
+    transposed = op_name(call) == "nn.conv2d_transpose"
+    macs = math.prod(shapes[0]) // shapes[0][1] * weight.size if transposed else executed
     return {
         "method": method,
         "reason": reason,
         "input_shape": shapes[0],
         "output_shape": shapes[1],
         "dense_macs": macs,
-        "operations": macs,
+        "operations": executed,
         "weight_bytes": weight.nbytes,
     }
 

@@ -85,7 +85,7 @@ def bench(
             "(module=, or --source on the command line)"
         )
     tensors = _tensors(arrays) if module is not None else ()
-    reference = reference_outputs(module, tensors) if module is not None else None
+    reference = _reference(module, tensors) if module is not None else None
     engines = [
         build_callable(OURS, lambda: lambda: model(*arrays), version=_version(), reference=reference),
         *(build_rival(name, module, tensors, threads=threads, reference=reference) for name in against),
@@ -105,6 +105,17 @@ def bench(
         )
         for engine in engines
     ]
+
+
+def _reference(module: "nn.Module", tensors: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+    try:
+        return reference_outputs(module, tensors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"the source model does not run on the compiled model's inputs {shapes}: {first_line}"
+        ) from None
 
 
 def pytorch_module(source: Any) -> "nn.Module":

@@ -7,15 +7,19 @@ from typing import Any
 
 import tvm
 import tvm_ffi
+from tvm import relax
 
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
+from .c_compiler import find_compiler
 from .configs import Methods, resolve_methods
 from .errors import ModelError
 from .frontend import import_model
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
 from .relay_passes.dump_ir import with_dumps
+from .relay_passes.graph import op_name
+from .relay_passes.layer_names import layer_name
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
@@ -71,6 +75,8 @@ def compile(
     resolved = resolve_target(target)
     tell("importing")
     imported = import_model(model, example_inputs)
+    _check_imported(imported.mod["main"])
+    find_compiler(str(resolved.attrs["mtriple"]), None)
     tell("optimising")
     graph, schedule = pipeline.graph_passes(resolved), pipeline.schedule_passes(resolved)
     if dump_ir is not None:
@@ -78,10 +84,11 @@ def compile(
             with_dumps(graph, Path(dump_ir)),
             with_dumps(schedule, Path(dump_ir), first=len(graph)),
         )
-    fused = _run(graph, imported.mod, resolved)
+    # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.
+    main = imported.mod["main"].without_attr("tir_var_upper_bound")
+    fused = _run(graph, tvm.IRModule({"main": main}), resolved)
     layers, calls = _reports(fused)
-    if not calls:
-        raise ModelError("the model is empty: it has no operator, its outputs are its inputs or constants")
+    _check_lowered(fused["main"])
     resolve_methods(methods, [layer.name for layer in layers])
     scheduled = _run(schedule, fused, resolved)
     expected, reason = expected_outputs(imported, resolved) if verify else (None, "not asked for")
@@ -107,6 +114,27 @@ def compile(
         names = [layer or function for function, layer in calls]
         amend_manifest(path, verify=verify_outputs(compiled, imported, expected, fused, scheduled, names))
         return CompiledModel(read_artifact(path))
+
+
+def _check_imported(main: relax.Function) -> None:
+    values = [binding.value for block in main.body.blocks for binding in block.bindings]
+    if not any(isinstance(value, relax.Call) for value in values):
+        raise ModelError("the model is empty: it has no operator, its outputs are its inputs or constants")
+    for param in main.params:
+        if any(not isinstance(extent, tvm.tirx.IntImm) for extent in list(param.ty.shape)[1:]):
+            raise ModelError(f"input {param.name}: only the first axis, the batch, may be dynamic")
+
+
+def _check_lowered(main: relax.Function) -> None:
+    """Every operator must have become loops by now."""
+    values = [binding.value for block in main.body.blocks for binding in block.bindings]
+    left = [
+        f"{name} (in {layer_name(v) or 'the model'})"
+        for v in values
+        if (name := op_name(v)) and name != "call_tir"
+    ]
+    if left:
+        raise ModelError(f"no CPU code can be made for the operators {', '.join(dict.fromkeys(left))}")
 
 
 def _run(passes: pipeline.Passes, mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

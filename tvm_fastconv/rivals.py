@@ -166,7 +166,10 @@ def _compare(outputs: Outputs, reference: Outputs) -> tuple[float | None, str]:
 
 
 def _as_sequence(raw: Any) -> Sequence[Any]:
-    return raw if isinstance(raw, (tuple, list)) else (raw,)
+    """The tensors of an output, in PyTorch's order, whatever tuples, lists and dicts they stand in."""
+    if isinstance(raw, dict):
+        raw = tuple(raw.values())
+    return tuple(x for part in raw for x in _as_sequence(part)) if isinstance(raw, (tuple, list)) else (raw,)
 
 
 def _as_arrays(outputs: Sequence[Any]) -> Outputs:

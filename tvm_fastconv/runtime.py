@@ -185,9 +185,10 @@ def _obstacle(artifact: Artifact) -> str | None:
 
 
 def _relative_error(got: np.ndarray, want: np.ndarray) -> float:
-    """Return max|got - want| / max|want|, infinite where either is not finite or the shapes differ."""
-    if got.shape != want.shape:
+    """Return max|got - want| / max|want| over finite values, infinite where shapes, infinities or NaNs differ."""
+    finite = np.isfinite(want)
+    if got.shape != want.shape or not np.array_equal(got[~finite], want[~finite], equal_nan=True):
         return float("inf")
-    difference = np.abs(got.astype(np.float64) - want.astype(np.float64)).max()
-    error = float(difference / (np.abs(want).max() or 1))
+    got, want = got[finite].astype(np.float64), want[finite].astype(np.float64)
+    error = float(np.abs(got - want).max(initial=0.0) / (np.abs(want).max(initial=0.0) or 1))
     return error if np.isfinite(error) else float("inf")

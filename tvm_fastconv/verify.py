@@ -14,7 +14,7 @@ from .runtime import CompiledModel
 from .targets import cpu_features
 
 TOLERANCE = 1e-3
-"""Error allowed, relative to the largest output. Float32 sums in another order drift to 1e-6 in ResNet-18 and, over some
+"""Error allowed, relative to the largest output. Float32 sums in another order drift to 1e-6 in ResNet-18 and, over
 four hundred random networks, to 1.2e-4 where outputs cancel; a wrong layer is off by 1e-2 and more."""
 
 Arrays = tuple[np.ndarray, ...]

@@ -148,7 +148,34 @@ def test_dynamic_batch() -> None:
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=16)},),
     )
     compiled = fc.compile(program)
-    for batch in (1, 5):
+    for batch in (1, 5, 40):  # more than the example's and more than the exported bound
         x = torch.randn(batch, 3, 8, 8)
         want = model(x).detach().numpy()
         np.testing.assert_allclose(compiled(x.numpy()), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+
+
+def test_nan_and_infinity_are_no_difference_where_pytorch_has_them_too() -> None:
+    model = Lambda(lambda x: torch.log(x.masked_fill(x > 1, 0.0)))
+    compiled = fc.compile(model, torch.linspace(-2, 2, 50))
+    assert "verified against PyTorch" in compiled.manifest.verify
+
+
+@pytest.mark.parametrize("function", [lambda x: torch.topk(x, 2)[0], lambda x: x.cumsum(1)])
+def test_what_cannot_become_loops_is_named(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with pytest.raises(fc.ModelError, match=r"no CPU code can be made for the operators (topk|cumsum)"):
+        fc.compile(Lambda(function), torch.randn(3, 7))
+
+
+def test_only_the_batch_may_be_dynamic() -> None:
+    height = torch.export.Dim("height", min=8, max=64)
+    program = torch.export.export(
+        nn.Conv2d(3, 4, 3).eval(), (torch.randn(1, 3, 16, 16),), dynamic_shapes=({2: height},)
+    )
+    with pytest.raises(fc.ModelError, match="only the first axis, the batch, may be dynamic"):
+        fc.compile(program)
+
+
+def test_counts_a_transposed_convolution_by_its_inputs() -> None:
+    layer = fc.compile(nn.ConvTranspose2d(6, 4, 2, stride=2).eval(), torch.randn(1, 6, 5, 7)).layers[0]
+    assert layer.dense_macs == 5 * 7 * 6 * 4 * 4
+    assert layer.operations == 4 * layer.dense_macs  # it runs over the zeros between the pixels too
