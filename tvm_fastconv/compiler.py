@@ -1,7 +1,8 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,19 @@ def compile(
     with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
         path = Path(folder) / "model.so"
         tell("generating code")
-        build_artifact(
-            scheduled,
-            resolved,
-            path,
-            input_names=imported.input_names,
-            output_names=imported.output_names,
-            layers=layers,
-            calls=calls,
-            notices=imported.notices,
-            verify=reason,
-            reference_pair=None if expected is None else (imported.example_inputs or (), expected),
-        )
+        with _compiling(resolved):
+            build_artifact(
+                scheduled,
+                resolved,
+                path,
+                input_names=imported.input_names,
+                output_names=imported.output_names,
+                layers=layers,
+                calls=calls,
+                notices=imported.notices,
+                verify=reason,
+                reference_pair=None if expected is None else (imported.example_inputs or (), expected),
+            )
         compiled = CompiledModel(read_artifact(path))
         if expected is None:
             return compiled
@@ -138,8 +140,18 @@ def _check_lowered(main: relax.Function) -> None:
 
 
 def _run(passes: pipeline.Passes, mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
+    with _compiling(target):
         return tvm.transform.Sequential(passes)(mod)
+
+
+@contextlib.contextmanager
+def _compiling(target: tvm.target.Target) -> Iterator[None]:
+    """What every step of TVM's runs under; its own failures become one message."""
+    try:
+        with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
+            yield
+    except tvm.error.InternalError as error:
+        raise ModelError(f"TVM cannot compile this model: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[tuple[str, str | None]]]:

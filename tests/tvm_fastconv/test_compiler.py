@@ -179,3 +179,14 @@ def test_counts_a_transposed_convolution_by_its_inputs() -> None:
     layer = fc.compile(nn.ConvTranspose2d(6, 4, 2, stride=2).eval(), torch.randn(1, 6, 5, 7)).layers[0]
     assert layer.dense_macs == 5 * 7 * 6 * 4 * 4
     assert layer.operations == 4 * layer.dense_macs  # it runs over the zeros between the pixels too
+
+
+def test_a_form_that_no_schedule_takes_runs_as_plain_loops() -> None:
+    model = Lambda(lambda x: torch.bucketize(x, torch.tensor([-1.0, 0.0, 1.0])).float() + x)
+    x = torch.randn(3, 50)
+    np.testing.assert_array_equal(fc.compile(model, x)(x.numpy()), model(x).numpy())
+
+
+def test_what_tvm_itself_refuses_is_one_message() -> None:
+    with pytest.raises(fc.ModelError, match=r"TVM cannot compile this model: .*Divide by zero"):
+        fc.compile(Lambda(lambda x: x / (x * 0)), torch.randn(4))

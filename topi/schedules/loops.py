@@ -9,8 +9,12 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 
 def top_blocks(sch: Schedule) -> list[SBlockRV]:
-    """The blocks of the function, in program order."""
-    return sch.get_child_blocks(sch.get_sblock("root"))
+    """The blocks of the function, in program order; none where it is written as opaque statements."""
+    try:
+        root = sch.get_sblock("root")
+    except ScheduleError:
+        return []
+    return sch.get_child_blocks(root)
 
 
 def anchor_of(sch: Schedule) -> SBlockRV | None:
