@@ -31,11 +31,6 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def keep_threads_unpinned() -> None:
-    """Keep TVM from pinning threads, the caller's included, to cores. Call before TVM runs anything in parallel."""
-    os.environ.setdefault("TVM_BIND_THREADS", "0")
-
-
 @cache
 def default_threads() -> int:
     """Return the number of threads when the user gives none.
@@ -64,6 +59,7 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
     """
     if getattr(_current, "threads", None) == threads:
         return
+    os.environ.setdefault("TVM_BIND_THREADS", "0")  # TVM reads it whenever it makes or sizes a pool
     asked, threads = threads, 1 if _pools["lost"] else threads
     if threads == 1 and (set_limit := _set_limit()) is not None:
         set_limit(1)

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from .errors import ArtifactError
-from .threads import keep_threads_unpinned
 
 _CPU, _POOLED = 1, 2  # kDLCPU, AllocatorType::kPooled
 
@@ -58,7 +57,6 @@ def open_library(path: str) -> Library:
 @cache
 def tvm_ffi() -> ModuleType:
     """Return the ``tvm_ffi`` module with TVM's runtime library loaded."""
-    keep_threads_unpinned()
     with _without_torch():
         import tvm_ffi
     if sys.modules.get("tvm") is None:

@@ -75,6 +75,17 @@ def test_calling_thread_is_not_pinned_and_one_thread_makes_no_pool(who):
     assert in_new_thread(observe) == (0, os.sched_getaffinity(0))
 
 
+def test_compile_leaves_the_calling_thread_where_it_was():
+    script = """if True:
+        import os, torch, tvm_fastconv
+        before = os.sched_getaffinity(0)
+        tvm_fastconv.compile(torch.nn.Conv2d(3, 8, 3).eval(), (torch.zeros(1, 3, 9, 9),))
+        assert os.sched_getaffinity(0) == before
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "TVM_BIND_THREADS"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
 def test_warns_where_a_pool_cannot_grow(who):
     def grow():
         workers(load(who, threads=2))
