@@ -1,4 +1,4 @@
-"""Everything, in less than ten minutes: ``python -m benchmarks [--only peaks,networks,conv2d,memory]``."""
+"""Everything, in less than ten minutes: ``python -m benchmarks [--only peaks,networks,conv2d,dense,memory]``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from dataclasses import asdict
 
-from . import bench_conv2d, bench_networks, memory, options, results, roofline
+from . import bench_conv2d, bench_dense, bench_networks, memory, options, results, roofline
 
 
 def peaks(given: argparse.Namespace) -> None:
@@ -41,12 +41,17 @@ def conv2d(given: argparse.Namespace) -> None:
     bench_conv2d.run(settings, bench_conv2d.LAYERS, not given.no_write)
 
 
+def dense(given: argparse.Namespace) -> None:
+    """Measure fully connected layers."""
+    bench_dense.run(options.settings_of(given), not given.no_write)
+
+
 def loaded(given: argparse.Namespace) -> None:
     """Measure what a large and a small network take when loaded."""
     memory.run(options.settings_of(given), ("resnet18", "mobilenet_v2"), not given.no_write)
 
 
-PARTS = {"peaks": peaks, "networks": networks, "conv2d": conv2d, "memory": loaded}
+PARTS = {"peaks": peaks, "networks": networks, "conv2d": conv2d, "dense": dense, "memory": loaded}
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def run(settings: runner.Settings, layers: Sequence[Layer], write: bool) -> list
         )
         rows.append(runner.measure(case, settings, {"peak": peak.run}))
         shares.append(_shares(layer, rows[-1], peak.best_rate * settings.threads))
-    columns = {title: [_percent(share[key]) for share in shares] for title, key in COLUMNS.items()}
+    columns = {title: [percent(share[key]) for share in shares] for title, key in COLUMNS.items()}
     results.print_table(f"milliseconds, batch 1, {results.describe(settings)}", rows, columns)
     if write:
         name = options.results_name("conv2d", settings)
@@ -113,7 +113,8 @@ def _shares(layer: Layer, row: runner.Row, peak_gflops: float) -> dict[str, floa
     }
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as it stands in a table."""
     return "-" if share is None else f"{100 * share:.0f}"
 
 

@@ -5,12 +5,13 @@ Every figure is the best of several samples, since other tenants of a machine on
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,22 +102,35 @@ def fma_probe(library: ctypes.CDLL) -> Probe:
     return Probe(lambda rounds: library.multiply_add(ctypes.c_long(rounds)))
 
 
+@contextlib.contextmanager
+def read_probe(library: ctypes.CDLL, level: str) -> Iterator[Probe]:
+    """Reading from ``level`` of memory, see `memory_levels`; ``best_rate`` is in GB/s."""
+    with _buffer(library, level, memory_levels()[level]) as buffer:
+        yield _memory_probe(library.read_memory, buffer, memory_levels()[level])
+
+
+@contextlib.contextmanager
+def _buffer(library: ctypes.CDLL, level: str, size: int) -> Iterator[ctypes.c_void_p]:
+    buffer = ctypes.c_void_p(library.allocate(ctypes.c_size_t(size)))
+    if not buffer:
+        raise RuntimeError(f"cannot allocate {size >> 20} MB to measure {level}")
+    try:
+        yield buffer
+    finally:
+        library.release(buffer)
+
+
 def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
     """Measure every limit of the core this process runs on (a few seconds)."""
     library = build_library(isa)
     probes = {"fma": fma_probe(library)}
-    buffers = []
-    for level, size in memory_levels().items():
-        buffer = ctypes.c_void_p(library.allocate(ctypes.c_size_t(size)))
-        if not buffer:
-            raise RuntimeError(f"cannot allocate {size >> 20} MB to measure {level}")
-        buffers.append(buffer)
-        for kind in ("read", "copy"):
-            probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
-    interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
+    with contextlib.ExitStack() as stack:
+        for level, size in memory_levels().items():
+            buffer = stack.enter_context(_buffer(library, level, size))
+            for kind in ("read", "copy"):
+                probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
+        interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
     rates = {name: probe.best_rate for name, probe in probes.items()}
-    for buffer in buffers:
-        library.release(buffer)
     return Peaks(
         lanes=library.vector_lanes(),
         fma_gflops=rates["fma"],

@@ -14,6 +14,9 @@ from tvm_fastconv.topi.schedules.tile import TileProblem
 
 from .graph import CallRewriter, constant_array, op_name
 
+MAX_ABSORBED_CHANNELS = 4
+"""A copy that gathers more channels than an image has, value by value, takes longer than a transpose in registers."""
+
 
 def conv2d_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
     """Parameters and weight (o, c / groups, kh, kw) of a convolution, plain or transposed.
@@ -107,9 +110,14 @@ def direct_problem(call: relax.Call, params: Conv2dParams, weight: np.ndarray) -
 def absorb_transpose(
     rewriter: CallRewriter, data: relax.Expr, params: Conv2dParams
 ) -> tuple[relax.Expr, Conv2dParams]:
-    """Read through the transpose in front of a network's first convolution, which copies its input anyway."""
+    """Read through the transpose of an image in front of a convolution, which copies its input anyway."""
     source = rewriter.definition(data)
-    if op_name(source) == "permute_dims" and [int(axis) for axis in source.attrs.axes] == [0, 2, 3, 1]:
+    few = int(data.ty.shape[3]) <= MAX_ABSORBED_CHANNELS
+    if (
+        few
+        and op_name(source) == "permute_dims"
+        and [int(axis) for axis in source.attrs.axes] == [0, 2, 3, 1]
+    ):
         return source.args[0], dataclasses.replace(params, data_layout="NCHW")
     return data, params
 

@@ -49,7 +49,7 @@ class DispatchWinograd:
             return None
         params, weight = found
         direct = direct_problem(call, params, weight)
-        slowest = direct.batch * cycles(direct, default_knobs(direct, self.machine))
+        slowest = direct.batch * cycles(direct, default_knobs(direct, self.machine), self.machine)
         costs = {m: self._cost(direct, weight, m) for m in POINTS}
         for m in sorted((m for m in costs if costs[m][0] < slowest), key=lambda m: costs[m][0]):
             if (error := winograd_error(weight, m)) <= MAX_ERROR:
@@ -72,7 +72,7 @@ class DispatchWinograd:
             weight_bytes=4 * (m + 2) ** 2 * channels * direct.out_channels,
         )
         knobs = default_winograd_knobs(problem, self.machine, m)
-        return winograd_cycles(problem, knobs), knobs
+        return winograd_cycles(problem, knobs, self.machine), knobs
 
     def _winograd(
         self,

@@ -16,6 +16,7 @@ from .collect_layers import CollectLayers
 from .dispatch_batch_matmul import DispatchBatchMatmul
 from .dispatch_dense import DispatchDense
 from .dispatch_depthwise import DispatchDepthwise
+from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
@@ -47,6 +48,7 @@ def dispatch(target: tvm.target.Target) -> Passes:
         DispatchWinograd(target),
         DispatchDense(target),
         DispatchBatchMatmul(target),
+        DispatchTranspose(target),
         relax.transform.DeadCodeElimination(),
     ]
 

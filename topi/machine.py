@@ -16,6 +16,8 @@ class Machine:
         float32 values per vector register.
     registers : int
         Architectural vector registers.
+    half_vector_cost : float
+        What an operation on half a vector costs, against one on a whole: half where the core splits whole ones.
     l1_bytes, l2_bytes : int
         Data cache sizes per core. Fixed at what current server and laptop cores share at least, so that the same
         target gives the same code wherever it is compiled.
@@ -23,15 +25,21 @@ class Machine:
 
     lanes: int
     registers: int
+    half_vector_cost: float = 1.0
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
+
+    def vector_cost(self, lanes: int) -> float:
+        """What an operation on ``lanes`` lanes costs, against one on a whole vector."""
+        return self.half_vector_cost if 2 * lanes == self.lanes else 1.0
 
     @classmethod
     def of(cls, target: tvm.target.Target) -> "Machine":
         """Describe the processor that ``target`` compiles for."""
         with target:
             if codegen.target_has_features("avx512f", target):
-                return cls(lanes=16, registers=32)
+                splits = target.attrs.get("mcpu") == "znver4"
+                return cls(lanes=16, registers=32, half_vector_cost=0.5 if splits else 1.0)
             if codegen.target_has_features("avx2", target):
                 return cls(lanes=8, registers=16)
             if codegen.target_has_features("neon", target):

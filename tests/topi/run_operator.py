@@ -31,14 +31,22 @@ def run_operator(
     compute: Callable[..., te.Tensor], arrays: list[np.ndarray], knobs: Any, op: str, isa: str, **kwargs: Any
 ) -> np.ndarray:
     """Schedule ``compute`` for ``isa``, run it on ``arrays`` and return its result, of which no byte was set before."""
-    if missing := missing_features(cpu_features(TARGETS[isa])):
-        pytest.skip(f"this CPU lacks {', '.join(missing)}")
     tensors = [te.placeholder(extents(*a.shape), str(a.dtype), name=f"arg{i}") for i, a in enumerate(arrays)]
     attrs = {"fastconv.op": op, "fastconv.knobs": knobs.to_json()}
     result = compute(*tensors, tile=knobs, attrs=attrs, **kwargs)
     func = schedule_primfunc(te.create_prim_func([*tensors, result]), machine(isa))
+    return run_primfunc(func, arrays, [int(n) for n in result.shape], str(result.dtype), isa)
+
+
+def run_primfunc(
+    func: tvm.tirx.PrimFunc, arrays: list[np.ndarray], shape: list[int], dtype: str, isa: str
+) -> np.ndarray:
+    """Compile ``func`` for ``isa``, run it on ``arrays`` and return its result, of ``shape``."""
+    if missing := missing_features(cpu_features(TARGETS[isa])):
+        pytest.skip(f"this CPU lacks {', '.join(missing)}")
     with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(func, target=TARGETS[isa])
-    out = tvm.runtime.tensor(np.full([int(n) for n in result.shape], np.nan, str(result.dtype)))
+        library = tvm.compile(func.with_attr("global_symbol", "main"), target=TARGETS[isa])
+    unset = np.nan if dtype.startswith("float") else -86  # 0xAA...
+    out = tvm.runtime.tensor(np.full(shape, unset).astype(dtype))
     library(*(tvm.runtime.tensor(a) for a in arrays), out)
     return out.numpy()

@@ -8,6 +8,7 @@ the output.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -99,15 +100,14 @@ def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
     """The feasible tile with the least estimated cycles; of equals, the largest."""
 
     def cost(knobs: TileKnobs) -> tuple[float, int]:
-        return cycles(problem, knobs), -knobs.tile_h * knobs.tile_w * knobs.vectors
+        return cycles(problem, knobs, machine), -knobs.tile_h * knobs.tile_w * knobs.vectors
 
     return min(feasible_knobs(problem, machine), key=cost)
 
 
 def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs]:
     """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks."""
-    lanes = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
-    for vectors in range(1, machine.registers - 2):
+    for lanes, vectors in itertools.product(_lanes(problem, machine), range(1, machine.registers - 2)):
         if problem.groups > 1 and problem.out_channels % (lanes * vectors):
             continue
         for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1):
@@ -116,13 +116,20 @@ def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs
                     yield _around(problem, lanes, vectors, tile_h, tile_w)
 
 
-def cycles(problem: TileProblem, knobs: TileKnobs) -> float:
+def _lanes(problem: TileProblem, machine: Machine) -> list[int]:
+    """Whole vectors, and half ones where those cost less: 24 channels are three halves, but two whole vectors."""
+    whole = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
+    return [whole, whole // 2] if machine.half_vector_cost < 1 and whole == machine.lanes else [whole]
+
+
+def cycles(problem: TileProblem, knobs: TileKnobs, machine: Machine) -> float:
     """Estimated cycles of one batch item, up to a constant."""
     pixels = knobs.tile_h * knobs.tile_w
-    step = max(pixels * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + knobs.vectors)
+    vector = machine.vector_cost(knobs.lanes)
+    step = vector * max(pixels * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + knobs.vectors)
     tiles = -(-problem.height // knobs.tile_h) * -(-problem.width // knobs.tile_w)
     panels = -(-problem.out_channels // knobs.panel)
-    epilogue = EPILOGUE_CYCLES * pixels * knobs.vectors
+    epilogue = EPILOGUE_CYCLES * vector * pixels * knobs.vectors
     return tiles * panels * (step * problem.reduction + epilogue)
 
 

@@ -39,7 +39,7 @@ CACHE_BYTES = 24
 """Bytes per cycle between L2 and L3."""
 
 
-def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs) -> float:
+def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs, machine: Machine) -> float:
     """Estimated cycles of the whole operator, in the unit of `tile.cycles`.
 
     Parameters
@@ -48,11 +48,15 @@ def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs) -> float:
         One product: tiles for pixels, input channels for the reduction.
     """
     elements = (knobs.m + 2) ** 2
-    products = elements * cycles(problem, knobs)
+    products = elements * cycles(problem, knobs, machine)
     tiles = problem.batch * problem.height * problem.width
-    transforms = tiles * (
-        DATA_CYCLES[knobs.m] * -(-problem.reduction // knobs.lanes)
-        + OUTPUT_CYCLES[knobs.m] * -(-problem.out_channels // knobs.lanes)
+    transforms = (
+        machine.vector_cost(knobs.lanes)
+        * tiles
+        * (
+            DATA_CYCLES[knobs.m] * -(-problem.reduction // knobs.lanes)
+            + OUTPUT_CYCLES[knobs.m] * -(-problem.out_channels // knobs.lanes)
+        )
     )
     return problem.batch * products + problem.weight_bytes / STREAM_BYTES + transforms
 
@@ -67,7 +71,7 @@ def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int) -> Wi
         live = strip * tile.tile_h * problem.strip_row_bytes
         spilled = 2 * live * strips if live > machine.l2_bytes else 0
         moved = (problem.weight_bytes * (strips - 1) + spilled) / CACHE_BYTES
-        idle = (strips * strip - tile_rows) / tile_rows * (m + 2) ** 2 * cycles(problem, tile)
+        idle = (strips * strip - tile_rows) / tile_rows * (m + 2) ** 2 * cycles(problem, tile, machine)
         return moved + idle, -strip
 
     strip = min(range(1, tile_rows + 1), key=cost)

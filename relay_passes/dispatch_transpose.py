@@ -1,0 +1,70 @@
+"""Transposes between the layouts of computed values → ours.
+
+Runs after the other dispatch passes: a transpose that a convolution reads through is gone by then.
+"""
+
+import math
+
+import tvm
+from tvm import relax, tirx
+
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.transpose import tile_side, transpose
+
+from .graph import CallRewriter, rewrite_calls
+
+OPAQUE = 8
+"""TVM's operator pattern for what nothing is fused with."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchTranspose")
+class DispatchTranspose:
+    """Swap the transposes that exchange two groups of axes, as NCHW and NHWC do.
+
+    Parameters
+    ----------
+    target : Target
+    """
+
+    def __init__(self, target: tvm.target.Target) -> None:
+        self.machine = Machine.of(target)
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``."""
+        return rewrite_calls(mod, {"permute_dims": self._permute_dims})
+
+    def _permute_dims(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        found = _exchanged_groups(call)
+        shape = None if found is None else _sizes(call.args[0], found[0])
+        if found is None or shape is None:
+            return None
+        lead, rows = found
+        height, width = math.prod(shape[lead : lead + rows]), math.prod(shape[lead + rows :])
+        side = tile_side(height, width, self.machine.lanes)
+        if side is None:
+            return None
+        func = transpose(shape, lead, rows, side).with_attr("op_pattern", OPAQUE)
+        return relax.call_tir(rewriter.builder_.add_func(func, "transpose"), [call.args[0]], out_ty=call.ty)
+
+
+def _sizes(expr: relax.Expr, lead: int) -> tuple[int | tirx.Var, ...] | None:
+    """The shape of a float32 value of which at most the ``lead`` first sizes are variables, else ``None``."""
+    shape = list(expr.ty.shape)
+    known = all(isinstance(n, tirx.IntImm) for n in shape[lead:])
+    named = all(isinstance(n, tirx.IntImm | tirx.Var) for n in shape[:lead])
+    if not known or not named or expr.ty.dtype != "float32":
+        return None
+    return tuple(int(n) if isinstance(n, tirx.IntImm) else tirx.Var(n.name, "int64") for n in shape)
+
+
+def _exchanged_groups(call: relax.Call) -> tuple[int, int] | None:
+    """(axes that stay in front, axes that move behind the others), or ``None`` for another permutation."""
+    if call.attrs.axes is None:
+        return None
+    axes = [int(axis) for axis in call.attrs.axes]
+    lead = next((i for i, axis in enumerate(axes) if axis != i), len(axes))
+    if lead == len(axes):
+        return None
+    first = axes[lead]
+    rotated = [*range(lead), *range(first, len(axes)), *range(lead, first)]
+    return (lead, first - lead) if axes == rotated else None
