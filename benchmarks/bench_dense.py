@@ -8,6 +8,7 @@ over it.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 
 from . import bench_conv2d, options, results, roofline, runner
@@ -24,14 +25,14 @@ def make_classifier() -> tuple:
 
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        first, second, third = (nn.Linear(*pair) for pair in zip(FEATURES, FEATURES[1:], strict=False))
+        first, second, third = (nn.Linear(*pair) for pair in itertools.pairwise(FEATURES))
         model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
         return model.eval(), (torch.randn(1, FEATURES[0]),)
 
 
 def run(settings: runner.Settings, write: bool) -> Sequence[runner.Row]:
     """Measure, print and write ``dense[-t<threads>][-<isa>].json``."""
-    weight_bytes = 4 * sum(a * b for a, b in zip(FEATURES, FEATURES[1:], strict=False))
+    weight_bytes = 4 * sum(a * b for a, b in itertools.pairwise(FEATURES))
     case = runner.Case(name="alexnet classifier", make=make_classifier, facts={"weight_bytes": weight_bytes})
     with roofline.read_probe(roofline.build_library(settings.isa), "DRAM") as probe:
         row = runner.measure(case, settings, {"read": probe.run})
