@@ -10,6 +10,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_fastconv.topi.schedules.loops import anchor_of
 
+from .layer_findings import layer_findings
+
 CALLS = "fastconv.calls"
 """Module attribute: JSON list of [function name, layer or null], in call order."""
 
@@ -22,12 +24,14 @@ class CollectLayers:
         """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
         mod = mod.clone()
         layers: dict[str, dict[str, Any] | None] = {}
+        findings = layer_findings(mod)
         merged: dict[str, tvm.ir.GlobalVar] = {}
         firsts: dict[int, list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]] = {}
         for var, func in mod.functions.items():
             if not isinstance(func, tirx.PrimFunc):
                 continue
-            func, layers[var.name_hint] = _strip_layer(func)
+            func, layer = _strip_layer(func)
+            layers[var.name_hint] = layer and layer | findings.get(layer["name"], {})
             same = firsts.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
             twin = next((v for v, f in same if tvm_ffi.structural_equal(f, func, map_free_vars=True)), None)
             if twin is None:

@@ -12,9 +12,7 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.transpose import tile_side, transpose
 
 from .graph import CallRewriter, rewrite_calls
-
-OPAQUE = 8
-"""TVM's operator pattern for what nothing is fused with."""
+from .operator_call import OPAQUE
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchTranspose")

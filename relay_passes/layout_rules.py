@@ -163,6 +163,13 @@ def _softmax(planner: _Planner, call: relax.Call) -> relax.Call | None:
     return op(planner.last(call.args[0]), _axis(call.attrs.axis, rank))
 
 
+def _prelu(planner: _Planner, call: relax.Call) -> relax.Call | None:
+    rank = len(call.ty.shape)
+    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+        return None
+    return relax.op.nn.prelu(planner.last(call.args[0]), call.args[1], _axis(call.attrs.axis, rank))
+
+
 def _pad(planner: _Planner, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
     if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
@@ -229,6 +236,7 @@ RULES: dict[str, Rule] = {f"relax.{name}": _elementwise for name in ELEMENTWISE}
     "relax.min": _reduce,
     "relax.nn.softmax": _softmax,
     "relax.nn.log_softmax": _softmax,
+    "relax.nn.prelu": _prelu,
     "relax.nn.pad": _pad,
     "relax.image.resize2d": _resize,
     "relax.reshape": _reshape,

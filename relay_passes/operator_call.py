@@ -18,6 +18,9 @@ from .layer_names import layer_name
 OUT_ELEMWISE_FUSABLE = 4
 """TVM's operator pattern for what element-wise operators may be fused behind."""
 
+OPAQUE = 8
+"""TVM's operator pattern for what nothing is fused with."""
+
 
 def operator_call(
     rewriter: CallRewriter,
@@ -28,6 +31,7 @@ def operator_call(
     op: str,
     knobs: str,
     report: dict[str, Any] | None = None,
+    pattern: int = OUT_ELEMWISE_FUSABLE,
     **kwargs: Any,
 ) -> relax.Call:
     """A call of ``compute`` in place of ``source``.
@@ -40,11 +44,14 @@ def operator_call(
         Operator name and its schedule knobs as JSON.
     report : dict, optional
         Fields of the layer's `LayerReport` beside name, op and schedule; ``None`` for what is no layer of its own.
+    pattern : int
+        TVM's operator pattern: what may be fused with it.
     """
     layer = {"name": layer_name(source) or rewriter.fresh_name(op)}
     if report is not None:
         layer |= {"op": op, "schedule": knobs, **report}
     attrs = {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
     bound = functools.partial(compute, attrs=attrs, **kwargs)
-    pattern = {"op_pattern": OUT_ELEMWISE_FUSABLE}
-    return rewriter.builder_.call_te(bound, *args, primfunc_name_hint=op, primfunc_attrs=pattern)
+    return rewriter.builder_.call_te(
+        bound, *args, primfunc_name_hint=op, primfunc_attrs={"op_pattern": pattern}
+    )

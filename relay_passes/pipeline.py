@@ -12,8 +12,10 @@ import tvm
 from tvm import relax
 
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
+from .canonicalize_straight_through import CanonicalizeStraightThrough
 from .collect_layers import CollectLayers
 from .dispatch_batch_matmul import DispatchBatchMatmul
+from .dispatch_bitserial import DispatchBitserial
 from .dispatch_dense import DispatchDense
 from .dispatch_depthwise import DispatchDepthwise
 from .dispatch_transpose import DispatchTranspose
@@ -32,6 +34,7 @@ def canonicalize() -> Passes:
     """Same meaning, simpler graph."""
     return [
         relax.transform.EliminateCommonSubexpr(),
+        CanonicalizeStraightThrough(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.FoldConstant(),
         CanonicalizeBatchNorm(),
@@ -44,6 +47,7 @@ def canonicalize() -> Passes:
 def dispatch(target: tvm.target.Target) -> Passes:
     """Standard operators → ours."""
     return [
+        DispatchBitserial(target),
         DispatchDepthwise(target),
         DispatchWinograd(target),
         DispatchDense(target),

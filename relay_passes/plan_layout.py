@@ -3,14 +3,16 @@
 Every 4-D value has two faces, NCHW and NHWC, and each is made only when it is asked for. Convolutions and pooling ask
 for NHWC; what works in either order (element-wise operators, ``concat``, ``split``, reductions, resizing, the
 reshapes of a channel shuffle) follows its inputs; whatever this pass does not know gets NCHW. A transpose is emitted
-where a face is missing, once per value, so chains of NHWC operators carry none.
+where a face is missing, once per value, so chains of NHWC operators carry none. A chain that binarizes or quantizes
+what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
 """
 
 import tvm
 from tvm import relax
 
-from .graph import keep_name
-from .layout_rules import RULES, AsIs, to_channel_first, to_channel_last
+from .graph import keep_name, op_name
+from .layout_rules import ELEMENTWISE, RULES, AsIs, to_channel_first, to_channel_last
+from .thresholds import DECISIONS
 
 
 @tvm.transform.module_pass(opt_level=0, name="PlanLayout")
@@ -32,6 +34,25 @@ def _is_straight_line(func: relax.Function) -> bool:
     )
 
 
+def _quantized_inputs(func: relax.Function) -> set[relax.Var]:
+    """What is computed element by element between a plane and a convolution, if a decision is among it."""
+    values = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
+
+    def chain(expr: relax.Expr) -> set[relax.Var]:
+        name = op_name(values.get(expr)) if isinstance(expr, relax.Var) else None
+        if name not in ELEMENTWISE or len(expr.ty.shape) != 4:
+            return set()
+        return {expr}.union(*(chain(arg) for arg in values[expr].args))
+
+    chains = [chain(value.args[0]) for value in values.values() if op_name(value) == "nn.conv2d"]
+    return {
+        var
+        for found in chains
+        if any(op_name(values[var]) in DECISIONS - {"astype"} for var in found)
+        for var in found
+    }
+
+
 class _Planner:
     """Rebuilds one function; `first` and `last` give a value's NCHW and NHWC face."""
 
@@ -39,11 +60,13 @@ class _Planner:
         self.builder = relax.BlockBuilder(mod)
         self.firsts: dict[relax.Var, relax.Expr] = {}
         self.lasts: dict[relax.Var, relax.Expr] = {}
+        self.wanted: set[relax.Var] = set()
 
     def rewrite(self, func: relax.Function) -> relax.Function:
         """``func`` with its layouts planned; the types of its inputs and outputs stay."""
         params = list(func.params)
         self.firsts = {param: param for param in params}
+        self.wanted = _quantized_inputs(func)
         with self.builder.function("planned", params, attrs=dict(func.attrs or {}), private=True):
             with self.builder.dataflow():
                 for block in func.body.blocks:
@@ -55,6 +78,10 @@ class _Planner:
 
     def _bind(self, binding: relax.Binding) -> None:
         value = binding.value
+        if binding.var in self.wanted:
+            for arg in value.args:
+                if isinstance(arg, relax.Var) and len(getattr(arg.ty, "shape", ())) == 4:
+                    self.last(arg)
         rule = (
             RULES.get(value.op.name)
             if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)

@@ -18,6 +18,8 @@ class Machine:
         Architectural vector registers.
     half_vector_cost : float
         What an operation on half a vector costs, against one on a whole: half where the core splits whole ones.
+    popcount_cycles : float
+        What exclusive or, popcount and addition of a vector cost, against one multiply-add.
     l1_bytes, l2_bytes : int
         Data cache sizes per core. Fixed at what current server and laptop cores share at least, so that the same
         target gives the same code wherever it is compiled.
@@ -26,6 +28,7 @@ class Machine:
     lanes: int
     registers: int
     half_vector_cost: float = 1.0
+    popcount_cycles: float = 5.0
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
 
@@ -39,7 +42,13 @@ class Machine:
         with target:
             if codegen.target_has_features("avx512f", target):
                 splits = target.attrs.get("mcpu") == "znver4"
-                return cls(lanes=16, registers=32, half_vector_cost=0.5 if splits else 1.0)
+                fast = codegen.target_has_features("avx512vpopcntdq", target)
+                return cls(
+                    lanes=16,
+                    registers=32,
+                    half_vector_cost=0.5 if splits else 1.0,
+                    popcount_cycles=1.6 if fast else 5.0,
+                )
             if codegen.target_has_features("avx2", target):
                 return cls(lanes=8, registers=16)
             if codegen.target_has_features("neon", target):

@@ -10,6 +10,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from ..machine import Machine
+from .bitserial import schedule_bitpack, schedule_packed_tile
 from .conv2d import schedule_tile
 from .generic import schedule_generic
 from .loops import anchor_of, inline_elementwise, stages_of
@@ -17,7 +18,7 @@ from .tile import TileKnobs
 from .window import WindowKnobs, schedule_window
 from .winograd import WinogradKnobs, schedule_winograd
 
-TILED = ("conv2d", "dense", "batch_matmul")
+TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
 
@@ -38,15 +39,21 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
     inline_elementwise(sch)
     anchor = anchor_of(sch)
     if anchor is not None:
-        _schedule_anchor(sch, anchor)
+        _schedule_anchor(sch, anchor, machine)
     schedule_generic(sch, machine)
     return sch.mod["main"].with_attr("tirx.is_scheduled", True)
 
 
-def _schedule_anchor(sch: Schedule, anchor: SBlockRV) -> None:
+def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     annotations = sch.get(anchor).annotations
     name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
     stages = stages_of(sch)
+    if name == "bitpack":
+        schedule_bitpack(sch, anchor, stages, machine)
+        return
+    if "pack" in stages:
+        schedule_packed_tile(sch, anchor, stages, TileKnobs.from_json(knobs))
+        return
     last = sch.get_consumers(stages.get("output_columns", anchor))[0]
     if name == "winograd_conv2d":
         schedule_winograd(sch, anchor, last, stages, WinogradKnobs.from_json(knobs))

@@ -27,10 +27,10 @@ def schedule_tile(
     sch.reorder(n, strip, chunk, panel, row, column, tile_y, tile_x, vector, lane)
     outermost = sch.fuse(n, strip, chunk)
     sch.parallel(outermost)
-    _keep_in_registers(sch, [tile_y, tile_x, vector], lane)
+    keep_in_registers(sch, [tile_y, tile_x, vector], lane)
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    reductions = _schedule_sums(sch, anchor, knobs)
+    reductions = schedule_sums(sch, anchor, knobs)
     if window is not None:
         sch.compute_at(window, outermost, preserve_unit_loops=True)
         vectorize_innermost(sch, window, knobs.lanes)
@@ -45,18 +45,20 @@ def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:
     return [sch.fuse(*loops[:-3]), *loops[-3:]] if len(loops) > 4 else loops
 
 
-def _schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
+def schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
+    """Order the sums of ``anchor``, which stand at their place, around the vectors; returns its reduction loops."""
     axes = [var.iter_type for var in sch.get(anchor).iter_vars]
     loops = sch.get_loops(anchor)[-len(axes) :]
     spatial = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.DataPar]
     reductions = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.CommReduce]
     vector, lane = sch.split(spatial[-1], [None, knobs.lanes])
     sch.reorder(*reductions, *spatial[:-1], vector, lane)
-    _keep_in_registers(sch, [*spatial[:-1], vector], lane)
+    keep_in_registers(sch, [*spatial[:-1], vector], lane)
     return reductions
 
 
-def _keep_in_registers(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
+def keep_in_registers(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
+    """Unroll ``loops`` around the vectors ``lane``, so that what they index is never memory."""
     sch.vectorize(lane)
     for loop in loops:
         sch.unroll(loop)

@@ -84,6 +84,8 @@ class TileProblem:
     """What the cost model needs to know of an operator: all extents in elements.
 
     ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
+    ``pixel_planes`` and ``vector_planes`` are the sums that a bit-serial operator keeps for one pixel and one vector;
+    ``panel_multiple`` divides a tile's output channels.
     """
 
     batch: int
@@ -94,6 +96,9 @@ class TileProblem:
     reduction: int
     strip_row_bytes: int
     weight_bytes: int
+    pixel_planes: int = 1
+    vector_planes: int = 1
+    panel_multiple: int = 1
 
 
 def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
@@ -108,11 +113,12 @@ def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
 def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs]:
     """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks."""
     for lanes, vectors in itertools.product(_lanes(problem, machine), range(1, machine.registers - 2)):
-        if problem.groups > 1 and problem.out_channels % (lanes * vectors):
+        panel = lanes * vectors
+        if panel % problem.panel_multiple or (problem.groups > 1 and problem.out_channels % panel):
             continue
         for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1):
             for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1):
-                if _fits(machine, vectors, tile_h * tile_w):
+                if _fits(machine, vectors * problem.vector_planes, tile_h * tile_w * problem.pixel_planes):
                     yield _around(problem, lanes, vectors, tile_h, tile_w)
 
 
@@ -124,12 +130,15 @@ def _lanes(problem: TileProblem, machine: Machine) -> list[int]:
 
 def cycles(problem: TileProblem, knobs: TileKnobs, machine: Machine) -> float:
     """Estimated cycles of one batch item, up to a constant."""
-    pixels = knobs.tile_h * knobs.tile_w
+    pixels, vectors = (
+        knobs.tile_h * knobs.tile_w * problem.pixel_planes,
+        knobs.vectors * problem.vector_planes,
+    )
     vector = machine.vector_cost(knobs.lanes)
-    step = vector * max(pixels * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + knobs.vectors)
+    step = vector * max(pixels * vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + vectors)
     tiles = -(-problem.height // knobs.tile_h) * -(-problem.width // knobs.tile_w)
     panels = -(-problem.out_channels // knobs.panel)
-    epilogue = EPILOGUE_CYCLES * vector * pixels * knobs.vectors
+    epilogue = EPILOGUE_CYCLES * vector * pixels * vectors
     return tiles * panels * (step * problem.reduction + epilogue)
 
 

@@ -1,0 +1,303 @@
+"""Convolution of few-bit activations by few-bit weights, as popcounts of packed words; exact in int32.
+
+An activation is ``x = r·q + m`` with ``q`` an unsigned integer of some binary digits, a weight ``n = Σ u_p · s_p``
+with signs ``s_p = ±1``. ±1 activations are ``q`` of one bit with r = 2, m = −1; ±1 weights have the one plane u = 1;
+ternary weights have two. With D the number of differing bits and P the number of weight bits that are 1,
+
+    Σ q · s = Σ_i 2^i (P − D_i)        so        Σ x · n = table − r · Σ_i Σ_p 2^i · u_p · D_ip
+
+where ``table`` holds what does not depend on the data. A padded tap has q = 0, which adds nothing; that its value is
+not m but the padding is a matter of the table too, which therefore differs between the inside and the borders
+(`border_classes`). This is the bit-serial decomposition of Zhou et al., DoReFa-Net (arXiv:1606.06160, eq. 3), in
+the exclusive-or form of Rastegari et al., XNOR-Net (arXiv:1603.05279, section 3.2).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .bitpack import pack_decisions
+from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
+from .conv2d import Conv2dParams, conv2d_reference
+from .schedules.tile import TileKnobs
+from .window import extents, padded_window, reduce_axes, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitserialParams:
+    """A bit-serial convolution apart from its data.
+
+    Attributes
+    ----------
+    conv : Conv2dParams
+        Its geometry, ``data_layout`` "NHWC".
+    channels : int
+        Input channels.
+    activation_bits : int
+        Binary digits of ``q``.
+    step, offset : int
+        r and m of ``x = r·q + m``.
+    padding_value : int
+        What padded taps hold, in units of x.
+    planes : tuple of int
+        u, one for each weight plane.
+    """
+
+    conv: Conv2dParams
+    channels: int
+    activation_bits: int = 1
+    step: int = 2
+    offset: int = -1
+    padding_value: int = 0
+    planes: tuple[int, ...] = (1,)
+
+    @property
+    def words(self) -> int:
+        """Words of one digit of one group's channels."""
+        return word_count(self.channels // self.conv.groups)
+
+
+def bitserial_conv2d_reference(words: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.ndarray:
+    """Slow, obvious: unpack, multiply, add.
+
+    Parameters
+    ----------
+    words : ndarray, (n, h, w, groups · activation_bits · words), uint32
+        As `bitpack` leaves them.
+    signs : ndarray, (planes, o, c / groups, kh, kw), bool
+        True for +1.
+
+    Returns
+    -------
+    ndarray, (n, oh, ow, o), int32
+    """
+    groups = params.conv.groups
+    parts = np.split(words, groups, axis=-1)
+    per_group = params.channels // groups
+    levels = np.concatenate([unpack_planes(p, per_group, params.activation_bits) for p in parts], axis=-1)
+    data = (params.step * levels + params.offset - params.padding_value).astype(np.float32)
+    weight = weight_values(signs, params.planes).astype(np.float32)
+    # The convolution pads with zeros: padding_value is taken from every value and its product added again.
+    inside = conv2d_reference(data, weight, params.conv)
+    constant = params.padding_value * weight.astype(np.int64).sum((1, 2, 3))
+    return np.rint(inside.astype(np.float64)).astype(np.int32) + constant.astype(np.int32)
+
+
+def weight_values(signs: np.ndarray, planes: tuple[int, ...]) -> np.ndarray:
+    """The integers that the planes of ``signs`` (planes, o, ...) stand for, int64."""
+    return np.tensordot(np.array(planes), np.where(signs, 1, -1), axes=1)
+
+
+def pack_signs(signs: np.ndarray, panel: int) -> np.ndarray:
+    """Pack bool (planes, o, c / groups, kh, kw) into uint32 (panels, kh, kw, words, planes, panel)."""
+    planes, o = signs.shape[:2]
+    padded = np.zeros((planes, -(-o // panel) * panel, *signs.shape[2:]), bool)
+    padded[:, :o] = signs
+    words = pack_bits(np.moveaxis(padded, 2, -1))
+    panels = words.reshape(planes, -1, panel, *words.shape[2:])
+    return np.ascontiguousarray(panels.transpose(1, 3, 4, 5, 0, 2))
+
+
+def border_classes(params: BitserialParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which taps lie inside the plane, for every distinct row and column of outputs.
+
+    Returns
+    -------
+    rows, columns : ndarray of bool, (classes, kernel extent)
+        In the order of `class_of`.
+    """
+    taps = _taps_inside(params, height, width)
+    return tuple(  # type: ignore[return-value]
+        inside[sorted({_class(*_border(inside), y): y for y in range(len(inside))}.values())]
+        for inside in taps
+    )
+
+
+def border_table(signs: np.ndarray, params: BitserialParams, height: int, width: int) -> np.ndarray:
+    """What a result holds beside its popcounts, int32 (row classes, column classes, o)."""
+    weight = weight_values(signs, params.planes)
+    ones = np.tensordot(np.array(params.planes), signs.sum((2, 3, 4)), axes=1) * (
+        2**params.activation_bits - 1
+    )
+    taps = weight.sum(1)
+    rows, columns = border_classes(params, height, width)
+    inside = np.einsum("okl,rk,cl->rco", taps, rows.astype(np.int64), columns.astype(np.int64))
+    total = params.step * ones + params.offset * inside + params.padding_value * (taps.sum((1, 2)) - inside)
+    return total.astype(np.int32)
+
+
+def class_of(params: BitserialParams, height: int, width: int, y: tirx.Var, x: tirx.Var) -> tuple:
+    """Row and column class of the output at (y, x), as index expressions."""
+    return tuple(
+        _class(*_border(inside), at)
+        for inside, at in zip(_taps_inside(params, height, width), (y, x), strict=True)
+    )
+
+
+def _taps_inside(params: BitserialParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each axis: bool (outputs, kernel extent)."""
+    conv, out = params.conv, params.conv.output_size(height, width)
+    masks = []
+    for axis, size in enumerate((height, width)):
+        at = np.arange(out[axis])[:, None] * conv.stride[axis] - conv.padding[axis]
+        at = at + np.arange(conv.kernel[axis]) * conv.dilation[axis]
+        masks.append((at >= 0) & (at < size))
+    return masks[0], masks[1]
+
+
+def _border(inside: np.ndarray) -> tuple[int, int]:
+    """Outputs before and up to the end of the longest run that sees the same taps as its middle."""
+    middle = inside[len(inside) // 2]
+    same = (inside == middle).all(axis=1)
+    first = last = len(inside) // 2
+    while first > 0 and same[first - 1]:
+        first -= 1
+    while last + 1 < len(inside) and same[last + 1]:
+        last += 1
+    return first, last
+
+
+def _class(first: int, last: int, at: int | tirx.Var) -> int | tvm.ir.Expr:
+    """Outputs before ``first`` and after ``last`` are classes of their own, those between are one."""
+    if isinstance(at, int):
+        return min(at, first) + max(at - last, 0)
+    before = tirx.min(at, first) if first else 0
+    return before + tirx.max(at - last, 0)
+
+
+def bitserial_conv2d(
+    words: te.Tensor,
+    weight: te.Tensor,
+    table: te.Tensor,
+    params: BitserialParams,
+    tile: TileKnobs,
+    attrs: dict[str, str],
+) -> te.Tensor:
+    """Convolve packed activations with packed weights.
+
+    Parameters
+    ----------
+    words : Tensor, (n, h, w, groups · activation_bits · words), uint32
+    weight : Tensor, (panels, kh, kw, words, planes, panel), uint32
+        From `pack_signs` with ``panel = tile.panel``.
+    table : Tensor, (row classes, column classes, o), int32
+        From `border_table`.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, o), int32
+    """
+    h, w = (int(extent) for extent in words.shape[1:3])
+    oh, ow = params.conv.output_size(h, w)
+    count = popcounts(words, weight, params, tile, attrs)
+
+    def total(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        rows, columns = class_of(params, h, w, y, x)
+        return table[rows, columns, o] - params.step * weighted(count, params, b, y, x, o)
+
+    return te.compute(extents(words.shape[0], oh, ow, params.conv.out_channels), total, name="total")
+
+
+def weighted(count: te.Tensor, params: BitserialParams, *at: tirx.Var) -> tvm.ir.Expr:
+    """Σ_i Σ_p 2^i · u_p · D_ip at one output."""
+    b, y, x, o = at
+    terms = [
+        (unit << i) * count[b, y, x, i, p, o]
+        for i in range(params.activation_bits)
+        for p, unit in enumerate(params.planes)
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def popcounts(
+    words: te.Tensor, weight: te.Tensor, params: BitserialParams, tile: TileKnobs, attrs: dict[str, str]
+) -> te.Tensor:
+    """Differing bits under each window.
+
+    int32 (n, rows and columns rounded up to whole tiles, activation_bits, planes, panels · panel).
+    """
+    conv = params.conv
+    n, h, w, _ = words.shape
+    panels, kh, kw, per_digit, planes, panel = (int(extent) for extent in weight.shape)
+    rows, cols = tile.round_up(*conv.output_size(int(h), int(w)))
+    window = words
+    if not (conv.reads_in_place and (rows, cols) == conv.output_size(int(h), int(w))):
+        window = padded_window(words, conv.window_size(rows, cols), conv.padding, 0)
+    ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
+    panels_per_group = panels // conv.groups
+
+    def differing(*at: tirx.Var) -> tvm.ir.Expr:
+        b, y, x, i, p, o = at
+        row = y * conv.stride[0] + ry * conv.dilation[0]
+        col = x * conv.stride[1] + rx * conv.dilation[1]
+        word = i * per_digit + rc
+        if conv.groups > 1:
+            word += o // (panels_per_group * panel) * (params.activation_bits * per_digit)
+        bits = window[b, row, col, word] ^ weight[o // panel, ry, rx, rc, p, o % panel]
+        return te.sum(tirx.popcount(bits).astype("int32"), axis=[ry, rx, rc])
+
+    shape = extents(n, rows, cols, params.activation_bits, planes, panels * panel)
+    return te.compute(shape, differing, name="bitserial_conv2d", attrs=attrs)
+
+
+def packed_limits(table: np.ndarray, step: int, at: np.ndarray) -> np.ndarray:
+    """The bit ``total >= at`` as ``Σ 2^i · u_p · D_ip < limit``, for `bitserial_conv2d_packed`.
+
+    Parameters
+    ----------
+    table : ndarray, (row classes, column classes, o), int32
+    at : ndarray, (o,), float64
+        Infinite where the bit does not depend on the data.
+
+    Returns
+    -------
+    ndarray, (row classes, column classes, words · 32), int32
+        Behind the last channel nothing is less.
+    """
+    low, high = -(2**30), 2**30
+    limits = np.floor((table - at) / step) + 1
+    padded = np.full((*table.shape[:2], word_count(table.shape[2]) * WORD_BITS), low, np.int32)
+    padded[..., : table.shape[2]] = np.clip(limits, low, high).astype(np.int32)
+    return padded
+
+
+def bitserial_conv2d_packed(
+    words: te.Tensor,
+    weight: te.Tensor,
+    limits: te.Tensor,
+    params: BitserialParams,
+    tile: TileKnobs,
+    attrs: dict[str, str],
+) -> te.Tensor:
+    """Convolve, compare with a limit per output channel, and pack the decisions; nothing else leaves the registers.
+
+    Parameters
+    ----------
+    words, weight
+        As for `bitserial_conv2d`; ``tile.panel`` is a multiple of 32.
+    limits : Tensor, (row classes, column classes, words · 32), int32
+        From `packed_limits`.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, words), uint32
+    """
+    h, w = (int(extent) for extent in words.shape[1:3])
+    oh, ow = params.conv.output_size(h, w)
+    count = popcounts(words, weight, params, tile, attrs)
+    compared = te.compute(
+        (*count.shape[:3], count.shape[5]),
+        lambda *at: weighted(count, params, *at),
+        name="weighted",
+        attrs=stage("weighted"),
+    )
+
+    def passes(b: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var, j: tirx.Var) -> tvm.ir.Expr:
+        rows, columns = class_of(params, h, w, y, x)
+        channel = word * WORD_BITS + j
+        return compared[b, y, x, channel] < limits[rows, columns, channel]
+
+    shape = extents(words.shape[0], oh, ow, word_count(params.conv.out_channels))
+    return pack_decisions(shape, passes, stage("pack"))
