@@ -1,4 +1,4 @@
-"""Everything, in less than ten minutes: ``python -m benchmarks [--only peaks,networks,conv2d,dense,memory]``."""
+"""Everything, in less than ten minutes: ``python -m benchmarks [--only peaks,networks,conv2d,bitserial,...]``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import argparse
 import sys
 from dataclasses import asdict
 
-from . import bench_conv2d, bench_dense, bench_networks, memory, options, results, roofline
+from . import (
+    bench_bitserial_conv2d,
+    bench_conv2d,
+    bench_dense,
+    bench_networks,
+    memory,
+    options,
+    results,
+    roofline,
+)
 
 
 def peaks(given: argparse.Namespace) -> None:
@@ -15,7 +24,8 @@ def peaks(given: argparse.Namespace) -> None:
     measured = roofline.measure_peaks(settings.isa)
     out = results.console()
     out.print(
-        f"one core of {results.cpu_model()}, {measured.lanes} float32 lanes: {measured.fma_gflops:.0f} GFLOP/s"
+        f"one core of {results.cpu_model()}, {measured.lanes} float32 lanes: {measured.fma_gflops:.0f} GFLOP/s, "
+        f"{measured.xnor_gmacs:.0f} binary GMAC/s"
     )
     for level, read in measured.read_gb_s.items():
         out.print(
@@ -41,6 +51,12 @@ def conv2d(given: argparse.Namespace) -> None:
     bench_conv2d.run(settings, bench_conv2d.LAYERS, not given.no_write)
 
 
+def bitserial(given: argparse.Namespace) -> None:
+    """Measure binary layers, and their kernels alone."""
+    settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
+    bench_bitserial_conv2d.run(settings, bench_bitserial_conv2d.LAYERS, not given.no_write)
+
+
 def dense(given: argparse.Namespace) -> None:
     """Measure fully connected layers."""
     bench_dense.run(options.settings_of(given), not given.no_write)
@@ -51,7 +67,14 @@ def loaded(given: argparse.Namespace) -> None:
     memory.run(options.settings_of(given), ("resnet18", "mobilenet_v2"), not given.no_write)
 
 
-PARTS = {"peaks": peaks, "networks": networks, "conv2d": conv2d, "dense": dense, "memory": loaded}
+PARTS = {
+    "peaks": peaks,
+    "networks": networks,
+    "conv2d": conv2d,
+    "bitserial": bitserial,
+    "dense": dense,
+    "memory": loaded,
+}
 
 
 def main() -> None:

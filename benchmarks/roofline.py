@@ -1,4 +1,4 @@
-"""The machine's own limits, one core: multiply-adds, and reading and copying from each level of memory.
+"""The machine's own limits, one core: multiply-adds of floats and of bits, reading and copying from each memory.
 
 Every figure is the best of several samples, since other tenants of a machine only ever slow it down.
 """
@@ -35,12 +35,15 @@ class Peaks:
         float32 lanes of the vectors used.
     fma_gflops
         10^9 float32 operations per second, two for each multiply-add.
+    xnor_gmacs
+        10^9 binary multiply-accumulates per second: 32 for each exclusive or, popcount and addition of a word.
     read_gb_s, copy_gb_s
         10^9 bytes per second by level (``L1``, ``L2``, ``L3``, ``DRAM``); a copied byte counts twice.
     """
 
     lanes: int
     fma_gflops: float
+    xnor_gmacs: float
     read_gb_s: dict[str, float]
     copy_gb_s: dict[str, float]
 
@@ -51,7 +54,7 @@ class Probe:
     Parameters
     ----------
     work
-        Takes a number of rounds, returns the floating point operations or bytes that these were.
+        Takes a number of rounds, returns the operations or bytes that these were.
     """
 
     def __init__(self, work: Callable[[int], float]) -> None:
@@ -91,7 +94,7 @@ def build_library(isa: str = "native") -> ctypes.CDLL:
         except subprocess.CalledProcessError as failure:
             raise RuntimeError(f"{' '.join(command)}\n{failure.stderr}") from None
         loaded = ctypes.CDLL(str(library))
-    for name in ("multiply_add", "read_memory", "copy_memory"):
+    for name in ("multiply_add", "xor_popcount", "read_memory", "copy_memory"):
         getattr(loaded, name).restype = ctypes.c_double
     loaded.allocate.restype = ctypes.c_void_p
     return loaded
@@ -100,6 +103,11 @@ def build_library(isa: str = "native") -> ctypes.CDLL:
 def fma_probe(library: ctypes.CDLL) -> Probe:
     """Multiply-adds in registers; ``best_rate`` is in GFLOP/s."""
     return Probe(lambda rounds: library.multiply_add(ctypes.c_long(rounds)))
+
+
+def xnor_probe(library: ctypes.CDLL) -> Probe:
+    """Binary multiply-accumulates in registers; ``best_rate`` is in 10^9 of them per second."""
+    return Probe(lambda rounds: library.xor_popcount(ctypes.c_long(rounds)))
 
 
 @contextlib.contextmanager
@@ -123,7 +131,7 @@ def _buffer(library: ctypes.CDLL, level: str, size: int) -> Iterator[ctypes.c_vo
 def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
     """Measure every limit of the core this process runs on (a few seconds)."""
     library = build_library(isa)
-    probes = {"fma": fma_probe(library)}
+    probes = {"fma": fma_probe(library), "xnor": xnor_probe(library)}
     with contextlib.ExitStack() as stack:
         for level, size in memory_levels().items():
             buffer = stack.enter_context(_buffer(library, level, size))
@@ -134,6 +142,7 @@ def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
     return Peaks(
         lanes=library.vector_lanes(),
         fma_gflops=rates["fma"],
+        xnor_gmacs=rates["xnor"],
         read_gb_s={level: rates[f"read {level}"] for level in memory_levels()},
         copy_gb_s={level: rates[f"copy {level}"] for level in memory_levels()},
     )

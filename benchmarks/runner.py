@@ -28,11 +28,16 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One model to measure: ``make`` returns (module, example inputs); ``facts`` are copied into the results."""
+    """One model to measure: ``make`` returns (module, example inputs); ``facts`` are copied into the results.
+
+    ``rivals`` are engines that know this case only: name to a function that builds one, which is a function of no
+    arguments that returns its outputs. They are checked and timed like the others.
+    """
 
     name: str
     make: Callable[[], tuple[Any, tuple[Any, ...]]]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    rivals: Mapping[str, Callable[[], Callable[[], Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +76,14 @@ class Row:
 
 def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], object]] | None = None) -> Row:
     """Load, check and time one case in every engine; functions in ``beside`` take their turns too."""
-    from tvm_fastconv.rivals import reference_outputs
+    from tvm_fastconv.rivals import build_callable, reference_outputs
     from tvm_fastconv.timing import interleave
 
     module, inputs = case.make()
     reference = reference_outputs(module, inputs)
     engines = {name: _load(name, module, inputs, settings, reference) for name in settings.engines}
+    for name, build in case.rivals.items():
+        engines[name] = build_callable(name, build, reference=reference)
     runnable = {name: engine.run for name, engine in engines.items() if engine.status == "ok"}
     timings = interleave({**runnable, **(beside or {})}, settings.repeats, settings.min_time)
     return compare(case, {name: _measured(engine, timings.get(name)) for name, engine in engines.items()})
@@ -110,6 +117,10 @@ class Ours:
     def __call__(self) -> Any:
         """One inference."""
         return self._model(*self._inputs)
+
+    def reports(self) -> dict[str, Any]:
+        """How each layer was compiled, by its name."""
+        return {layer.name: layer for layer in self._model.layers}
 
     def layers_ms(self, repeat: int = 10) -> dict[str, float]:
         """Milliseconds by layer, and by function for what belongs to no layer: the best of ``repeat`` runs."""

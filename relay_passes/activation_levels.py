@@ -1,8 +1,8 @@
 """Does a value of the graph hold few levels, and from what is it decided? All the ways in which people write it.
 
-Two levels: ``sign(x)``, ``where(x >= t, a, b)`` with any comparison, ``(x >= t).float() · 2 − 1``,
-``(x >= t).float() − (x < t).float()``. More: ``round(clip(x · n))``, before or after scaling and shifting. The decision
-is then followed back through whatever is monotone per channel: scales and shifts (so batch norm), clips, PReLU, tanh.
+Two levels: ``sign(x)`` (where x is never negative, 0 and 1), ``where(x >= t, a, b)`` with any comparison,
+``(x >= t).float() · 2 − 1``, ``(x >= t).float() − (x < t).float()``. More: ``round(clip(x · n))``, before or after
+scaling and shifting.
 """
 
 from __future__ import annotations
@@ -80,10 +80,12 @@ def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLev
     return None if grid is None else grid.levels()
 
 
-def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | str:
-    if _never_negative(rewriter, call.args[0]):
-        return "dense: sign of a value that is never negative is 0 or 1"
-    return ActivationLevels(call.args[0], Decision.zero(), 2, -1, 1.0, notice="sign(0) is taken as +1")
+def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels:
+    source = call.args[0]
+    if _never_negative(rewriter, source):
+        positive = Decision(np.zeros(1), np.ones(1, bool), np.zeros(1, bool))
+        return ActivationLevels(source, positive, 2, 0, 0.5)
+    return ActivationLevels(source, Decision.zero(), 2, -1, 1.0, notice="sign(0) is taken as +1")
 
 
 def _never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:

@@ -64,12 +64,16 @@ class Decision:
 
 def trace_back(rewriter: CallRewriter, x: relax.Expr, decision: Decision) -> tuple[relax.Expr, Decision]:
     """Follow ``decision`` about ``x`` back through operators that are monotone in each channel and read once."""
+    readers = 1
     while True:
-        value = rewriter.definition(x)
-        step = None
-        if isinstance(value, relax.Call) and isinstance(x, relax.Var) and rewriter.uses[x] <= 1:
+        value, step = rewriter.definition(x), None
+        if isinstance(value, relax.Call) and isinstance(x, relax.Var) and rewriter.uses[x] <= readers:
+            readers = 1
             step = _step(value, decision)
-        if step is None:
+            if step is None and (sloped := _prelu(rewriter, value)) is not None:
+                readers = 2
+                step = sloped[0], _leaky(sloped[1], decision)
+        if step is None or step[1] is None:
             return x, decision
         x, decision = step
 
@@ -89,8 +93,9 @@ def _step(value: relax.Call, decision: Decision) -> tuple[relax.Expr, Decision] 
     if name == "nn.relu":
         positive = (decision.at > 0) | (decision.strict & (decision.at == 0))
         return (value.args[0], decision) if positive.all() else None
-    if name in ("nn.leakyrelu", "nn.prelu"):
-        return _leaky(name, value, decision)
+    if name == "nn.leakyrelu":
+        followed = _leaky(np.array(float(value.attrs.alpha)), decision)
+        return None if followed is None else (value.args[0], followed)
     if name == "tanh":
         inside = np.abs(decision.at) < 1
         return (value.args[0], replace(decision, at=np.arctanh(decision.at))) if inside.all() else None
@@ -119,17 +124,31 @@ def _arithmetic(name: str, value: relax.Call, decision: Decision) -> tuple[relax
     return None
 
 
-def _leaky(name: str, value: relax.Call, decision: Decision) -> tuple[relax.Expr, Decision] | None:
-    """Slopes above zero keep the order: y >= at  <=>  x >= at, or at / slope below zero."""
-    slope = np.float64(value.attrs.alpha) if name == "nn.leakyrelu" else None
-    if slope is None:
-        weights = constant_array(value.args[1])
-        last = int(value.attrs.axis) % len(value.ty.shape) == len(value.ty.shape) - 1
-        slope = weights.astype(np.float64).reshape(-1) if weights is not None and last else None
-    if slope is None or not (slope > 0).all():
+def _prelu(rewriter: CallRewriter, value: relax.Call) -> tuple[relax.Expr, np.ndarray] | None:
+    """(x, slope) of ``relu(x) + slope · min(x, 0)``, which PReLU is imported as."""
+    if op_name(value) != "add" or not all(isinstance(arg, relax.Var) for arg in value.args):
         return None
-    at = np.where(decision.at < 0, decision.at / slope, decision.at)
-    return value.args[0], replace(decision, at=at)
+    for above, below in (value.args, reversed(value.args)):
+        rise, fall = rewriter.definition(above), rewriter.definition(below)
+        if op_name(rise) != "nn.relu" or op_name(fall) != "multiply":
+            continue
+        slopes = [constant_array(arg) for arg in fall.args]
+        part = rewriter.definition(fall.args[0] if slopes[0] is None else fall.args[1])
+        slope = slopes[1] if slopes[0] is None else slopes[0]
+        x = rise.args[0]
+        if slope is None or op_name(part) != "minimum" or not part.args[0].same_as(x):
+            continue
+        zero, vector = constant_array(part.args[1]), _per_channel(x, slope)
+        if zero is not None and not zero.any() and vector is not None:
+            return x, vector
+    return None
+
+
+def _leaky(slope: np.ndarray, decision: Decision) -> Decision | None:
+    """Slopes above zero keep the order: y >= at  <=>  x >= at, or at / slope below zero."""
+    if not (slope > 0).all():
+        return None
+    return replace(decision, at=np.where(decision.at < 0, decision.at / slope, decision.at))
 
 
 def _per_channel(x: relax.Expr, constant: np.ndarray) -> np.ndarray | None:

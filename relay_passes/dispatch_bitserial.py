@@ -29,9 +29,10 @@ from tvm_fastconv.topi.bitserial_conv2d import (
 )
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
+from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs, feasible_knobs
 
 from .activation_levels import ActivationLevels, activation_levels
+from .canonicalize_padding import constant_border
 from .conv_call import conv2d_of, direct_problem, extent, layer_report, pooling_of
 from .decisions import Decision, trace_back
 from .graph import CallRewriter, along_channel, constant_array, op_name, rewrite_calls
@@ -100,7 +101,11 @@ class _Bitserial:
     def _layer(
         self, rewriter: CallRewriter, call: relax.Call, conv: Conv2dParams, weight: np.ndarray
     ) -> relax.Expr | None:
-        activation = activation_levels(rewriter, call.args[0])
+        data, border = call.args[0], None
+        if conv.padding == (0, 0, 0, 0) and (bordered := constant_border(rewriter, data, "NHWC")) is not None:
+            data, border, padding = bordered
+            conv = dataclasses.replace(conv, padding=padding)
+        activation = activation_levels(rewriter, data)
         if activation is None:
             return None
         name = layer_name(call) or rewriter.fresh_name("bitserial")
@@ -111,8 +116,16 @@ class _Bitserial:
             return None
         if activation.notice:
             self.notices.setdefault(activation.notice, []).append(name)
+        padding_value = (border or 0.0) / activation.scale
+        if padding_value != round(padding_value):
+            self.findings[name] = {
+                "method": "dense",
+                "reason": f"dense: padding with {border:g} is on no level",
+            }
+            return None
         params = BitserialParams(
             conv=conv,
+            padding_value=round(padding_value),
             channels=weight.shape[1] * conv.groups,
             activation_bits=activation.digits,
             step=activation.step,
@@ -124,7 +137,7 @@ class _Bitserial:
         if reason.startswith("dense"):
             self.findings[name] = {"method": "bitserial", "reason": reason}
             return None
-        words = self._words(rewriter, activation, call.args[0], conv.groups)
+        words = self._words(rewriter, activation, data, conv.groups)
         report = _report(call, weight, params, reason)
         sums = _Sums(call, words, levels, params, report)
         return self._emit_floats(rewriter, sums, levels.scale * activation.scale, problem)
@@ -133,6 +146,8 @@ class _Bitserial:
         self, call: relax.Call, params: BitserialParams, problem: TileProblem, weight: np.ndarray
     ) -> str:
         """Which is faster, in words; the text begins with ``dense`` if dense is."""
+        if not any(feasible_knobs(problem, self.machine)):
+            return f"dense: groups of {problem.out_channels} output channels do not fill vectors"
         bits = cycles(problem, default_knobs(problem, self.machine), self.machine)
         bits *= self.machine.popcount_cycles
         conv = dataclasses.replace(params.conv, groups=1) if op_name(call) == "matmul" else params.conv
@@ -197,11 +212,10 @@ class _Bitserial:
     ) -> relax.Expr:
         source, decision = trace_back(rewriter, source, decision)
         channels = int(source.ty.shape[-1])
-        made = self._decided_by_sums(rewriter, source, decision, channels, groups) or self._decided_by_pool(
-            rewriter, source, decision, channels, groups
-        )
-        if made is not None:
-            return made
+        for join in (self._decided_by_sums, self._decided_by_pool):
+            made = join(rewriter, source, decision, channels, groups)
+            if made is not None:
+                return made
         thresholds = decision.thresholds(channels)
         args = [_plane(rewriter, source), relax.const(threshold_rows(thresholds.at, groups))]
         if thresholds.flip.any():
@@ -240,7 +254,7 @@ class _Bitserial:
             [
                 sums.words,
                 relax.const(pack_signs(signs, tile.panel)),
-                relax.const(packed_limits(table, sums.params.step, at)),
+                relax.const(packed_limits(table, sums.params.step, at, tile.panel)),
             ],
             op="bitserial_conv2d",
             knobs=tile.to_json(),

@@ -12,6 +12,7 @@ import tvm
 from tvm import relax
 
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
+from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_straight_through import CanonicalizeStraightThrough
 from .collect_layers import CollectLayers
 from .dispatch_batch_matmul import DispatchBatchMatmul
@@ -37,6 +38,7 @@ def canonicalize() -> Passes:
         CanonicalizeStraightThrough(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.FoldConstant(),
+        CanonicalizePadding(),
         CanonicalizeBatchNorm(),
         PlanLayout(),
         relax.transform.FoldConstant(),

@@ -40,7 +40,7 @@ def _quantized_inputs(func: relax.Function) -> set[relax.Var]:
 
     def chain(expr: relax.Expr) -> set[relax.Var]:
         name = op_name(values.get(expr)) if isinstance(expr, relax.Var) else None
-        if name not in ELEMENTWISE or len(expr.ty.shape) != 4:
+        if (name not in ELEMENTWISE and name != "nn.pad") or len(expr.ty.shape) != 4:
             return set()
         return {expr}.union(*(chain(arg) for arg in values[expr].args))
 

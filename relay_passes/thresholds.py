@@ -3,6 +3,7 @@
 An operator that trades accuracy for speed must not stand in front of one: 1e-6 of noise turns a bit there.
 """
 
+import tvm
 from tvm import relax
 
 from .graph import op_name
@@ -25,3 +26,15 @@ def decisive_values(func: relax.Function) -> set[relax.Var]:
                     binding.value, lambda expr: decisive.add(expr) if isinstance(expr, relax.Var) else None
                 )
     return decisive
+
+
+def decides(mod: tvm.IRModule) -> bool:
+    """Whether a result of ``mod`` can jump: a sign, a comparison or a rounding is computed."""
+    names = {
+        op_name(binding.value)
+        for func in mod.functions.values()
+        if isinstance(func, relax.Function)
+        for block in func.body.blocks
+        for binding in block.bindings
+    }
+    return bool(names & (DECISIONS - {"astype"}))

@@ -242,7 +242,7 @@ def popcounts(
     return te.compute(shape, differing, name="bitserial_conv2d", attrs=attrs)
 
 
-def packed_limits(table: np.ndarray, step: int, at: np.ndarray) -> np.ndarray:
+def packed_limits(table: np.ndarray, step: int, at: np.ndarray, panel: int) -> np.ndarray:
     """The bit ``total >= at`` as ``Σ 2^i · u_p · D_ip < limit``, for `bitserial_conv2d_packed`.
 
     Parameters
@@ -250,15 +250,18 @@ def packed_limits(table: np.ndarray, step: int, at: np.ndarray) -> np.ndarray:
     table : ndarray, (row classes, column classes, o), int32
     at : ndarray, (o,), float64
         Infinite where the bit does not depend on the data.
+    panel : int
+        Output channels of a tile, a multiple of 32.
 
     Returns
     -------
-    ndarray, (row classes, column classes, words · 32), int32
+    ndarray, (row classes, column classes, panels · panel), int32
         Behind the last channel nothing is less.
     """
     low, high = -(2**30), 2**30
     limits = np.floor((table - at) / step) + 1
-    padded = np.full((*table.shape[:2], word_count(table.shape[2]) * WORD_BITS), low, np.int32)
+    channels = -(-table.shape[2] // panel) * panel
+    padded = np.full((*table.shape[:2], channels), low, np.int32)
     padded[..., : table.shape[2]] = np.clip(limits, low, high).astype(np.int32)
     return padded
 
@@ -277,7 +280,7 @@ def bitserial_conv2d_packed(
     ----------
     words, weight
         As for `bitserial_conv2d`; ``tile.panel`` is a multiple of 32.
-    limits : Tensor, (row classes, column classes, words · 32), int32
+    limits : Tensor, (row classes, column classes, panels · panel), int32
         From `packed_limits`.
 
     Returns
@@ -295,9 +298,11 @@ def bitserial_conv2d_packed(
     )
 
     def passes(b: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var, j: tirx.Var) -> tvm.ir.Expr:
-        rows, columns = class_of(params, h, w, y, x)
+        rows, columns = class_of(params, h, w, tirx.min(y, oh - 1), tirx.min(x, ow - 1))
         channel = word * WORD_BITS + j
         return compared[b, y, x, channel] < limits[rows, columns, channel]
 
+    *whole, channels = compared.shape
+    packed = pack_decisions((*whole, channels // WORD_BITS), passes, stage("pack"))
     shape = extents(words.shape[0], oh, ow, word_count(params.conv.out_channels))
-    return pack_decisions(shape, passes, stage("pack"))
+    return te.compute(shape, lambda *at: packed[at], name="crop")

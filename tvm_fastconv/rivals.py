@@ -259,15 +259,22 @@ def _openvino(module: Any, inputs: Sequence[Any], threads: int) -> _Runner:
 
 
 def openvino_request(module: Any, inputs: Sequence[Any], threads: int, **properties: object) -> Any:
+    """OpenVINO inference request for a PyTorch module, see `openvino_model_request`."""
+    import openvino as ov
+
+    model = ov.convert_model(
+        module.eval(), example_input=tuple(inputs), input=[list(x.shape) for x in inputs], verbose=False
+    )
+    return openvino_model_request(model, inputs, threads, **properties)
+
+
+def openvino_model_request(model: Any, inputs: Sequence[Any], threads: int, **properties: object) -> Any:
     """OpenVINO inference request on the CPU with its inputs set (sharing the tensors' memory).
 
     ``properties`` are added to the configuration, for example ``PERF_COUNT=True``.
     """
     import openvino as ov
 
-    model = ov.convert_model(
-        module.eval(), example_input=tuple(inputs), input=[list(x.shape) for x in inputs], verbose=False
-    )
     configuration: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,

@@ -44,3 +44,14 @@ def test_missing_compiler_is_named(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(RuntimeError, match="no-such-compiler"):
         roofline.build_library()
+
+
+@pytest.mark.parametrize("isa", ["native", "avx2"])
+def test_bits_counted_are_bits_claimed(isa):
+    if isa == "avx2" and missing_features({"avx2"}):
+        pytest.skip("this CPU lacks avx2")
+    library = roofline.build_library(isa)
+    per_round = library.xor_popcount(1)
+    widths = {"native": (64, 128, 256, 512), "avx2": (256,)}[isa]
+    assert per_round in (bits * chains for bits in widths for chains in (8, 10, 16, 24))
+    assert library.xor_popcount(10) == 10 * per_round

@@ -31,9 +31,20 @@ def run_operator(
     compute: Callable[..., te.Tensor], arrays: list[np.ndarray], knobs: Any, op: str, isa: str, **kwargs: Any
 ) -> np.ndarray:
     """Schedule ``compute`` for ``isa``, run it on ``arrays`` and return its result, of which no byte was set before."""
+    return run_compute(compute, arrays, op, isa, knobs.to_json(), tile=knobs, **kwargs)
+
+
+def run_compute(
+    compute: Callable[..., te.Tensor],
+    arrays: list[np.ndarray],
+    op: str,
+    isa: str,
+    knobs: str = "{}",
+    **kwargs: Any,
+) -> np.ndarray:
+    """The same for an operator without a tile."""
     tensors = [te.placeholder(extents(*a.shape), str(a.dtype), name=f"arg{i}") for i, a in enumerate(arrays)]
-    attrs = {"fastconv.op": op, "fastconv.knobs": knobs.to_json()}
-    result = compute(*tensors, tile=knobs, attrs=attrs, **kwargs)
+    result = compute(*tensors, attrs={"fastconv.op": op, "fastconv.knobs": knobs}, **kwargs)
     func = schedule_primfunc(te.create_prim_func([*tensors, result]), machine(isa))
     return run_primfunc(func, arrays, [int(n) for n in result.shape], str(result.dtype), isa)
 

@@ -19,6 +19,7 @@ from .window import WindowKnobs, schedule_window
 from .winograd import WinogradKnobs, schedule_winograd
 
 TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d")
+ELEMENTWISE = ("bit_max_pool2d",)
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
 
@@ -48,6 +49,8 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     annotations = sch.get(anchor).annotations
     name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
     stages = stages_of(sch)
+    if name in ELEMENTWISE:
+        return
     if name == "bitpack":
         schedule_bitpack(sch, anchor, stages, machine)
         return

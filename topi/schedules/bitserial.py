@@ -28,16 +28,18 @@ def schedule_packed_tile(
 ) -> None:
     """The register tile of `schedule_tile`, whose results are compared and packed before the next one starts."""
     pack, weighted, window = stages["pack"], stages["weighted"], stages.get("window")
-    n, y, x, word, _ = sch.get_loops(pack)
-    words = knobs.panel // WORD_BITS
-    outer, inner = sch.split(word, [None, words])
+    (last,) = sch.get_consumers(pack)
+    n, y, x, word = sch.get_loops(last)
+    outer, inner = sch.split(word, [None, knobs.panel // WORD_BITS])
     chunk, panel = sch.split(outer, [knobs.chunks, None])
     strip, row, tile_y = sch.split(y, [None, knobs.strip, knobs.tile_h])
     column, tile_x = sch.split(x, [None, knobs.tile_w])
     sch.reorder(n, strip, chunk, panel, row, column, tile_y, tile_x, inner)
     outermost = sch.fuse(n, strip, chunk)
     sch.parallel(outermost)
-    for loop in (tile_y, tile_x, inner):
+    sch.set_scope(pack, 0, "local")
+    sch.compute_at(pack, column, preserve_unit_loops=True)
+    for loop in (tile_y, tile_x, inner, *sch.get_loops(pack)[-4:-1]):
         sch.unroll(loop)
     sch.set_scope(weighted, 0, "local")
     sch.compute_at(weighted, column, preserve_unit_loops=True)

@@ -39,13 +39,14 @@ def pack_words(sch: Schedule, pack: SBlockRV, outermost: LoopRV, compared: SBloc
     bit = sch.get_loops(pack)[-1]
     sch.decompose_reduction(pack, bit)
     dtype = "float32" if compared is None else str(sch.get(compared).writes[0].source.dtype)
-    sch.tensorize(bit, _intrinsic(dtype, "global" if compared is None else "local"))
+    left = "global" if compared is None else "local"
+    sch.tensorize(bit, _intrinsic(dtype, left, str(sch.get(pack).writes[0].source.scope())))
     sch.annotate(outermost, "pragma_import_llvm", _MASKS)
 
 
 @cache
-def _intrinsic(dtype: str, scope: str) -> str:
-    name = f"fastconv_pack_{dtype}_{scope}"
+def _intrinsic(dtype: str, scope: str, result: str) -> str:
+    name = f"fastconv_pack_{dtype}_{scope}_{result}"
     function = {"int32": "fastconv_less_i32", "float32": "fastconv_at_least_f32"}[dtype]
 
     # The comparison of floats reaches the schedule as ``right <= left``, and its reads are matched in that order.
@@ -53,7 +54,7 @@ def _intrinsic(dtype: str, scope: str) -> str:
     def description(a: T.handle, b: T.handle, c: T.handle) -> None:
         left = T.match_buffer(a, (T.int64(32),), dtype, offset_factor=1, scope=scope)
         right = T.match_buffer(b, (T.int64(32),), dtype, offset_factor=1)
-        word = T.match_buffer(c, (T.int64(1),), "uint32", offset_factor=1)
+        word = T.match_buffer(c, (T.int64(1),), "uint32", offset_factor=1, scope=result)
         with T.sblock("root"):
             if dtype == "int32":
                 T.reads(word[0], left[T.int64(0) : T.int64(32)], right[T.int64(0) : T.int64(32)])
@@ -80,7 +81,7 @@ def _intrinsic(dtype: str, scope: str) -> str:
     def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
         left = T.match_buffer(a, (T.int64(32),), dtype, offset_factor=1, scope=scope)
         right = T.match_buffer(b, (T.int64(32),), dtype, offset_factor=1)
-        word = T.match_buffer(c, (T.int64(1),), "uint32", offset_factor=1)
+        word = T.match_buffer(c, (T.int64(1),), "uint32", offset_factor=1, scope=result)
         with T.sblock("root"):
             T.reads(word[0], left[T.int64(0) : T.int64(32)], right[T.int64(0) : T.int64(32)])
             T.writes(word[0])

@@ -111,14 +111,19 @@ def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
 
 
 def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs]:
-    """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks."""
+    """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks.
+
+    Where none does, one pixel times as few channels as are allowed.
+    """
     for lanes, vectors in itertools.product(_lanes(problem, machine), range(1, machine.registers - 2)):
         panel = lanes * vectors
         if panel % problem.panel_multiple or (problem.groups > 1 and problem.out_channels % panel):
             continue
         for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1):
             for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1):
-                if _fits(machine, vectors * problem.vector_planes, tile_h * tile_w * problem.pixel_planes):
+                smallest = panel == problem.panel_multiple and tile_h == tile_w == 1
+                fits = _fits(machine, vectors * problem.vector_planes, tile_h * tile_w * problem.pixel_planes)
+                if fits or smallest:
                     yield _around(problem, lanes, vectors, tile_h, tile_w)
 
 

@@ -20,6 +20,7 @@ from .examples import example_arrays
 from .imported_model import ImportedModel
 from .naming import LayerLabeller, Site, labelling, number_layers
 from .onnx_fold import fold_shape_arithmetic
+from .onnx_quantize import prepare_quantization
 from .onnx_rules import RULES
 
 _HEAVY = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -53,6 +54,7 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
     input_names = _check_inputs(model.graph, path)
     _check_weights(model.graph)
     fold_shape_arithmetic(model)
+    prepare_quantization(model.graph)
     layers = _layer_names(model.graph)
     _check_operators(model.graph, layers)
     mod = _translate(model, layers)

@@ -18,7 +18,7 @@ def fold_shape_arithmetic(model: ModelProto) -> None:
     """Replace nodes whose inputs are small constants, and shapes of fixed size, by initializers. In place."""
     while _fold(model):  # a folded Reshape lets the shapes after it be inferred
         pass
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
 
 
 def _fold(model: ModelProto) -> bool:
@@ -81,7 +81,8 @@ def _evaluate(node: NodeProto, known: dict[str, np.ndarray]) -> list | None:
     return values if all(np.size(value) <= _LARGEST for value in values) else None
 
 
-def _drop_unused(graph: GraphProto) -> None:
+def drop_unused(graph: GraphProto) -> None:
+    """Remove the nodes and initializers that no output needs. In place."""
     used = {output.name for output in graph.output}
     nodes: list[NodeProto] = []
     for node in reversed(graph.node):

@@ -12,11 +12,13 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from .onnx_quantize import integer_range
 from .torch_rules import Emit, constant_like, shape
 from .torch_rules_image import pad, resize
 from .torch_rules_math import hardswish, power
 from .torch_rules_nn import convolution, instance_norm
 from .torch_rules_pool import avg_pool2d, max_pool2d
+from .torch_rules_quantize import apply, as_relax, dequantized, known, numbers, rounded
 
 Attributes = dict[str, Any]
 OnnxRule = Callable[[Sequence[relax.Expr | None], Attributes, Emit], relax.Expr]
@@ -180,6 +182,34 @@ def _dropout(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Expr
     return inputs[0]
 
 
+def _parameters(inputs: Sequence, attributes: Attributes, emit: Emit) -> tuple[Any, Any]:
+    """Return (scale, zero point) of a quantization, one or one per channel."""
+    data, scale, zero = (*inputs, None)[:3]
+    rank, sizes = len(shape(data)), shape(scale)
+    if attributes.get("block_size"):
+        raise NotImplementedError("a scale for each block is supported for constants only")
+    axis = attributes.get("axis", 1) % rank if math.prod(sizes) != 1 else None
+    return numbers(scale, rank, axis, emit), numbers(zero, rank, axis, emit)
+
+
+def _quantize(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Expr:
+    """Import a quantization; its result stays float32 where only `_dequantize` reads it."""
+    data, _, zero_point = (*inputs, None)[:3]
+    computed = zero_point is not None and zero_point.ty.dtype != "float32"  # constant ones were made float32
+    dtype = str(zero_point.ty.dtype) if computed else attributes["dtype"].decode()
+    scale, zero = _parameters(inputs, attributes, emit)
+    if data.ty.dtype != "float32":
+        data = emit(relax.op.astype(data, "float32"))
+    scaled = apply("divide", known(data), scale, emit=emit)
+    level = as_relax(rounded(scaled, zero, *integer_range(dtype), emit))
+    return emit(relax.op.astype(level, dtype)) if attributes["integers"] else level
+
+
+def _dequantize(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Expr:
+    scale, zero = _parameters(inputs, attributes, emit)
+    return as_relax(dequantized(known(inputs[0]), scale, zero, emit))
+
+
 # A rule that returns NotImplemented leaves the node to TVM's converter.
 RULES: dict[str, OnnxRule] = {
     "Conv": partial(_convolve, transposed=False),
@@ -196,4 +226,6 @@ RULES: dict[str, OnnxRule] = {
     "Tile": lambda inputs, attributes, emit: emit(relax.op.tile(inputs[0], _constant(inputs[1]))),
     "Pow": _power,
     "Dropout": _dropout,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
 }

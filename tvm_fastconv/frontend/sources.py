@@ -65,6 +65,8 @@ def _existing(path: Path) -> Path:
 
 
 def _load_program(path: Path) -> ExportedProgram:
+    with contextlib.suppress(ImportError):  # registers the operators of quantized programs
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
     try:
         return torch.export.load(path)
     except Exception as error:

@@ -15,9 +15,16 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tvm_fastconv.errors import ModelError
 
-from . import torch_rules_image, torch_rules_math, torch_rules_nn, torch_rules_pool, torch_rules_tensor  # noqa: F401
+from . import (  # noqa: F401
+    torch_rules_image,
+    torch_rules_math,
+    torch_rules_nn,
+    torch_rules_pool,
+    torch_rules_quantize,
+    torch_rules_tensor,
+)
 from .naming import LayerLabeller, Site, labelling, number_layers
-from .torch_rules import RULES, arguments
+from .torch_rules import RULES, Rule, arguments
 
 # Converters of TVM that make something else than PyTorch would (random numbers that are no longer random, sizes or
 # branches that depend on values), or that need more than the one pure function the later passes work on.
@@ -30,6 +37,8 @@ _DENIED = {
     "to_sparse.default", "zero_.default",
 }  # fmt: skip
 _HEAVY = {"convolution", "conv1d", "conv2d", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm"}
+_COPIES = {"alias.default", "clone.default", "detach.default", "detach_.default", "lift_fresh_copy.default"}
+_NAMESPACES = {"aten", "quantized_decomposed"}
 _ALIGNMENT = 64  # bytes; what compiled code assumes of every tensor
 
 
@@ -92,7 +101,7 @@ def _refusal(node: fx.Node, known: set[str]) -> str | None:
     """Why a node cannot be imported: a reason, an empty string (unknown operator), or ``None`` (it can)."""
     name = node.target.__name__
     value = node.meta.get("val")
-    if name not in known or getattr(node.target, "namespace", "aten") != "aten":
+    if name not in known or getattr(node.target, "namespace", "aten") not in _NAMESPACES:
         return ""
     if isinstance(value, torch.Tensor) and value.is_complex():
         return "complex numbers are not supported"
@@ -111,8 +120,8 @@ def import_program(program: ExportedProgram) -> tvm.IRModule:
         A converter failed; the message names operator and layer.
     """
     names = layer_names(program.graph)
-    importer = Importer(names, _batch_symbol(program))
-    rules = {name: _adapted(rule.convert) for name, rule in RULES.items()}
+    importer = Importer(names, _batch_symbol(program), _constants(program))
+    rules = {name: _adapted(rule) for name, rule in RULES.items()}
     try:
         return importer.from_exported_program(program, False, True, False, rules)
     except Exception as error:
@@ -134,10 +143,21 @@ def _batch_symbol(program: ExportedProgram) -> str | None:
     return symbols.pop() if is_batch else None
 
 
-def _adapted(convert: Callable[[SimpleNamespace, Callable], Any]) -> Callable[[fx.Node, "Importer"], Any]:
+def _constants(program: ExportedProgram) -> dict[str, torch.Tensor]:
+    """Return the weights and other constants by the names of their placeholders."""
+    tensors = {**program.constants, **program.state_dict}
+    return {
+        spec.arg.name: tensors[spec.target]
+        for spec in program.graph_signature.input_specs
+        if isinstance(tensors.get(spec.target), torch.Tensor)
+    }
+
+
+def _adapted(rule: Rule) -> Callable[[fx.Node, "Importer"], Any]:
     def convert_node(node: fx.Node, importer: "Importer") -> Any:
-        values = {name: importer.value_of(value) for name, value in arguments(node).items()}
-        return convert(SimpleNamespace(**values), importer.block_builder.emit)
+        value_of = importer.inlined if rule.inline else importer.value_of
+        values = {name: value_of(value) for name, value in arguments(node).items()}
+        return rule.convert(SimpleNamespace(**values), importer.block_builder.emit)
 
     return convert_node
 
@@ -145,10 +165,16 @@ def _adapted(convert: Callable[[SimpleNamespace, Callable], Any]) -> Callable[[f
 class Importer(ExportedProgramImporter):
     """TVM's importer, labelling what it emits, with this package's rules in place of some converters."""
 
-    def __init__(self, names: dict[fx.Node, str] | None = None, batch_symbol: str | None = None) -> None:
+    def __init__(
+        self,
+        names: dict[fx.Node, str] | None = None,
+        batch_symbol: str | None = None,
+        constants: dict[str, torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self._names = names or {}
         self._batch_symbol = batch_symbol
+        self._constants = constants or {}
         self.current: fx.Node | None = None  # the node that is being imported
 
     def create_convert_map(self) -> dict[str, Callable[[fx.Node], Any]]:
@@ -159,6 +185,14 @@ class Importer(ExportedProgramImporter):
     def value_of(self, argument: Any) -> Any:
         """Return an fx argument with every node in it replaced by its Relax value."""
         return self._retrieve_args(argument)
+
+    def inlined(self, argument: Any) -> Any:
+        """Return `value_of` an argument; a constant where it is a weight, or a copy of one."""
+        source = argument
+        while isinstance(source, fx.Node) and getattr(source.target, "__name__", "") in _COPIES:
+            source = source.args[0]
+        tensor = self._constants.get(source.name) if isinstance(source, fx.Node) else None
+        return self.value_of(argument) if tensor is None else relax.const(tensor.detach().cpu().numpy())
 
     def _process_derived_symbol(self, symbol: Any, known: dict) -> tuple[str, Any]:
         """Call the batch ``batch``; the symbols of ``torch.export`` are numbered at random."""

@@ -2,8 +2,8 @@
 
 A rule replaces TVM's own converter of the same operator where that one is missing, wrong or wasteful. Rules live in
 ``torch_rules_nn.py`` (convolutions, matrix products, norms, attention), ``torch_rules_pool.py``,
-``torch_rules_image.py`` (padding, resizing, patches), ``torch_rules_math.py`` (activations, arithmetic) and
-``torch_rules_tensor.py`` (reductions, indexing).
+``torch_rules_image.py`` (padding, resizing, patches), ``torch_rules_math.py`` (activations, arithmetic),
+``torch_rules_quantize.py`` (quantized values) and ``torch_rules_tensor.py`` (reductions, indexing).
 """
 
 import operator
@@ -29,18 +29,21 @@ class Rule:
     convert: Converter
     refuse: Refusal | None = None
     keep: bool = False  # exclude the operator from torch.export's decompositions
+    inline: bool = (
+        False  # weights and other constants are given as constants, not as variables bound to them later
+    )
 
 
 RULES: dict[str, Rule] = {}
 
 
 def rule(
-    *overloads: str, refuse: Refusal | None = None, keep: bool = False
+    *overloads: str, refuse: Refusal | None = None, keep: bool = False, inline: bool = False
 ) -> Callable[[Converter], Converter]:
-    """Register the decorated converter for aten ``overloads`` (``"linear.default"``)."""
+    """Register the decorated converter for ``overloads`` (``"linear.default"``)."""
 
     def register(convert: Converter) -> Converter:
-        RULES.update(dict.fromkeys(overloads, Rule(convert, refuse, keep)))
+        RULES.update(dict.fromkeys(overloads, Rule(convert, refuse, keep, inline)))
         return convert
 
     return register

@@ -1,5 +1,6 @@
 """Rules for activations and arithmetic."""
 
+import math
 from types import SimpleNamespace
 
 from tvm import relax
@@ -79,3 +80,17 @@ def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
         return emit(relax.op.floor_divide(op.input, other))
     quotient = emit(relax.op.divide(op.input, other))
     return emit(relax.op.trunc(quotient)) if op.rounding_mode == "trunc" else quotient
+
+
+@rule("copysign.Tensor", "copysign.Scalar")
+def copysign(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``|x|`` with the sign of another value; -0.0 has one too."""
+    x, sign = op.input, op.other
+    if not isinstance(sign, relax.Expr):
+        magnitude = emit(relax.op.abs(x))
+        return emit(relax.op.negative(magnitude)) if math.copysign(1, sign) < 0 else magnitude
+    zero = relax.op.equal(sign, constant_like(0, sign))
+    signed = emit(relax.op.where(zero, relax.op.divide(constant_like(1, sign), sign), sign))
+    magnitude = emit(relax.op.abs(x))
+    negative = relax.op.less(signed, constant_like(0, sign))
+    return emit(relax.op.where(negative, relax.op.negative(magnitude), magnitude))

@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tvm_fastconv.topi.bits import pack_bits, pack_planes
+from tvm_fastconv.topi.bitserial_conv2d import (
+    BitserialParams,
+    bitserial_conv2d,
+    bitserial_conv2d_packed,
+    bitserial_conv2d_reference,
+    border_classes,
+    border_table,
+    pack_signs,
+    packed_limits,
+    weight_values,
+)
+from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
+
+from .run_operator import machine, run_operator
+
+CASES = {
+    "3x3": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=64, padding=(1, 1, 1, 1)), channels=64
+    ),
+    "stride 2, odd channels": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=40, stride=(2, 2), padding=(1, 1, 1, 1)), channels=33
+    ),
+    "asymmetric": BitserialParams(
+        conv=Conv2dParams(kernel=(2, 5), out_channels=17, stride=(1, 3), padding=(0, 3, 1, 2)), channels=100
+    ),
+    "dilated, padded with +1": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=32, dilation=(2, 3), padding=(2, 3, 2, 3)),
+        channels=40,
+        padding_value=1,
+    ),
+    "padded with -1": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=32, padding=(1, 1, 1, 1)), channels=40, padding_value=-1
+    ),
+    "groups": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=128, padding=(1, 1, 1, 1), groups=2), channels=72
+    ),
+    "2 bits": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=32, padding=(1, 1, 1, 1)),
+        channels=40,
+        activation_bits=2,
+        step=1,
+        offset=0,
+    ),
+    "3 bits, signed, 2-bit weights": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=33, padding=(1, 1, 1, 1)),
+        channels=20,
+        activation_bits=3,
+        step=1,
+        offset=-4,
+        planes=(1, 2),
+    ),
+    "ternary weights": BitserialParams(
+        conv=Conv2dParams(kernel=(1, 1), out_channels=70), channels=65, planes=(1, 1)
+    ),
+    "kernel as large as the plane": BitserialParams(
+        conv=Conv2dParams(kernel=(7, 7), out_channels=16, padding=(3, 3, 3, 3)), channels=32
+    ),
+}
+
+
+def _levels_and_signs(params: BitserialParams, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    conv = params.conv
+    levels = rng.integers(0, 2**params.activation_bits, (2, 7, 9, params.channels))
+    shape = (len(params.planes), conv.out_channels, params.channels // conv.groups, *conv.kernel)
+    return levels, rng.random(shape) < 0.5
+
+
+def _words(levels: np.ndarray, params: BitserialParams) -> np.ndarray:
+    parts = np.split(levels, params.conv.groups, axis=-1)
+    return np.concatenate([pack_planes(part, params.activation_bits) for part in parts], axis=-1)
+
+
+def _torch(levels: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.ndarray:
+    """The same layer in PyTorch, in float64, where every value is an exact integer."""
+    conv = params.conv
+    values = torch.from_numpy(params.step * levels + params.offset).double().permute(0, 3, 1, 2)
+    top, left, bottom, right = conv.padding
+    padded = torch.nn.functional.pad(values, (left, right, top, bottom), value=float(params.padding_value))
+    weight = torch.from_numpy(weight_values(signs, params.planes)).double()
+    out = torch.nn.functional.conv2d(
+        padded, weight, stride=conv.stride, dilation=conv.dilation, groups=conv.groups
+    )
+    return out.permute(0, 2, 3, 1).numpy().astype(np.int32)
+
+
+def _knobs(params: BitserialParams, isa: str, multiple: int = 1) -> TileKnobs:
+    conv = params.conv
+    rows, columns = conv.output_size(7, 9)
+    problem = TileProblem(
+        batch=2, height=rows, width=columns, out_channels=conv.out_channels // conv.groups, groups=conv.groups,
+        reduction=conv.kernel[0] * conv.kernel[1] * params.words, strip_row_bytes=1000, weight_bytes=10000,
+        pixel_planes=params.activation_bits, vector_planes=len(params.planes), panel_multiple=multiple,
+    )  # fmt: skip
+    return default_knobs(problem, machine(isa))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reference_is_what_pytorch_computes(name: str) -> None:
+    params = CASES[name]
+    levels, signs = _levels_and_signs(params)
+    got = bitserial_conv2d_reference(_words(levels, params), signs, params)
+    np.testing.assert_array_equal(got, _torch(levels, signs, params))
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@pytest.mark.parametrize("name", CASES)
+def test_sums_are_equal(name: str, isa: str) -> None:
+    params = CASES[name]
+    levels, signs = _levels_and_signs(params)
+    knobs = _knobs(params, isa)
+    arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
+    got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", isa, params=params)
+    np.testing.assert_array_equal(got, _torch(levels, signs, params))
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "groups"])
+def test_packed_decisions_are_equal(name: str, isa: str) -> None:
+    params = CASES[name]
+    levels, signs = _levels_and_signs(params)
+    total = _torch(levels, signs, params)
+    at = np.random.default_rng(1).integers(-9, 9, params.conv.out_channels).astype(np.float64)
+    at[:2] = [np.inf, -np.inf]
+    knobs = _knobs(params, isa, multiple=32)
+    table = border_table(signs, params, 7, 9)
+    arrays = [
+        _words(levels, params),
+        pack_signs(signs, knobs.panel),
+        packed_limits(table, params.step, at, knobs.panel),
+    ]
+    got = run_operator(bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", isa, params=params)
+    np.testing.assert_array_equal(got, pack_bits(total >= at))
+
+
+@st.composite
+def _geometries(draw: st.DrawFn) -> BitserialParams:
+    pair = lambda low, high: draw(st.tuples(st.integers(low, high), st.integers(low, high)))  # noqa: E731
+    kernel, dilation = pair(1, 3), pair(1, 2)
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    return BitserialParams(
+        conv=Conv2dParams(
+            kernel=kernel, dilation=dilation, stride=pair(1, 4), padding=padding, out_channels=draw(st.integers(1, 50))
+        ),
+        channels=draw(st.integers(1, 70)),
+        activation_bits=draw(st.integers(1, 3)),
+        step=draw(st.integers(1, 2)),
+        offset=draw(st.integers(-5, 5)),
+        padding_value=draw(st.integers(-2, 2)),
+        planes=draw(st.sampled_from([(1,), (1, 2), (1, 1), (1, 2, 1)])),
+    )  # fmt: skip
+
+
+@given(_geometries(), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_geometry_is_equal(params: BitserialParams, seed: int) -> None:
+    levels, signs = _levels_and_signs(params, seed)
+    knobs = _knobs(params, "avx2")
+    arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
+    got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", "avx2", params=params)
+    np.testing.assert_array_equal(got, _torch(levels, signs, params))
+
+
+def test_borders_are_few_classes() -> None:
+    params = CASES["3x3"]
+    rows, columns = border_classes(params, 56, 56)
+    assert rows.tolist() == [[False, True, True], [True, True, True], [True, True, False]]
+    assert columns.shape == (3, 3)
+    unpadded = BitserialParams(conv=Conv2dParams(kernel=(3, 3), out_channels=8), channels=8)
+    assert border_classes(unpadded, 56, 56)[0].tolist() == [[True] * 3]
