@@ -149,7 +149,7 @@ class _Bitserial:
         if not any(feasible_knobs(problem, self.machine)):
             return f"dense: groups of {problem.out_channels} output channels do not fill vectors"
         bits = cycles(problem, default_knobs(problem, self.machine), self.machine)
-        bits *= self.machine.popcount_cycles
+        bits *= self.machine.popcount_cost
         conv = dataclasses.replace(params.conv, groups=1) if op_name(call) == "matmul" else params.conv
         floats_problem = _float_problem(call, conv, weight)
         floats = cycles(floats_problem, default_knobs(floats_problem, self.machine), self.machine)
@@ -179,6 +179,7 @@ class _Bitserial:
             report=sums.report,
             params=params,
             tile=tile,
+            bytewise=not self.machine.counts_words,
         )
         total = rewriter.builder_.emit(call)
         self.sums[total] = sums
@@ -262,6 +263,7 @@ class _Bitserial:
             pattern=OPAQUE,
             params=sums.params,
             tile=tile,
+            bytewise=not self.machine.counts_words,
         )
         return rewriter.builder_.emit(call)
 

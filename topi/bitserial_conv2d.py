@@ -20,6 +20,7 @@ from tvm import te, tirx
 
 from .bitpack import pack_decisions
 from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
+from .byte_counts import count_by_bytes, run_of
 from .conv2d import Conv2dParams, conv2d_reference
 from .schedules.tile import TileKnobs
 from .window import extents, padded_window, reduce_axes, stage
@@ -174,6 +175,7 @@ def bitserial_conv2d(
     params: BitserialParams,
     tile: TileKnobs,
     attrs: dict[str, str],
+    bytewise: bool = False,
 ) -> te.Tensor:
     """Convolve packed activations with packed weights.
 
@@ -184,6 +186,8 @@ def bitserial_conv2d(
         From `pack_signs` with ``panel = tile.panel``.
     table : Tensor, (row classes, column classes, o), int32
         From `border_table`.
+    bytewise : bool
+        Count byte by byte, see `byte_counts`: for processors without a popcount of 32-bit lanes.
 
     Returns
     -------
@@ -191,7 +195,7 @@ def bitserial_conv2d(
     """
     h, w = (int(extent) for extent in words.shape[1:3])
     oh, ow = params.conv.output_size(h, w)
-    count = popcounts(words, weight, params, tile, attrs)
+    count = popcounts(words, weight, params, tile, attrs, bytewise)
 
     def total(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         rows, columns = class_of(params, h, w, y, x)
@@ -212,7 +216,12 @@ def weighted(count: te.Tensor, params: BitserialParams, *at: tirx.Var) -> tvm.ir
 
 
 def popcounts(
-    words: te.Tensor, weight: te.Tensor, params: BitserialParams, tile: TileKnobs, attrs: dict[str, str]
+    words: te.Tensor,
+    weight: te.Tensor,
+    params: BitserialParams,
+    tile: TileKnobs,
+    attrs: dict[str, str],
+    bytewise: bool,
 ) -> te.Tensor:
     """Differing bits under each window.
 
@@ -225,20 +234,25 @@ def popcounts(
     window = words
     if not (conv.reads_in_place and (rows, cols) == conv.output_size(int(h), int(w))):
         window = padded_window(words, conv.window_size(rows, cols), conv.padding, 0)
-    ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
     panels_per_group = panels // conv.groups
 
-    def differing(*at: tirx.Var) -> tvm.ir.Expr:
-        b, y, x, i, p, o = at
-        row = y * conv.stride[0] + ry * conv.dilation[0]
-        col = x * conv.stride[1] + rx * conv.dilation[1]
-        word = i * per_digit + rc
+    def bits(at: tuple[tirx.Var, ...], y: tirx.Var, x: tirx.Var, c: tvm.ir.Expr) -> tvm.ir.Expr:
+        """The exclusive or of one word with one of the weights, at kernel row y, column x, word c."""
+        b, row, col, i, p, o = at
+        word = i * per_digit + c
         if conv.groups > 1:
             word += o // (panels_per_group * panel) * (params.activation_bits * per_digit)
-        bits = window[b, row, col, word] ^ weight[o // panel, ry, rx, rc, p, o % panel]
-        return te.sum(tirx.popcount(bits).astype("int32"), axis=[ry, rx, rc])
+        pixel = (row * conv.stride[0] + y * conv.dilation[0], col * conv.stride[1] + x * conv.dilation[1])
+        return window[(b, *pixel, word)] ^ weight[o // panel, y, x, c, p, o % panel]
 
     shape = extents(n, rows, cols, params.activation_bits, planes, panels * panel)
+    if bytewise and run_of(kh, kw, per_digit) != (1, 1, 1):  # one word at a time is counted faster as a whole
+        return count_by_bytes(bits, shape, (kh, kw, per_digit), attrs)
+    ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
+
+    def differing(*at: tirx.Var) -> tvm.ir.Expr:
+        return te.sum(tirx.popcount(bits(at, ry, rx, rc)).astype("int32"), axis=[ry, rx, rc])
+
     return te.compute(shape, differing, name="bitserial_conv2d", attrs=attrs)
 
 
@@ -273,6 +287,7 @@ def bitserial_conv2d_packed(
     params: BitserialParams,
     tile: TileKnobs,
     attrs: dict[str, str],
+    bytewise: bool = False,
 ) -> te.Tensor:
     """Convolve, compare with a limit per output channel, and pack the decisions; nothing else leaves the registers.
 
@@ -289,7 +304,7 @@ def bitserial_conv2d_packed(
     """
     h, w = (int(extent) for extent in words.shape[1:3])
     oh, ow = params.conv.output_size(h, w)
-    count = popcounts(words, weight, params, tile, attrs)
+    count = popcounts(words, weight, params, tile, attrs, bytewise)
     compared = te.compute(
         (*count.shape[:3], count.shape[5]),
         lambda *at: weighted(count, params, *at),
@@ -305,4 +320,6 @@ def bitserial_conv2d_packed(
     *whole, channels = compared.shape
     packed = pack_decisions((*whole, channels // WORD_BITS), passes, stage("pack"))
     shape = extents(words.shape[0], oh, ow, word_count(params.conv.out_channels))
+    if [int(n) for n in packed.shape[1:]] == [int(n) for n in shape[1:]]:
+        return packed
     return te.compute(shape, lambda *at: packed[at], name="crop")

@@ -18,8 +18,8 @@ class Machine:
         Architectural vector registers.
     half_vector_cost : float
         What an operation on half a vector costs, against one on a whole: half where the core splits whole ones.
-    popcount_cycles : float
-        What exclusive or, popcount and addition of a vector cost, against one multiply-add.
+    counts_words : bool
+        Whether it has a popcount of 32-bit lanes, or only of bytes.
     l1_bytes, l2_bytes : int
         Data cache sizes per core. Fixed at what current server and laptop cores share at least, so that the same
         target gives the same code wherever it is compiled.
@@ -28,9 +28,17 @@ class Machine:
     lanes: int
     registers: int
     half_vector_cost: float = 1.0
-    popcount_cycles: float = 5.0
+    counts_words: bool = False
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
+
+    @property
+    def popcount_cost(self) -> float:
+        """What exclusive or, popcount and addition of a vector cost, against a multiply-add.
+
+        Measured on Zen 4: 1100 and 350 GMAC/s of bits, against 59 and 52 of float32, with AVX-512 and with AVX2.
+        """
+        return 1.6 if self.counts_words else 4.8
 
     def vector_cost(self, lanes: int) -> float:
         """What an operation on ``lanes`` lanes costs, against one on a whole vector."""
@@ -42,12 +50,11 @@ class Machine:
         with target:
             if codegen.target_has_features("avx512f", target):
                 splits = target.attrs.get("mcpu") == "znver4"
-                fast = codegen.target_has_features("avx512vpopcntdq", target)
                 return cls(
                     lanes=16,
                     registers=32,
                     half_vector_cost=0.5 if splits else 1.0,
-                    popcount_cycles=1.6 if fast else 5.0,
+                    counts_words=codegen.target_has_features("avx512vpopcntdq", target),
                 )
             if codegen.target_has_features("avx2", target):
                 return cls(lanes=8, registers=16)

@@ -111,20 +111,24 @@ def test_the_reference_is_what_pytorch_computes(name: str) -> None:
     np.testing.assert_array_equal(got, _torch(levels, signs, params))
 
 
+@pytest.mark.parametrize("bytewise", [False, True])
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
 @pytest.mark.parametrize("name", CASES)
-def test_sums_are_equal(name: str, isa: str) -> None:
+def test_sums_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]
     levels, signs = _levels_and_signs(params)
     knobs = _knobs(params, isa)
     arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
-    got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", isa, params=params)
+    got = run_operator(
+        bitserial_conv2d, arrays, knobs, "bitserial_conv2d", isa, params=params, bytewise=bytewise
+    )
     np.testing.assert_array_equal(got, _torch(levels, signs, params))
 
 
+@pytest.mark.parametrize("bytewise", [False, True])
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
 @pytest.mark.parametrize("name", [name for name in CASES if name != "groups"])
-def test_packed_decisions_are_equal(name: str, isa: str) -> None:
+def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]
     levels, signs = _levels_and_signs(params)
     total = _torch(levels, signs, params)
@@ -137,7 +141,9 @@ def test_packed_decisions_are_equal(name: str, isa: str) -> None:
         pack_signs(signs, knobs.panel),
         packed_limits(table, params.step, at, knobs.panel),
     ]
-    got = run_operator(bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", isa, params=params)
+    got = run_operator(
+        bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", isa, params=params, bytewise=bytewise
+    )
     np.testing.assert_array_equal(got, pack_bits(total >= at))
 
 
@@ -165,7 +171,9 @@ def test_any_geometry_is_equal(params: BitserialParams, seed: int) -> None:
     levels, signs = _levels_and_signs(params, seed)
     knobs = _knobs(params, "avx2")
     arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
-    got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", "avx2", params=params)
+    got = run_operator(
+        bitserial_conv2d, arrays, knobs, "bitserial_conv2d", "avx2", params=params, bytewise=bool(seed % 2)
+    )
     np.testing.assert_array_equal(got, _torch(levels, signs, params))
 
 

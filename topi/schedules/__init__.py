@@ -61,6 +61,6 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     if name == "winograd_conv2d":
         schedule_winograd(sch, anchor, last, stages, WinogradKnobs.from_json(knobs))
     elif name in TILED:
-        schedule_tile(sch, anchor, last, stages.get("window"), TileKnobs.from_json(knobs))
+        schedule_tile(sch, anchor, last, stages, TileKnobs.from_json(knobs))
     else:
         schedule_window(sch, anchor, last, stages["window"], WindowKnobs.from_json(knobs))

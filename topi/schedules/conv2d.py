@@ -4,12 +4,13 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from .byte_counts import schedule_byte_counts
 from .loops import vectorize_innermost
 from .tile import TileKnobs
 
 
 def schedule_tile(
-    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV | None, knobs: TileKnobs
+    sch: Schedule, anchor: SBlockRV, last: SBlockRV, stages: dict[str, SBlockRV], knobs: TileKnobs
 ) -> None:
     """Schedule the sums of ``anchor`` at the register tiles of ``last``, the block that stores the result.
 
@@ -17,7 +18,7 @@ def schedule_tile(
     ----------
     anchor : the reduction block, over (..., x, o) and its reduction axes.
     last : the block behind all epilogues, over (..., x, o).
-    window : the padded input, or None where the input is read in place.
+    stages : ``window``, the padded input, absent where the input is read in place; ``bytes`` of `byte_counts`.
     """
     n, y, x, o = _four_loops(sch, last)
     outer, vector, lane = sch.split(o, [None, knobs.vectors, knobs.lanes])
@@ -31,9 +32,13 @@ def schedule_tile(
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
     reductions = schedule_sums(sch, anchor, knobs)
-    if window is not None:
+    if "bytes" in stages:
+        sch.compute_at(stages["bytes"], reductions[-1], preserve_unit_loops=True)
+    if (window := stages.get("window")) is not None:
         sch.compute_at(window, outermost, preserve_unit_loops=True)
         vectorize_innermost(sch, window, knobs.lanes)
+    if "bytes" in stages:
+        schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
     sch.decompose_reduction(anchor, reductions[0])
 
 
