@@ -5,8 +5,9 @@ compute the same module in FP32. The second is the kernels alone, as our profile
 network of two such layers: the first reads and writes packed bits, the second reads bits and writes floats (ours,
 and OpenVINO's) in NHWC. ``nominal %`` and ``executed %`` are binary multiply-accumulates per second over the peak of
 exclusive or + popcount + add in registers, sampled in the same turns: those of the layer, padded taps included, and
-those that our tiles really do, which are rounded up. OpenVINO's are nominal; it skips padded rows, so that they may
-exceed 100 %.
+those that our tiles really do, which are rounded up. OpenVINO's are nominal; it skips padded taps, so that they may
+exceed 100 %. With ``--isa avx2`` OpenVINO's binary kernels keep 512-bit registers, see `openvino_binary`; the results
+name the implementation that ran.
 """
 
 from __future__ import annotations
@@ -15,77 +16,19 @@ import argparse
 import functools
 import sys
 import warnings
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from . import openvino_binary, options, results, roofline, runner
 from .bench_conv2d import ENGINES, MIN_TIME, Layer, percent
+from .binary_layers import CONVS, build_rival, make_layers
 from .openvino_binary import NAME as BINARY
 
 LAYERS = tuple(Layer(3, 1, c, c, size) for c, size in ((64, 56), (128, 28), (256, 14), (512, 7)))
-CONVS = ("first", "second")  # names of the layers in the network of two
 KERNELS = {"first": "bits to bits", "second": "bits to floats"}
 RUNS = 20  # inferences in a turn of the kernels; the best of them counts
 WORD_BITS = 32
-
-
-def make_layers(layer: Layer, count: int) -> tuple[Any, tuple[Any, ...]]:
-    """``count`` binary layers, each behind a sign, and their input."""
-    import torch
-
-    from .networks import SEED
-
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        modules = OrderedDict()
-        for index, name in enumerate(CONVS[:count]):
-            modules[f"sign_{name}"] = _sign(shift=float(index))
-            modules[name] = _binary_conv(layer)
-        model = torch.nn.Sequential(modules).eval()
-        return model, (torch.randn(1, layer.channels, layer.size, layer.size),)
-
-
-def _sign(shift: float) -> Any:
-    """Sums of ±1 over an even number of channels are even: behind a layer, a shift by 1 keeps the sign from 0."""
-    import torch
-
-    class Sign(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.sign(x + shift) if shift else torch.sign(x)
-
-    return Sign()
-
-
-def _binary_conv(layer: Layer) -> Any:
-    import torch
-
-    conv = torch.nn.Conv2d(layer.channels, layer.outputs, layer.kernel, padding=layer.kernel // 2, bias=False)
-    conv.weight.data.sign_()
-    return conv
-
-
-def build_rival(
-    module: Any, data: Any, threads: int, profiled: bool = False
-) -> openvino_binary.BinaryNetwork:
-    """The same network for OpenVINO.
-
-    Raises
-    ------
-    RuntimeError
-        OpenVINO does not run its fast kernel.
-    """
-    weights = [layer.weight.detach().numpy() for name, layer in module.named_children() if name in CONVS]
-    thresholds = [-float(index) for index in range(len(weights))]
-    inspected = openvino_binary.BinaryNetwork(
-        weights, thresholds, data.numpy(), threads=threads, profiled=True
-    )
-    if slow := [name for name in inspected.implementations() if not name.startswith("jit")]:
-        raise RuntimeError(f"OpenVINO runs BinaryConvolution as {slow[0]}")
-    if profiled:
-        return inspected
-    return openvino_binary.BinaryNetwork(weights, thresholds, data.numpy(), threads=threads)
 
 
 def measure_layer(layer: Layer, settings: runner.Settings) -> runner.Row:
@@ -153,9 +96,12 @@ def kernels_ms(network: Any) -> list[float]:
 def _kernel_row(
     layer: Layer, index: int, engines: dict[str, Any], turns: dict[str, list[list[float]]]
 ) -> runner.Row:
-    name, facts = CONVS[index], {"macs": layer.macs}
+    name = CONVS[index]
+    facts: dict[str, Any] = {"macs": layer.macs}
     if runner.OURS in turns:
         facts["executed_macs"] = executed_macs(layer, engines[runner.OURS].run.reports()[name].schedule)
+    if BINARY in turns:
+        facts["openvino_implementation"] = engines[BINARY].run.implementations()[index]
     case = runner.Case(name=f"{layer.name} {KERNELS[name]}", make=_nothing, facts=facts)
     samples = {engine: [turn[index] for turn in side] for engine, side in turns.items()}
     return runner.compare(case, {name: timed(e, samples.get(name)) for name, e in engines.items()})

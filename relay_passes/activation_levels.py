@@ -211,9 +211,13 @@ def _scalar_step(
 
 @dataclass(frozen=True)
 class _Rounded:
-    """``gain · clip(round(scale · x + shift), low, high) + bias``; before rounding, without ``round``."""
+    """``gain · clip(round(scale · (x / divisor) + shift), low, high) + bias``; before rounding, without ``round``.
+
+    Division is kept: its result is rounded otherwise than a product's, and halves are where levels part.
+    """
 
     source: relax.Expr
+    divisor: float = 1.0
     scale: float = 1.0
     shift: float = 0.0
     low: float = -np.inf
@@ -249,7 +253,7 @@ class _Rounded:
         low, high = round(self.low), round(self.high)
         if abs(self.low - low) > 1e-4 or abs(self.high - high) > 1e-4 or self.gain <= 0:
             return None
-        grid = Grid(scale=self.scale, shift=self.shift, low=low, high=high)
+        grid = Grid(divisor=self.divisor, scale=self.scale, shift=self.shift, low=low, high=high)
         offset = low + self.bias / self.gain
         if not 1 <= grid.digits <= MAX_DIGITS or abs(offset - round(offset)) > 1e-4:
             return None
@@ -278,7 +282,11 @@ def _rounded(rewriter: CallRewriter, expr: relax.Expr) -> _Rounded | None:
         return inner.clip(0.0, np.inf)
     if (affine := _scalar_step(rewriter, value)) is not None:
         inner = _rounded(rewriter, affine[0]) or _Rounded(affine[0])
-        return inner.affine(affine[1])
+        result = inner.affine(affine[1])
+        divides = name == "divide" and not inner.rounded and (inner.divisor, inner.scale, inner.shift) == (1, 1, 0)
+        if result is None or not divides:
+            return result
+        return replace(result, divisor=1 / affine[1](1.0), scale=1.0)
     return None
 
 

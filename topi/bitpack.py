@@ -29,13 +29,14 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """``q = clip(round(x · scale + shift), low, high) − low``, halves to even, as PyTorch and ONNX round.
+    """``q = clip(round(x / divisor · scale + shift), low, high) − low``, halves to even, as PyTorch and ONNX round.
 
     NaN becomes an unspecified level.
     """
 
-    scale: float
+    scale: float = 1.0
     shift: float = 0.0
+    divisor: float = 1.0
     low: int = 0
     high: int
 
@@ -53,7 +54,7 @@ def bitpack_reference(data: np.ndarray, how: Thresholds | Grid, groups: int = 1)
         if isinstance(how, Thresholds):
             parts.append(pack_bits((values >= how.at[group]) != how.flip[group]))
         else:
-            levels = np.rint(values * np.float32(how.scale) + np.float32(how.shift))
+            levels = np.rint(values / np.float32(how.divisor) * np.float32(how.scale) + np.float32(how.shift))
             levels = np.clip(levels, how.low, how.high).astype(np.int64) - how.low
             parts.append(pack_planes(levels, how.digits))
     return np.concatenate(parts, axis=-1)
@@ -146,7 +147,8 @@ def _digits(data: te.Tensor, grid: Grid | None, groups: int) -> te.Tensor:
         if grid is None:
             return tirx.if_then_else(at < per_group, element, tirx.const(0, "float32"))
         number = [tirx.const(x, "float32") for x in (grid.scale, grid.shift, grid.low, grid.high)]
-        rounded = tirx.nearbyint(element * number[0] + number[1])
+        divided = element if grid.divisor == 1 else element / tirx.const(grid.divisor, "float32")
+        rounded = tirx.nearbyint(divided * number[0] + number[1])
         level = (tirx.max(tirx.min(rounded, number[3]), number[2]) - number[2]).astype("int32")
         digit = level << (31 - row % digits).astype("int32")
         return tirx.if_then_else(at < per_group, digit, tirx.const(0, "int32"))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -102,6 +103,19 @@ def test_an_engine_that_cannot_be_limited_is_absent_from_a_limited_run():
     )
     assert row.engines["onnxruntime"].status == "absent"
     assert "cannot be limited" in row.engines["onnxruntime"].detail
+
+
+def test_a_case_brings_rivals_of_its_own():
+    twice = torch.full((1, 3), 2.0)
+    rivals = {"right": lambda: lambda: twice, "wrong": lambda: lambda: twice + 1}
+    case = dataclasses.replace(CASE, rivals=rivals)
+    row = runner.measure(case, Settings(engines=("torch",), repeats=2, min_time=0.0))
+    assert {name: m.status for name, m in row.engines.items()} == {
+        "torch": "ok",
+        "right": "ok",
+        "wrong": "wrong",
+    }
+    assert len(row.engines["right"].samples_ms) == 2
 
 
 def test_results_hold_figures_and_conditions(tmp_path, capsys):

@@ -55,6 +55,7 @@ def test_groups_fill_their_own_words(shape: tuple[int, ...], groups: int, isa: s
         Grid(scale=2.0, shift=0.5, low=-4, high=3),
         Grid(scale=10.0, low=0, high=200),
         Grid(scale=1.0, low=-1, high=1),
+        Grid(divisor=0.001, low=0, high=3),
     ],
 )
 def test_grids(shape: tuple[int, ...], grid: Grid, isa: str) -> None:

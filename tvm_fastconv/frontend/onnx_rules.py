@@ -201,7 +201,12 @@ def _quantize(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Exp
     if data.ty.dtype != "float32":
         data = emit(relax.op.astype(data, "float32"))
     scaled = apply("divide", known(data), scale, emit=emit)
-    level = as_relax(rounded(scaled, zero, *integer_range(dtype), emit))
+    low, high = integer_range(dtype)
+    level = as_relax(rounded(scaled, zero, low, high, emit))
+    if attributes["integers"] and dtype.endswith("int4"):
+        raise NotImplementedError(
+            f"its {dtype} values are used by other operators than DequantizeLinear, which is supported from int8 on"
+        )
     return emit(relax.op.astype(level, dtype)) if attributes["integers"] else level
 
 

@@ -5,6 +5,7 @@ order of float32 operations.
 """
 
 import operator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,10 @@ from tvm import relax
 
 from .torch_rules import Emit, arguments, rule, shape
 
-Value = relax.Expr | np.ndarray | np.float32
-"""What is only known when the model runs, or is known already."""
+Value = Any
+"""A Relax expression, or what is known already: ndarray or float32."""
 
-_NUMPY = {
+_NUMPY: dict[str, Callable[..., Value]] = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
     "round": np.rint, "clip": np.clip,
 }  # fmt: skip
@@ -183,9 +184,9 @@ def quantize(op: SimpleNamespace, emit: Emit) -> relax.Expr:
     scale, zero = _parameters(op, emit)
     in_double = isinstance(getattr(op, "scale", None), float)
     inverse = np.float32(1 / op.scale) if in_double else reciprocal(scale, emit)
-    bounds = [int(known(bound)) for bound in (op.quant_min, op.quant_max)]
+    low, high = int(known(op.quant_min)), int(known(op.quant_max))
     scaled = apply("multiply", known(op.input), inverse, emit=emit)
-    return as_relax(rounded(scaled, zero, *bounds, emit))
+    return as_relax(rounded(scaled, zero, low, high, emit))
 
 
 @rule(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers torch.ops.quantized_decomposed
 
+import tvm_fastconv
 from tvm_fastconv.errors import ModelError
 from tvm_fastconv.frontend import import_model
 
@@ -30,7 +31,6 @@ class Net(nn.Module):
         self.scales, self.zeros = buffer([0.1, 0.3, 0.07]), buffer([0, -3, 5], torch.int32)
         self.equal_scales, self.no_zeros = buffer([0.3] * 3), buffer([0] * 3, torch.int32)
         self.on, self.off = buffer([1], torch.uint8), buffer([0], torch.uint8)
-        self.learned = nn.Parameter(torch.tensor([-0.3]))
         self.weight = nn.Parameter(torch.linspace(-1, 1, 60).reshape(3, 20))
         self.stored = nn.Buffer(torch.arange(-30, 30, dtype=torch.int8).reshape(3, 20))
         self.eval()
@@ -71,8 +71,8 @@ CASES: dict[str, tuple[Callable, int, str]] = {
     "buffers": (
         lambda net, x: torch.fake_quantize_per_tensor_affine(x, net.scale, net.zero, -8, 7), 1, SHIFTED,
     ),
-    "learned": (
-        lambda net, x: torch.fake_quantize_per_tensor_affine(x, net.learned.abs(), net.zero, -8, 7), 1,
+    "computed": (
+        lambda net, x: torch.fake_quantize_per_tensor_affine(x, net.scale.abs(), net.zero, -8, 7), 1,
         f"abs reshape divide {SHIFTED}",
     ),
     "channel 0": (
@@ -107,8 +107,9 @@ CASES: dict[str, tuple[Callable, int, str]] = {
     "channel pair 0": (channel_pair(0), 0, SHIFTED),
     "channel pair 1": (channel_pair(-1), 3, SHIFTED),
     "weight": (
-        lambda net, x: x * torch.fake_quantize_per_channel_affine(net.weight, net.scales, net.zeros, 0, -2, 1)[0, 0], 1,
-        "strided_slice squeeze strided_slice squeeze multiply",
+        lambda net, x: x.flatten(1)[:, :20] * torch.fake_quantize_per_channel_affine(
+            net.weight, net.scales, net.zeros, 0, -8, 7
+        )[1:2], 1, "reshape strided_slice strided_slice multiply",
     ),
     "stored weight": (
         lambda net, x: x.flatten(1)[:, :20] * PAIRS.dequantize_per_channel(
@@ -180,6 +181,26 @@ def test_refuses_what_it_cannot_do(name: str) -> None:
     function, message = REFUSED[name]
     with pytest.raises(ModelError, match=f"(?s)unsupported operators:.*{message}"):
         import_model(Net(function), around_the_halves(1))
+
+
+def test_a_convolution_of_few_levels_counts_bits() -> None:
+    class Quantized(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = torch.fake_quantize_per_channel_affine(self.weight, self.scales, self.zeros, 0, -1, 1)
+            return self._conv_forward(torch.fake_quantize_per_tensor_affine(x, 0.3, 0, 0, 3), weight, None)
+
+    torch.manual_seed(0)
+    net = Quantized(32, 16, 3, padding=1, bias=False).eval()
+    net.scales, net.zeros = (
+        nn.Buffer(torch.rand(16) / 10 + 0.05),
+        nn.Buffer(torch.zeros(16, dtype=torch.int32)),
+    )
+    x = torch.randn(1, 32, 9, 11)
+    compiled = tvm_fastconv.compile(net, x)
+    assert [layer.method for layer in compiled.layers] == ["bitserial"]
+    want = net(x).detach().numpy()
+    # 1e-6 of the largest: PyTorch sums 288 products of float32 scales, ours are exact until they are scaled
+    np.testing.assert_allclose(compiled(x.numpy()), want, rtol=0, atol=1e-6 * np.abs(want).max())
 
 
 def test_copysign(run: Callable) -> None:

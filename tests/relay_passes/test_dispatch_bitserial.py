@@ -1,0 +1,250 @@
+"""Few-bit layers written in every way we know, from PyTorch to the answer of the compiled file."""
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tvm_fastconv as fc
+
+# Sums are integers; scales and biases are applied in float32, in another order than PyTorch's.
+TOLERANCE = 2e-6
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sign": torch.sign,
+    "sign of clamp": lambda x: torch.sign(torch.clamp(x, -1, 1)),
+    "sign of hardtanh": lambda x: torch.sign(F.hardtanh(x)),
+    "autograd function": _Sign.apply,
+    "where": lambda x: torch.where(x >= 0, 1.0, -1.0),
+    "where, tensors": lambda x: torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x)),
+    "where greater": lambda x: torch.where(x > 0.25, 1.0, -1.0),
+    "where less": lambda x: torch.where(x < 0, -1.0, 1.0),
+    "where, mirrored": lambda x: torch.where(torch.tensor(0.5) <= x, 2.0, -2.0),
+    "where, turned": lambda x: torch.where(x >= 0, -1.0, 1.0),
+    "float * 2 - 1": lambda x: (x >= 0).float() * 2 - 1,
+    "difference of floats": lambda x: (x >= 0).float() - (x < 0).float(),
+    "straight through": lambda x: (
+        torch.sign(x).detach() - torch.clamp(x, -1, 1).detach() + torch.clamp(x, -1, 1)
+    ),
+    "straight through, other order": lambda x: x + (torch.sign(x) - x).detach(),
+    "0 and 1": lambda x: (x > 0).float(),
+    "sign of relu": lambda x: torch.sign(F.relu(x)),
+    "2 bits": lambda x: torch.round(torch.clamp(x, 0, 1) * 3) / 3,
+    "2 bits, clamped after": lambda x: torch.clamp(torch.round(x * 3), 0, 3) / 3,
+    "2 bits, divided": lambda x: torch.clamp(torch.round(x / 0.001), 0, 3) * 0.001,
+    "3 bits, signed": lambda x: torch.clamp(torch.round(x / 0.25), -4, 3) * 0.25,
+    "shifted": lambda x: torch.sign(x + torch.linspace(-1, 1, 40).reshape(1, 40, 1, 1)),
+    "scaled, negative too": lambda x: torch.sign(x * torch.linspace(-1, 1, 40).reshape(1, 40, 1, 1) - 0.1),
+}
+
+WEIGHTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sign": torch.sign,
+    "scale per filter": lambda w: w.abs().mean((1, 2, 3), keepdim=True) * torch.sign(w),
+    "scale per layer": lambda w: w.abs().mean() * torch.sign(w),
+    "straight through": lambda w: (
+        (w.abs().mean() * torch.sign(w)).detach() - w.clamp(-1, 1).detach() + w.clamp(-1, 1)
+    ),
+    "ternary": lambda w: torch.sign(w) * (w.abs() > 0.5),
+    "DoReFa, 2 bits": lambda w: (
+        2 * torch.round((torch.tanh(w) / torch.tanh(w).abs().max() / 2 + 0.5) * 3) / 3 - 1
+    ),
+}
+
+
+class _Layer(nn.Module):
+    def __init__(self, activation: Callable, weights: Callable, **how) -> None:
+        super().__init__()
+        self.activation, self.weights, self.how = activation, weights, how
+        self.weight = nn.Parameter(torch.randn(24, 40 // how.get("groups", 1), 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(self.activation(x), self.weights(self.weight), **self.how)
+
+
+def _compiled(model: nn.Module, x: torch.Tensor) -> fc.CompiledModel:
+    """Compiled, and checked against PyTorch."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="sign\\(0\\)")
+        compiled = fc.compile(model.eval(), (x,))
+    want = model(x)
+    # Whole networks too: inputs are random, none lies within float noise of a threshold.
+    assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
+    return compiled
+
+
+def _functions(compiled: fc.CompiledModel, x: torch.Tensor) -> list[str]:
+    names = [call.function.removeprefix("fused_").rstrip("0123456789") for call in compiled.profile(x).calls]
+    kinds = ("bitpack", "bitserial_conv", "bit_max_pool", "transpose", "conv2d", "winograd_conv2d", "dense")
+    return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str) -> None:
+    compiled = _compiled(_Layer(ACTIVATIONS[name], torch.sign, padding=1), torch.randn(2, 40, 7, 9))
+    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights(name: str) -> None:
+    compiled = _compiled(_Layer(torch.sign, WEIGHTS[name], padding=1), torch.randn(2, 40, 7, 9))
+    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+def test_borders_of_any_level(value: float) -> None:
+    def bordered(x: torch.Tensor) -> torch.Tensor:
+        return F.pad(torch.where(x >= 0, 1.0, -1.0), (1, 2, 3, 0), value=value)
+
+    compiled = _compiled(_Layer(bordered, torch.sign), torch.randn(2, 40, 7, 9))
+    assert compiled.layers[0].method == "bitserial"
+
+
+@pytest.mark.parametrize(
+    ("activation", "weights", "reason"),
+    [
+        (torch.sign, lambda w: torch.sign(w) * torch.linspace(1, 2, 40).reshape(1, 40, 1, 1), "magnitudes"),
+        (lambda x: torch.where(x >= 0, 1.0, -0.3), torch.sign, "no multiples of half their distance"),
+    ],
+)
+def test_what_is_not_quite_binary_stays_dense_and_says_why(activation, weights, reason: str) -> None:
+    (layer,) = _compiled(_Layer(activation, weights, padding=1), torch.randn(2, 40, 7, 9)).layers
+    assert layer.method == "dense"
+    assert reason in layer.reason
+
+
+@pytest.mark.parametrize("activation", [torch.tanh, lambda x: torch.round(x * 3) / 3, F.relu])
+def test_what_has_no_levels_is_left_alone(activation) -> None:
+    (layer,) = _compiled(_Layer(activation, torch.sign, padding=1), torch.randn(2, 40, 7, 9)).layers
+    assert layer.method == "dense"
+
+
+class _Binary(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = self.weight.abs().mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(torch.sign(x), torch.sign(self.weight) * scale, self.bias)
+
+
+class _BinaryLinear(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(torch.sign(x), torch.sign(self.weight), self.bias)
+
+
+class _Block(nn.Module):
+    """A residual block with shifts before the sign and around PReLU, as ReActNet has."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shifts = nn.ParameterList(torch.randn(1, channels, 1, 1) for _ in range(3))
+        self.conv = _Binary(channels, channels, 3, padding=1, bias=False)
+        self.norm, self.prelu = _norm(channels), nn.PReLU(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.conv(x + self.shifts[0])) + x
+        return self.prelu(y + self.shifts[1]) + self.shifts[2]
+
+
+def _norm(channels: int, kind: type = nn.BatchNorm2d) -> nn.Module:
+    """Trained, with negative scales and one that is zero."""
+    norm = kind(channels)
+    norm.running_mean.normal_(0, 2)
+    norm.running_var.uniform_(0.5, 2)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.weight.data[0] = 0
+    return norm
+
+
+CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = {
+    "batch norm": (
+        lambda: nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3, stride=2)),
+        (2, 40, 9, 9),
+        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
+    ),
+    "hardtanh and PReLU": (
+        lambda: nn.Sequential(
+            _Binary(32, 64, 3), _norm(64), nn.Hardtanh(), _Binary(64, 64, 3), _norm(64), nn.PReLU(64), _Binary(64, 8, 1)
+        ),
+        (1, 32, 9, 9),
+        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "bitserial_conv", "transpose"],
+    ),
+    "max pooling": (
+        lambda: nn.Sequential(
+            _Binary(32, 64, 3), nn.MaxPool2d(2), _norm(64), _Binary(64, 64, 3, padding=1), _norm(64),
+            nn.MaxPool2d(3, 2, 1), _Binary(64, 8, 1),
+        ),
+        (1, 32, 12, 12),
+        ["transpose", "bitpack", "bitserial_conv", "bit_max_pool", "bitserial_conv", "bit_max_pool", "bitserial_conv",
+         "transpose"],
+    ),
+    "groups": (
+        lambda: nn.Sequential(_Binary(128, 128, 3, padding=(2, 1), dilation=2, groups=2), _norm(128),
+                              _Binary(128, 96, 3, groups=2)),
+        (1, 128, 9, 9),
+        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
+    ),
+    "linear": (
+        lambda: nn.Sequential(_BinaryLinear(300, 100), _norm(100, nn.BatchNorm1d), _BinaryLinear(100, 10)),
+        (5, 300),
+        ["bitpack", "bitserial_conv", "bitserial_conv", "reshape1_add"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_between_two_layers_there_are_only_bits(name: str) -> None:
+    make, shape, functions = CHAINS[name]
+    x = torch.randn(shape)
+    compiled = _compiled(make(), x)
+    assert {layer.method for layer in compiled.layers} == {"bitserial"}
+    assert _functions(compiled, x) == functions
+
+
+def test_residual_blocks() -> None:
+    x = torch.randn(1, 3, 12, 12)
+    compiled = _compiled(nn.Sequential(nn.Conv2d(3, 64, 3), _Block(64), _Block(64)), x)
+    assert [layer.method for layer in compiled.layers] == ["dense", "bitserial", "bitserial"]
+
+
+def test_a_layer_too_narrow_for_words_runs_dense() -> None:
+    x = torch.randn(1, 32, 12, 12)
+    compiled = _compiled(nn.Sequential(_Binary(32, 32, 3, padding=1, groups=32)), x)
+    (layer,) = compiled.layers
+    assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
+    assert "by estimate" in layer.reason
+
+
+def test_dynamic_batch() -> None:
+    model = nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3)).eval()
+    program = torch.export.export(
+        model, (torch.randn(2, 40, 9, 9),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
+    )
+    compiled = fc.compile(program)
+    for batch in (1, 3):
+        x = torch.randn(batch, 40, 9, 9)
+        want = model(x)
+        assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
+
+
+def test_sign_of_zero_is_announced_once() -> None:
+    model = nn.Sequential(_Binary(32, 32, 3), _Binary(32, 32, 3)).eval()
+    with pytest.warns(UserWarning, match=r"sign\(0\) is taken as \+1 \(in 0, 1\)"):
+        fc.compile(model, (torch.randn(1, 32, 9, 9),))
