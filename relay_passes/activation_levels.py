@@ -283,7 +283,9 @@ def _rounded(rewriter: CallRewriter, expr: relax.Expr) -> _Rounded | None:
     if (affine := _scalar_step(rewriter, value)) is not None:
         inner = _rounded(rewriter, affine[0]) or _Rounded(affine[0])
         result = inner.affine(affine[1])
-        divides = name == "divide" and not inner.rounded and (inner.divisor, inner.scale, inner.shift) == (1, 1, 0)
+        divides = (
+            name == "divide" and not inner.rounded and (inner.divisor, inner.scale, inner.shift) == (1, 1, 0)
+        )
         if result is None or not divides:
             return result
         return replace(result, divisor=1 / affine[1](1.0), scale=1.0)

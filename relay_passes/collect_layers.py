@@ -10,7 +10,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_fastconv.topi.schedules.loops import anchor_of
 
-from .layer_findings import layer_findings
+from .layer_findings import layer_findings, with_findings
 
 CALLS = "fastconv.calls"
 """Module attribute: JSON list of [function name, layer or null], in call order."""
@@ -31,7 +31,7 @@ class CollectLayers:
             if not isinstance(func, tirx.PrimFunc):
                 continue
             func, layer = _strip_layer(func)
-            layers[var.name_hint] = layer and layer | findings.get(layer["name"], {})
+            layers[var.name_hint] = layer and with_findings(layer, findings)
             same = firsts.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
             twin = next((v for v, f in same if tvm_ffi.structural_equal(f, func, map_free_vars=True)), None)
             if twin is None:

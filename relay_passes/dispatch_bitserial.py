@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
+from tvm_fastconv.configs import Bitserial, Dense, Method
 from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d
 from tvm_fastconv.topi.bitpack import Grid, bitpack, flip_words, threshold_rows
 from tvm_fastconv.topi.bits import WORD_BITS
@@ -49,14 +51,16 @@ class DispatchBitserial:
     Parameters
     ----------
     target : Target
+    methods : mapping, optional
+        Layer name to what the user asked for: ``Dense`` layers stay, ``Bitserial`` ones need not be faster.
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.machine = Machine.of(target)
+    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
+        self.machine, self.methods = Machine.of(target), methods or {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
-        layers = _Bitserial(self.machine)
+        layers = _Bitserial(self.machine, self.methods)
         mod = rewrite_calls(mod, {"nn.conv2d": layers.conv2d, "matmul": layers.matmul})
         for notice, names in sorted(layers.notices.items()):
             warnings.warn(f"{notice} (in {', '.join(names)})", stacklevel=2)
@@ -77,8 +81,8 @@ class _Sums:
 class _Bitserial:
     """Rewrites the layers of one module; remembers what is packed already, and which sums a decision may join."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
+        self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
         self.notices: dict[str, list[str]] = {}
         self.sums: dict[relax.Var, _Sums] = {}
@@ -108,7 +112,9 @@ class _Bitserial:
         activation = activation_levels(rewriter, data)
         if activation is None:
             return None
-        name = layer_name(call) or rewriter.fresh_name("bitserial")
+        name = layer_name(call) or ""
+        if isinstance(self.methods.get(name), Dense):
+            return None
         levels = weight_levels(weight)
         if isinstance(activation, str) or isinstance(levels, str):
             refusal = activation if isinstance(activation, str) else f"dense: {levels}"
@@ -134,7 +140,8 @@ class _Bitserial:
         )
         problem = _problem(call, params)
         reason = self._estimate(call, params, problem, weight)
-        if reason.startswith("dense"):
+        forced = isinstance(self.methods.get(name), Bitserial) and any(feasible_knobs(problem, self.machine))
+        if reason.startswith("dense") and not forced:
             self.findings[name] = {"method": "bitserial", "reason": reason}
             return None
         words = self._words(rewriter, activation, data, conv.groups)

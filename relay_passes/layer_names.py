@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 _SCHEME = "layer:"
+_LAYERS = ("relax.nn.conv2d", "relax.nn.conv2d_transpose", "relax.matmul")
 
 
 def with_layer_name(call: relax.Call, name: str) -> relax.Call:
@@ -23,3 +24,11 @@ def layer_name(expr: relax.Expr) -> str | None:
     if span is None or not span.source_name.name.startswith(_SCHEME):
         return None
     return span.source_name.name.removeprefix(_SCHEME)
+
+
+def named_layers(func: relax.Function) -> list[str]:
+    """Names of the convolutions and linear layers with constant weights, in program order."""
+    values = [binding.value for block in func.body.blocks for binding in block.bindings]
+    layers = [v for v in values if isinstance(v, relax.Call) and getattr(v.op, "name", "") in _LAYERS]
+    names = [layer_name(call) for call in layers if isinstance(call.args[1], tvm.ir.GenericConst)]
+    return list(dict.fromkeys(name for name in names if name is not None))

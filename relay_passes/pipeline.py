@@ -3,14 +3,20 @@
 ::
 
     canonicalize   same meaning, simpler graph: duplicates merged, batch norm folded, NHWC inside
+    approximate    on request: a dense layer becomes a structured one
     dispatch       standard operators → ours, exactly; the dense ones last, since they take everything
     fuse           element-wise operators into the operator before them; equal functions shared
     schedule       loops, vectors, registers, for one target
 """
 
+from collections.abc import Mapping
+
 import tvm
 from tvm import relax
 
+from tvm_fastconv.configs import Method
+
+from .approximate_bitserial import ApproximateBitserial
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_straight_through import CanonicalizeStraightThrough
@@ -46,10 +52,15 @@ def canonicalize() -> Passes:
     ]
 
 
-def dispatch(target: tvm.target.Target) -> Passes:
+def approximate(methods: Mapping[str, Method]) -> Passes:
+    """Dense layers → structured ones, where ``methods`` says so."""
+    return [ApproximateBitserial(methods)]
+
+
+def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes:
     """Standard operators → ours."""
     return [
-        DispatchBitserial(target),
+        DispatchBitserial(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),
         DispatchDense(target),
@@ -72,9 +83,10 @@ def fuse() -> Passes:
     ]
 
 
-def graph_passes(target: tvm.target.Target) -> Passes:
-    """Everything up to a fused module, whose functions are still plain loops."""
-    return [*canonicalize(), *dispatch(target), *fuse()]
+def graph_passes(target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> Passes:
+    """Everything up to a fused module, whose functions are still plain loops; ``methods`` by layer name."""
+    chosen = methods or {}
+    return [*canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse()]
 
 
 def schedule_passes(target: tvm.target.Target) -> Passes:

@@ -12,7 +12,7 @@ from .errors import ArtifactError, FastconvError, InputError, MethodError, Model
 
 if TYPE_CHECKING:
     from .compiler import compile
-    from .configs import Dense
+    from .configs import Bitserial, Dense
     from .report import LayerReport
     from .runtime import CompiledModel, load
 
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArtifactError",
+    "Bitserial",
     "CompiledModel",
     "Dense",
     "FastconvError",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Bitserial": "configs",
     "CompiledModel": "runtime",
     "Dense": "configs",
     "LayerReport": "report",

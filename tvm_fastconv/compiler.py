@@ -1,8 +1,9 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .configs import Methods, resolve_methods
-from .errors import ModelError
+from .configs import Bitserial, Method, Methods, resolve_methods
+from .errors import MethodError, ModelError
 from .frontend import import_model
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
 from .relay_passes.dump_ir import with_dumps
 from .relay_passes.graph import op_name
-from .relay_passes.layer_names import layer_name
+from .relay_passes.layer_findings import layer_findings
+from .relay_passes.layer_names import layer_name, named_layers
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
@@ -79,20 +81,21 @@ def compile(
     _check_imported(imported.mod["main"])
     find_compiler(str(resolved.attrs["mtriple"]), None)
     tell("optimising")
-    graph, schedule = pipeline.graph_passes(resolved), pipeline.schedule_passes(resolved)
-    if dump_ir is not None:
-        graph, schedule = (
-            with_dumps(graph, Path(dump_ir)),
-            with_dumps(schedule, Path(dump_ir), first=len(graph)),
-        )
+    run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.
     main = imported.mod["main"].without_attr("tir_var_upper_bound")
-    fused = _run(graph, tvm.IRModule({"main": main}), resolved)
+    canonical = run(pipeline.canonicalize(), tvm.IRModule({"main": main}))
+    chosen = resolve_methods(methods, named_layers(canonical["main"]))
+    approximated = run(pipeline.approximate(chosen), canonical)
+    # What the user gave up on purpose is no error: the graph after it is what the file must compute.
+    lossy = bool(layer_findings(approximated))
+    source = dataclasses.replace(imported, mod=approximated, reference=None) if lossy else imported
+    fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
     _check_lowered(fused["main"])
-    resolve_methods(methods, [layer.name for layer in layers])
-    scheduled = _run(schedule, fused, resolved)
-    expected, reason = expected_outputs(imported, resolved) if verify else (None, "not asked for")
+    _check_methods(chosen, layers)
+    scheduled = run(pipeline.schedule_passes(resolved), fused)
+    expected, reason = expected_outputs(source, resolved) if verify else (None, "not asked for")
     with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
         path = Path(folder) / "model.so"
         tell("generating code")
@@ -113,8 +116,7 @@ def compile(
         if expected is None:
             return compiled
         tell("verifying")
-        names = [layer or function for function, layer in calls]
-        amend_manifest(path, verify=verify_outputs(compiled, imported, expected, fused, scheduled, names))
+        amend_manifest(path, verify=verify_outputs(compiled, source, expected, fused, scheduled, calls))
         return CompiledModel(read_artifact(path))
 
 
@@ -139,9 +141,26 @@ def _check_lowered(main: relax.Function) -> None:
         raise ModelError(f"no CPU code can be made for the operators {', '.join(dict.fromkeys(left))}")
 
 
-def _run(passes: pipeline.Passes, mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    with _compiling(target):
-        return tvm.transform.Sequential(passes)(mod)
+def _check_methods(chosen: Mapping[str, Method], layers: Sequence[LayerReport]) -> None:
+    """What the user asked for by name must have happened."""
+    for layer in layers:
+        if isinstance(chosen.get(layer.name), Bitserial) and not layer.op.startswith("bitserial"):
+            raise MethodError(f"layer {layer.name!r} cannot run on bits: {layer.reason or layer.op}")
+
+
+class _Runner:
+    """Runs passes one list after the other, with dumps if there is a folder for them."""
+
+    def __init__(self, target: tvm.target.Target, folder: Path | None) -> None:
+        self.target, self.folder, self.done = target, folder, 0
+
+    def __call__(self, passes: pipeline.Passes, mod: tvm.IRModule) -> tvm.IRModule:
+        count = len(passes)
+        if self.folder is not None:
+            passes = with_dumps(passes, self.folder, first=self.done)
+        self.done += count
+        with _compiling(self.target):
+            return tvm.transform.Sequential(passes)(mod)
 
 
 @contextlib.contextmanager

@@ -12,13 +12,40 @@ class Dense:
     """Run the layer as a dense convolution, whatever structure its weights have."""
 
 
-METHODS: dict[str, type] = {"dense": Dense}
+@dataclass(frozen=True, kw_only=True)
+class Bitserial:
+    """Run the layer on packed bits; a layer with more levels is approximated as in XNOR-Net (arXiv:1603.05279).
+
+    Attributes
+    ----------
+    weight_bits : int
+        1 to 8, with one scale per filter.
+    activation_bits : int
+        1: the sign, and the mean magnitude under each window. More would need the range of the activations.
+    """
+
+    weight_bits: int = 1
+    activation_bits: int = 1
+
+    def __post_init__(self) -> None:
+        _check_int("weight_bits", self.weight_bits, 1, 8)
+        _check_int("activation_bits", self.activation_bits, 1, 1)
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        allowed = str(low) if low == high else f"{low} to {high}"
+        raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+METHODS: dict[str, type] = {"dense": Dense, "bitserial": Bitserial}
 """Method name, as reports and method files spell it, to its config."""
 
-Methods = Dense | Mapping[str, Dense]
+Method = Dense | Bitserial
+Methods = Method | Mapping[str, Method]
 
 
-def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str, Dense]:
+def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str, Method]:
     """Which config applies to which layer.
 
     Parameters
@@ -42,7 +69,7 @@ def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str,
     if methods is None:
         return {}
     patterns = methods if isinstance(methods, Mapping) else {"*": methods}
-    chosen: dict[str, tuple[str, Dense]] = {}
+    chosen: dict[str, tuple[str, Method]] = {}
     for pattern, config in patterns.items():
         if type(config) not in METHODS.values():
             allowed = ", ".join(f"{cls.__name__}()" for cls in METHODS.values())

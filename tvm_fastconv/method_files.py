@@ -2,15 +2,15 @@
 
 ::
 
-    "layer1.*" = "dense"                      # a pattern over layer names, and a method by name
-    "layer2.*" = { method = "dense" }         # the same with room for the method's parameters
+    "layer1.*" = "dense"                                   # a pattern over layer names, and a method by name
+    "layer2.*" = { method = "bitserial", weight_bits = 2 } # the same with the method's parameters
 """
 
 import os
 import sys
 from typing import Any
 
-from .configs import METHODS, Dense
+from .configs import METHODS, Method
 from .errors import MethodError
 
 if sys.version_info >= (3, 11):
@@ -19,7 +19,7 @@ else:
     import tomli as tomllib
 
 
-def read_methods(path: str | os.PathLike[str]) -> dict[str, Dense]:
+def read_methods(path: str | os.PathLike[str]) -> dict[str, Method]:
     """Read a TOML file into what ``compile(methods=...)`` takes.
 
     Raises
@@ -37,7 +37,7 @@ def read_methods(path: str | os.PathLike[str]) -> dict[str, Dense]:
     return {pattern: _config(f"{path}, {pattern!r}", value) for pattern, value in table.items()}
 
 
-def _config(where: str, value: Any) -> Dense:
+def _config(where: str, value: Any) -> Method:
     fields = {"method": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or "method" not in fields:
         raise MethodError(
@@ -48,5 +48,5 @@ def _config(where: str, value: Any) -> Dense:
         raise MethodError(f"{where}: unknown method {name!r}; known: {', '.join(METHODS)}")
     try:
         return METHODS[name](**parameters)
-    except TypeError as error:
+    except (TypeError, MethodError) as error:
         raise MethodError(f"{where}: {error}") from None

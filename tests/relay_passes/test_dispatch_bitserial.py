@@ -14,6 +14,9 @@ import tvm_fastconv as fc
 TOLERANCE = 2e-6
 
 
+SLOPES = torch.linspace(1, 2, 40).reshape(1, 40, 1, 1)
+
+
 class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -121,7 +124,7 @@ def test_borders_of_any_level(value: float) -> None:
 @pytest.mark.parametrize(
     ("activation", "weights", "reason"),
     [
-        (torch.sign, lambda w: torch.sign(w) * torch.linspace(1, 2, 40).reshape(1, 40, 1, 1), "magnitudes"),
+        (torch.sign, lambda w: torch.sign(w) * SLOPES, "magnitudes"),
         (lambda x: torch.where(x >= 0, 1.0, -0.3), torch.sign, "no multiples of half their distance"),
     ],
 )

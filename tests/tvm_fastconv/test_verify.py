@@ -57,7 +57,12 @@ def test_says_so_where_nothing_can_be_compared() -> None:
 
 
 def test_first_difference_allows_rounding_and_catches_nan() -> None:
-    want = [np.ones(3), np.array([1.0, 1000.0])]
-    assert first_difference(want, [np.ones(3), np.array([1.1, 1000.0])], ["a", "b"]) is None
-    assert first_difference(want, [np.ones(3), np.array([9.0, 1000.0])], ["a", "b"]) == "b"
-    assert first_difference(want, [np.full(3, np.nan), want[1]], ["a", "b"]) == "a"
+    calls = [("f", "a"), ("view", None), ("g", None)]  # a view is a call that never runs
+
+    def results(f: np.ndarray, g: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        return [("f", f), ("g", g)]
+
+    want = results(np.ones(3), np.array([1.0, 1000.0]))
+    assert first_difference(want, results(np.ones(3), np.array([1.1, 1000.0])), calls) is None
+    assert first_difference(want, results(np.ones(3), np.array([9.0, 1000.0])), calls) == "g"
+    assert first_difference(want, results(np.full(3, np.nan), want[1][1]), calls) == "a"

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import tvm_fastconv as fc
+
+
+def _model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 64, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(576, 7)
+    ).eval()  # fmt: skip
+
+
+def _xnor(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """XNOR-Net's convolution, written down once more."""
+    scale = conv.weight.abs().mean((1, 2, 3), keepdim=True)
+    size = F.conv2d(
+        x.abs().mean(1, keepdim=True),
+        torch.full((1, 1, 3, 3), 1 / 9),
+        stride=conv.stride,
+        padding=conv.padding,
+    )
+    signs = torch.where(x >= 0, 1.0, -1.0)
+    return F.conv2d(
+        signs, scale * torch.sign(conv.weight), stride=conv.stride, padding=conv.padding
+    ) * size + conv.bias.reshape(1, -1, 1, 1)
+
+
+def test_a_layer_asked_for_becomes_xnor_net_s() -> None:
+    model, x = _model(), torch.randn(2, 3, 8, 8)
+    compiled = fc.compile(model, (x,), methods={"2": fc.Bitserial()})
+    report = {layer.name: layer for layer in compiled.layers}
+    assert report["2"].method == "bitserial"
+    assert "approximated: the weights are off by" in report["2"].reason
+    assert [report[name].method for name in ("0", "4")] == ["dense", "dense"]
+    with torch.no_grad():
+        want = model[4](model[3](_xnor(model[2], model[1](model[0](x)))))
+    # 1e-5: float32 sums in another order
+    assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_linear_layers_and_more_weight_bits() -> None:
+    model, x = _model(), torch.randn(2, 3, 8, 8)
+    one, four = (
+        fc.compile(model, (x,), methods={"4": fc.Bitserial(weight_bits=bits)}).layers[-1] for bits in (1, 4)
+    )
+    assert one.op == four.op == "bitserial_conv2d"
+    assert four.operations == 4 * one.operations
+
+
+def test_what_is_binary_already_is_not_touched() -> None:
+    model, x = _model(), torch.randn(1, 3, 8, 8)
+    model[1] = nn.Hardtanh()
+    with torch.no_grad():
+        model[2].weight.copy_(torch.sign(model[2].weight))
+    model.insert(2, _Sign())
+    exact = fc.compile(model, (x,))
+    asked = fc.compile(model, (x,), methods={"3": fc.Bitserial()})
+    assert "approximated" not in asked.layers[1].reason
+    np.testing.assert_array_equal(asked(x).numpy(), exact(x).numpy())
+
+
+class _Sign(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, 1.0, -1.0)
+
+
+def test_dense_keeps_a_binary_layer_dense() -> None:
+    model, x = nn.Sequential(_Sign(), nn.Conv2d(40, 64, 3)).eval(), torch.randn(1, 40, 8, 8)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.sign(model[1].weight))
+    assert [layer.method for layer in fc.compile(model, (x,)).layers] == ["bitserial"]
+    assert [layer.method for layer in fc.compile(model, (x,), methods=fc.Dense()).layers] == ["dense"]
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    model, x = nn.Sequential(nn.Conv2d(40, 48, 3, groups=4)).eval(), torch.randn(1, 40, 8, 8)
+    with pytest.raises(fc.MethodError, match=r"layer '0' cannot run on bits: .*groups of 12 output channels"):
+        fc.compile(model, (x,), methods={"0": fc.Bitserial()})
+
+
+@pytest.mark.parametrize("wrong", [{"weight_bits": 0}, {"weight_bits": True}, {"activation_bits": 2}])
+def test_wrong_parameters(wrong: dict) -> None:
+    with pytest.raises(fc.MethodError, match="allowed: 1"):
+        fc.Bitserial(**wrong)
