@@ -1,5 +1,7 @@
 """Networks to train: small ones, each a plain ``nn.Module`` whose layers have names worth reading in a report."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -40,3 +42,51 @@ class DigitsNet(nn.Module):
         x = self.pool(self.block1(self.stem(images)))
         x = self.average(self.block3(self.block2(x)))
         return self.classifier(x.flatten(1))
+
+
+class BinaryConv2d(nn.Conv2d):
+    """Convolution of the input's signs by the weights' signs, times the mean magnitude of each filter.
+
+    Trained straight through (Courbariaux et al., arXiv:1602.02830; the scale is XNOR-Net's, arXiv:1603.05279): going
+    back, a sign is a clip to −1..1.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(N, C, H, W)`` to ``(N, O, H, W)``."""
+        scale = self.weight.abs().mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(_binarize(x), scale.detach() * _binarize(self.weight), self.bias)
+
+
+def _binarize(x: torch.Tensor) -> torch.Tensor:
+    clipped = torch.clamp(x, -1, 1)
+    return torch.where(x >= 0, 1.0, -1.0).detach() - clipped.detach() + clipped
+
+
+class BinaryDigitsNet(nn.Module):
+    """`DigitsNet` with binary convolutions between the first, which sees pixels, and the classifier.
+
+    Parameters
+    ----------
+    width
+        Channels of the first half; the second half has twice as many.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.stem = _normed(nn.Conv2d(1, width, 3, padding=1, bias=False))
+        self.block1 = _normed(BinaryConv2d(width, width, 3, padding=1, bias=False))
+        self.pool = nn.MaxPool2d(2)
+        self.block2 = _normed(BinaryConv2d(width, 2 * width, 3, padding=1, bias=False))
+        self.block3 = _normed(BinaryConv2d(2 * width, 2 * width, 3, padding=1, bias=False))
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(2 * width, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return class scores ``(N, 10)`` for images ``(N, 1, 8, 8)``."""
+        x = self.pool(self.block1(self.stem(images)))
+        x = self.average(torch.relu(self.block3(self.block2(x))))
+        return self.classifier(x.flatten(1))
+
+
+def _normed(conv: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(conv.out_channels)))
