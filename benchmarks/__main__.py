@@ -40,9 +40,10 @@ def peaks(given: argparse.Namespace) -> None:
 def networks(given: argparse.Namespace) -> None:
     """Measure every network, batch 1."""
     settings = options.settings_of(given)
-    from .networks import NETWORKS
+    from .networks import BINARY_NETWORKS, NETWORKS
 
-    bench_networks.run(settings, tuple(NETWORKS), 1, not given.no_write)
+    for names in (NETWORKS, BINARY_NETWORKS):
+        bench_networks.run(settings, tuple(names), 1, not given.no_write)
 
 
 def conv2d(given: argparse.Namespace) -> None:

@@ -10,8 +10,8 @@ from . import options, results, runner
 
 
 def run(settings: runner.Settings, networks: tuple[str, ...], batch: int, write: bool) -> list[runner.Row]:
-    """Measure, print and write ``networks[-b<batch>][-t<threads>][-<isa>].json``."""
-    from .networks import make_network, present
+    """Measure, print and write ``[binary_]networks[-b<batch>][-t<threads>][-<isa>].json``."""
+    from .networks import BINARY_NETWORKS, make_network, present
 
     rows = []
     for name in present(networks):
@@ -20,7 +20,8 @@ def run(settings: runner.Settings, networks: tuple[str, ...], batch: int, write:
         rows.append(runner.measure(runner.Case(name=name, make=make, facts={"batch": batch}), settings))
     results.print_table(f"milliseconds, batch {batch}, {results.describe(settings)}", rows)
     if write:
-        results.write_results(options.results_name("networks", settings, batch), settings, rows)
+        stem = "binary_networks" if set(networks) <= set(BINARY_NETWORKS) else "networks"
+        results.write_results(options.results_name(stem, settings, batch), settings, rows)
     return rows
 
 
@@ -32,12 +33,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
     settings = options.settings_of(given)
-    from .networks import NETWORKS
+    from .networks import ALL_NETWORKS, NETWORKS
 
     networks = given.networks or tuple(NETWORKS)
-    unknown = set(networks) - set(NETWORKS)
+    unknown = set(networks) - set(ALL_NETWORKS)
     if unknown:
-        sys.exit(f"unknown networks {', '.join(sorted(unknown))}: known are {', '.join(NETWORKS)}")
+        sys.exit(f"unknown networks {', '.join(sorted(unknown))}: known are {', '.join(ALL_NETWORKS)}")
     run(settings, networks, given.batch, not given.no_write)
 
 

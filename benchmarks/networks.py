@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from tvm_fastconv.train.models import BinaryConv2d
+
 SEED = 0
 
 
@@ -52,6 +54,38 @@ def all_cnn_c(classes: int = 10) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class _BiRealBlock(nn.Module):
+    def __init__(self, channels: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv = BinaryConv2d(channels, outputs, 3, stride, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            parts = (nn.AvgPool2d(2), nn.Conv2d(channels, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(*parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x)) + self.shortcut(x)
+
+
+def bireal18() -> nn.Module:
+    """ResNet-18 with a shortcut around each of its 16 binary 3×3 convolutions (Liu et al., arXiv:1808.00278).
+
+    The first layer, the 1×1 convolutions of the shortcuts and the classifier stay float.
+    """
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    channels = 64
+    for outputs in (64, 128, 256, 512):
+        for _ in range(4):
+            layers.append(_BiRealBlock(channels, outputs, 1 if outputs == channels else 2))
+            channels = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnet18": (_from_torchvision("resnet18"), 224),
     "alexnet": (_from_torchvision("alexnet"), 224),
@@ -61,30 +95,50 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 }
 """Name to (constructor, height and width of its images)."""
 
+BINARY_NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {"bireal18": (bireal18, 224)}
+"""The same for networks whose rivals run ±1 as float32: none of them has a path for binary convolutions."""
+
+ALL_NETWORKS = NETWORKS | BINARY_NETWORKS
+
 
 def present(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the networks that can be built here; says which cannot, and why."""
     names = tuple(names)
     if importlib.util.find_spec("torchvision") is not None:
         return names
-    missing = [name for name in names if NETWORKS[name][0] is not all_cnn_c]
+    missing = [name for name in names if ALL_NETWORKS[name][0] not in (all_cnn_c, bireal18)]
     print(f"left out, since torchvision is not installed: {', '.join(missing)}", file=sys.stderr)
     return tuple(name for name in names if name not in missing)
 
 
 def make_network(name: str, batch: int = 1) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    """Build one of `NETWORKS` in eval mode, with example inputs; the same name gives the same weights every time."""
-    construct, size = NETWORKS[name]
+    """Build one of `ALL_NETWORKS` in eval mode, with example inputs: the same ones every time."""
+    construct, size = ALL_NETWORKS[name]
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         module = construct()
         for layer in module.modules():
-            if isinstance(
-                layer, nn.Conv2d
-            ):  # All-CNN-C has no batch norm: PyTorch's default would fade here too
+            # All-CNN-C has no batch norm: PyTorch's default would fade here too.
+            if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        _settle_batch_norm(module, torch.randn(2, 3, size, size))
-        return module.eval(), (torch.randn(batch, 3, size, size),)
+        images = [torch.randn(count, 3, size, size) for count in (2, batch)]
+        if name in BINARY_NETWORKS:
+            _make_exact(module, images)
+        _settle_batch_norm(module, images[0])
+        return module.eval(), (images[1],)
+
+
+def _make_exact(module: nn.Module, images: list[torch.Tensor]) -> None:
+    """Round images and float weights to fractions whose products add up exactly, in any order.
+
+    A random binary network is chaotic: a sum that is 1e-7 off turns a sign here and there, and each turned sign a
+    few in the next layer, until half of the output is another. Engines could not be checked against each other.
+    """
+    for image in images:
+        image.mul_(16).round_().div_(16)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and not isinstance(layer, BinaryConv2d):
+            layer.weight.data.mul_(64).round_().div_(64)
 
 
 def _settle_batch_norm(module: nn.Module, images: torch.Tensor) -> None:
