@@ -8,7 +8,7 @@ ternary weights have two. With D the number of differing bits and P the number o
 
 where ``table`` holds what does not depend on the data. A padded tap has q = 0, which adds nothing; that its value is
 not m but the padding is a matter of the table too, which therefore differs between the inside and the borders
-(`border_classes`). This is the bit-serial decomposition of Zhou et al., DoReFa-Net (arXiv:1606.06160, eq. 3), in
+(`borders`). This is the bit-serial decomposition of Zhou et al., DoReFa-Net (arXiv:1606.06160, eq. 3), in
 the exclusive-or form of Rastegari et al., XNOR-Net (arXiv:1603.05279, section 3.2).
 """
 
@@ -20,38 +20,26 @@ from tvm import te, tirx
 
 from .bitpack import pack_decisions
 from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
+from .borders import QuantizedParams, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
-from .conv2d import Conv2dParams, conv2d_reference
+from .conv2d import conv2d_reference
 from .schedules.tile import TileKnobs
 from .window import extents, padded_window, reduce_axes, stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class BitserialParams:
-    """A bit-serial convolution apart from its data.
+class BitserialParams(QuantizedParams):
+    """A bit-serial convolution apart from its data: r is ``step``, m is ``offset``.
 
     Attributes
     ----------
-    conv : Conv2dParams
-        Its geometry, ``data_layout`` "NHWC".
-    channels : int
-        Input channels.
     activation_bits : int
         Binary digits of ``q``.
-    step, offset : int
-        r and m of ``x = r·q + m``.
-    padding_value : int
-        What padded taps hold, in units of x.
     planes : tuple of int
         u, one for each weight plane.
     """
 
-    conv: Conv2dParams
-    channels: int
     activation_bits: int = 1
-    step: int = 2
-    offset: int = -1
-    padding_value: int = 0
     planes: tuple[int, ...] = (1,)
 
     @property
@@ -101,71 +89,12 @@ def pack_signs(signs: np.ndarray, panel: int) -> np.ndarray:
     return np.ascontiguousarray(panels.transpose(1, 3, 4, 5, 0, 2))
 
 
-def border_classes(params: BitserialParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which taps lie inside the plane, for every distinct row and column of outputs.
-
-    Returns
-    -------
-    rows, columns : ndarray of bool, (classes, kernel extent)
-        In the order of `class_of`.
-    """
-    taps = _taps_inside(params, height, width)
-    return tuple(  # type: ignore[return-value]
-        inside[sorted({_class(*_border(inside), y): y for y in range(len(inside))}.values())]
-        for inside in taps
-    )
-
-
 def border_table(signs: np.ndarray, params: BitserialParams, height: int, width: int) -> np.ndarray:
     """What a result holds beside its popcounts, int32 (row classes, column classes, o)."""
-    weight = weight_values(signs, params.planes)
-    ones = np.tensordot(np.array(params.planes), signs.sum((2, 3, 4)), axes=1) * (
-        2**params.activation_bits - 1
-    )
-    taps = weight.sum(1)
-    rows, columns = border_classes(params, height, width)
-    inside = np.einsum("okl,rk,cl->rco", taps, rows.astype(np.int64), columns.astype(np.int64))
-    total = params.step * ones + params.offset * inside + params.padding_value * (taps.sum((1, 2)) - inside)
-    return total.astype(np.int32)
-
-
-def class_of(params: BitserialParams, height: int, width: int, y: tirx.Var, x: tirx.Var) -> tuple:
-    """Row and column class of the output at (y, x), as index expressions."""
-    return tuple(
-        _class(*_border(inside), at)
-        for inside, at in zip(_taps_inside(params, height, width), (y, x), strict=True)
-    )
-
-
-def _taps_inside(params: BitserialParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each axis: bool (outputs, kernel extent)."""
-    conv, out = params.conv, params.conv.output_size(height, width)
-    masks = []
-    for axis, size in enumerate((height, width)):
-        at = np.arange(out[axis])[:, None] * conv.stride[axis] - conv.padding[axis]
-        at = at + np.arange(conv.kernel[axis]) * conv.dilation[axis]
-        masks.append((at >= 0) & (at < size))
-    return masks[0], masks[1]
-
-
-def _border(inside: np.ndarray) -> tuple[int, int]:
-    """Outputs before and up to the end of the longest run that sees the same taps as its middle."""
-    middle = inside[len(inside) // 2]
-    same = (inside == middle).all(axis=1)
-    first = last = len(inside) // 2
-    while first > 0 and same[first - 1]:
-        first -= 1
-    while last + 1 < len(inside) and same[last + 1]:
-        last += 1
-    return first, last
-
-
-def _class(first: int, last: int, at: int | tirx.Var) -> int | tvm.ir.Expr:
-    """Outputs before ``first`` and after ``last`` are classes of their own, those between are one."""
-    if isinstance(at, int):
-        return min(at, first) + max(at - last, 0)
-    before = tirx.min(at, first) if first else 0
-    return before + tirx.max(at - last, 0)
+    ones = np.tensordot(np.array(params.planes), signs.sum((2, 3, 4)), axes=1)
+    highest = 2**params.activation_bits - 1
+    offsets = offset_table(weight_values(signs, params.planes), params, height, width)
+    return (params.step * highest * ones + offsets).astype(np.int32)
 
 
 def bitserial_conv2d(

@@ -10,12 +10,12 @@ from tvm_fastconv.topi.bitserial_conv2d import (
     bitserial_conv2d,
     bitserial_conv2d_packed,
     bitserial_conv2d_reference,
-    border_classes,
     border_table,
     pack_signs,
     packed_limits,
     weight_values,
 )
+from tvm_fastconv.topi.borders import border_classes
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
 
