@@ -15,7 +15,7 @@ import tvm
 from tvm import te, tirx
 
 from .bits import WORD
-from .window import reduce_axes, stage
+from .window import reduce_axes, stage, steps
 
 MAX_RUN = 31
 """Words of eight differing bits per byte that a byte can count."""
@@ -55,23 +55,18 @@ def count_by_bytes(
     taps : (kernel rows, kernel columns, words)
         More than one step of one run.
     """
-    steps = run_of(*taps)
-    # Axes of one step are left out: tensorize mistakes their type.
-    axes = [
-        reduce_axes(**{name: n})[0] if n > 1 else None
-        for name, n in zip(("ry", "rx", "rc"), steps, strict=True)
-    ]
+    run = run_of(*taps)
+    axes = steps(ry=run[0], rx=run[1], rc=run[2])
 
     def of_run(*at: tirx.Var) -> tvm.ir.Expr:
         *lead, y, x, c, o = at
-        place = [
-            outer * n + (0 if axis is None else axis)
-            for outer, n, axis in zip((y, x, c), steps, axes, strict=True)
-        ]
+        place = [outer * n + axis for outer, n, axis in zip((y, x, c), run, axes, strict=True)]
         differing = bits((*lead, o), *place)
-        return te.sum(byte_popcount(differing), axis=[axis for axis in axes if axis is not None])
+        return te.sum(
+            byte_popcount(differing), axis=[axis for axis in axes if isinstance(axis, tirx.IterVar)]
+        )
 
-    runs = [tirx.IntImm("int64", extent // n) for extent, n in zip(taps, steps, strict=True)]
+    runs = [tirx.IntImm("int64", extent // n) for extent, n in zip(taps, run, strict=True)]
     bytes_ = te.compute((*shape[:-1], *runs, shape[-1]), of_run, name="bytes", attrs=stage("bytes"))
     ry, ro, rr = reduce_axes(ry=runs[0], ro=runs[1], rr=runs[2])
 

@@ -20,6 +20,8 @@ class Machine:
         What an operation on half a vector costs, against one on a whole: half where the core splits whole ones.
     counts_words : bool
         Whether it has a popcount of 32-bit lanes, or only of bytes.
+    dot_products : bool
+        Whether a 32-bit lane can add four products of bytes at once.
     l1_bytes, l2_bytes : int
         Data cache sizes per core. Fixed at what current server and laptop cores share at least, so that the same
         target gives the same code wherever it is compiled.
@@ -29,6 +31,7 @@ class Machine:
     registers: int
     half_vector_cost: float = 1.0
     counts_words: bool = False
+    dot_products: bool = False
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
 
@@ -54,6 +57,7 @@ class Machine:
                     lanes=16,
                     registers=32,
                     half_vector_cost=0.5 if splits else 1.0,
+                    dot_products=codegen.target_has_features("avx512vnni", target),
                     counts_words=codegen.target_has_features("avx512vpopcntdq", target),
                 )
             if codegen.target_has_features("avx2", target):

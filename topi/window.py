@@ -21,6 +21,11 @@ def reduce_axes(**axes: int | tvm.ir.Expr) -> list[tirx.IterVar]:
     ]
 
 
+def steps(**axes: int) -> list[tirx.IterVar | int]:
+    """Reduction axes like `reduce_axes`, but 0 for an axis of one step, whose type ``tensorize`` would mistake."""
+    return [reduce_axes(**{name: extent})[0] if extent > 1 else 0 for name, extent in axes.items()]
+
+
 def padded_window(
     data: te.Tensor,
     size: tuple[int, int],

@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import tvm_fastconv as fc
+from tvm_fastconv.cpu import missing_features
 
 # Sums are integers; scales and biases are applied in float32, in another order than PyTorch's.
 TOLERANCE = 2e-6
 
 
-SLOPES = torch.linspace(1, 2, 40).reshape(1, 40, 1, 1)
+SLOPES = torch.rand(1, 40, 1, 1, generator=torch.Generator().manual_seed(0))
 
 
 class _Sign(torch.autograd.Function):
@@ -233,6 +234,20 @@ def test_a_layer_too_narrow_for_words_runs_dense() -> None:
     (layer,) = compiled.layers
     assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
     assert "by estimate" in layer.reason
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_many_levels_run_as_dot_products_of_bytes(offset: int) -> None:
+    def activation(x: torch.Tensor) -> torch.Tensor:
+        return (torch.clamp(torch.round(x / 0.05) + offset, 0, 255) - offset) * 0.05
+
+    def weights(w: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(torch.round(w / 0.02), -127, 127) * 0.02
+
+    if missing_features(("avx512vnni",)):
+        pytest.skip("this CPU has no VNNI")
+    (layer,) = _compiled(_Layer(activation, weights, padding=1), torch.randn(2, 40, 7, 9)).layers
+    assert (layer.method, layer.op) == ("bitserial", "int8_conv2d")
 
 
 def test_dynamic_batch() -> None:

@@ -18,7 +18,12 @@ from tvm_fastconv.topi.window import extents
 
 TARGETS = {
     isa: resolve_target(f"x86_64-linux-gnu -mcpu={cpu}")
-    for isa, cpu in {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse4": "x86-64-v2"}.items()
+    for isa, cpu in {
+        "vnni": "cascadelake",
+        "avx512": "x86-64-v4",
+        "avx2": "x86-64-v3",
+        "sse4": "x86-64-v2",
+    }.items()
 }
 
 

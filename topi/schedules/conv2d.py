@@ -5,6 +5,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from .byte_counts import schedule_byte_counts
+from .dot_products import replace_dot_products, schedule_dot_sums
 from .loops import vectorize_innermost
 from .tile import TileKnobs
 
@@ -31,7 +32,8 @@ def schedule_tile(
     keep_in_registers(sch, [tile_y, tile_x, vector], lane)
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    reductions = schedule_sums(sch, anchor, knobs)
+    dots = sch.get(anchor).annotations["fastconv.op"] == "int8_conv2d"
+    reductions = (schedule_dot_sums if dots else schedule_sums)(sch, anchor, knobs)
     if "bytes" in stages:
         sch.compute_at(stages["bytes"], reductions[-1], preserve_unit_loops=True)
     if (window := stages.get("window")) is not None:
@@ -39,7 +41,10 @@ def schedule_tile(
         vectorize_innermost(sch, window, knobs.lanes)
     if "bytes" in stages:
         schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
-    sch.decompose_reduction(anchor, reductions[0])
+    init = sch.decompose_reduction(anchor, reductions[0])
+    if dots:
+        sch.vectorize(sch.get_loops(init)[-1])
+        replace_dot_products(sch, anchor)
 
 
 def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:

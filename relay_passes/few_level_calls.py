@@ -1,0 +1,84 @@
+"""Pieces of the graph that few-level layers are written in: planes, integer levels, scaled sums, reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import relax, tirx
+
+from tvm_fastconv.topi.borders import offset_table
+from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
+from tvm_fastconv.topi.machine import Machine
+
+from .conv_call import layer_report
+from .few_level_layers import FewLevelLayer, int8_tile
+from .graph import CallRewriter, along_channel, op_name
+from .operator_call import operator_call
+
+
+def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
+    """``value`` in NHWC: the rows of a matrix are the pixels of one row, or planes of one pixel if unknown."""
+    shape = list(value.ty.shape)
+    if len(shape) == 4:
+        return value
+    rows, columns = shape
+    known = isinstance(rows, tirx.IntImm)
+    return rewriter.builder_.emit(
+        relax.op.reshape(value, [1, 1, rows, columns] if known else [rows, 1, 1, columns])
+    )
+
+
+def scaled_floats(
+    rewriter: CallRewriter, source: relax.Call, total: relax.Var, scale: np.ndarray
+) -> relax.Expr:
+    """Integer sums as the floats that ``source`` stood for."""
+    value = relax.op.astype(total, "float32")
+    if op_name(source) == "matmul":
+        value = relax.op.reshape(rewriter.builder_.emit(value), source.ty.shape)
+    if (scale == 1).all():
+        return value
+    rank = len(source.ty.shape)
+    factor = along_channel(scale.astype(np.float32), rank, rank - 1)
+    return relax.op.multiply(rewriter.builder_.emit(value), factor)
+
+
+def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
+    """What the report says of a layer on bits."""
+    params, report = layer.bitserial, layer_report("bitserial", layer.call, layer.weight, reason)
+    planes, taps = len(params.planes), params.conv.kernel[0] * params.conv.kernel[1]
+    return report | {
+        "operations": report["dense_macs"] * planes * params.activation_bits,
+        "weight_bytes": 4 * planes * taps * params.words * params.conv.out_channels,
+    }
+
+
+def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, machine: Machine) -> relax.Expr:
+    """The layer as dot products of bytes: levels by standard operators, sums, scaled floats."""
+    weight, scale = layer.integers
+    params, tile = layer.quantized, int8_tile(layer, machine)
+    levels = _levels(rewriter, as_plane(rewriter, layer.data), layer)
+    height, width = (int(size) for size in list(levels.ty.shape)[1:3])
+    table = offset_table(weight, params, height, width).astype(np.int32)
+    report = layer_report("bitserial", layer.call, layer.weight, reason)
+    call = operator_call(
+        rewriter,
+        layer.call,
+        int8_conv2d,
+        [levels, relax.const(pack_int8(weight.astype(np.int8), tile.panel)), relax.const(table)],
+        op="int8_conv2d",
+        knobs=tile.to_json(),
+        report=report | {"weight_bytes": weight.size},
+        params=params,
+        tile=tile,
+    )
+    return scaled_floats(rewriter, layer.call, rewriter.builder_.emit(call), scale)
+
+
+def _levels(rewriter: CallRewriter, data: relax.Expr, layer: FewLevelLayer) -> relax.Var:
+    """Q of ``data = scale · (step · q + offset)``, uint8: the values are on their levels but for rounding."""
+    emit, activation = rewriter.builder_.emit, layer.activation
+    gain = relax.const(np.float32(1 / (activation.scale * activation.step)))
+    shift = relax.const(np.float32(-activation.offset / activation.step))
+    scaled = emit(relax.op.add(emit(relax.op.multiply(data, gain)), shift))
+    return emit(relax.op.astype(emit(relax.op.round(scaled)), "uint8"))

@@ -1,0 +1,198 @@
+"""A convolution or linear layer whose operands both have few levels: what it is, and how it runs fastest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from tvm import relax, tirx
+
+from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, weight_values
+from tvm_fastconv.topi.borders import QuantizedParams
+from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.int8_conv2d import DOT
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+
+from .activation_levels import ActivationLevels, activation_levels
+from .canonicalize_padding import constant_border
+from .conv_call import conv2d_of, direct_problem, extent
+from .graph import CallRewriter, constant_array, op_name
+from .weight_levels import WeightLevels, weight_levels
+
+
+@dataclass(frozen=True)
+class FewLevelLayer:
+    """A layer in the graph.
+
+    Attributes
+    ----------
+    call : Call
+        ``nn.conv2d`` in NHWC, or ``matmul`` of two axes.
+    data : Expr
+        Its input, without a border of one value.
+    conv : Conv2dParams
+        Its geometry, that border included; a linear layer is a 1×1 convolution.
+    padding_value : int
+        In units of ``activation.scale``.
+    weight : ndarray, (o, c / groups, kh, kw), float32
+    """
+
+    call: relax.Call
+    data: relax.Expr
+    activation: ActivationLevels
+    levels: WeightLevels
+    conv: Conv2dParams
+    padding_value: int
+    weight: np.ndarray
+
+    @property
+    def quantized(self) -> QuantizedParams:
+        """The layer on the integers that its input stands for."""
+        return QuantizedParams(
+            conv=self.conv,
+            channels=self.weight.shape[1] * self.conv.groups,
+            step=self.activation.step,
+            offset=self.activation.offset,
+            padding_value=self.padding_value,
+        )
+
+    @property
+    def bitserial(self) -> BitserialParams:
+        """The layer on bits."""
+        return BitserialParams(
+            **vars(self.quantized), activation_bits=self.activation.digits, planes=self.levels.planes
+        )
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What the integer sums are multiplied by, (o,), float64."""
+        return self.levels.scale * self.activation.scale
+
+    @cached_property
+    def integers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights as small integers, and their scale: (o, c / groups, kh, kw) int64, (o,) float64."""
+        values = weight_values(self.levels.signs, self.levels.planes)
+        return (values // 2, 2 * self.scale) if (values % 2 == 0).all() else (values, self.scale)
+
+    @property
+    def output_plane(self) -> tuple[int, int, int]:
+        """Batch, rows, columns of the result as a plane."""
+        shape = list(self.call.ty.shape)
+        if len(shape) == 4:
+            return extent(shape[0]), int(shape[1]), int(shape[2])
+        return 1, 1, extent(shape[0])
+
+    def bit_problem(self) -> TileProblem:
+        """For the register tile: one step of the reduction is one word."""
+        params = self.bitserial
+        return dataclasses.replace(
+            self._problem(params.words, 4 * params.activation_bits * self.conv.groups),
+            weight_bytes=4 * self._taps * params.words * len(params.planes) * self.conv.out_channels,
+            pixel_planes=params.activation_bits,
+            vector_planes=len(params.planes),
+        )
+
+    def int8_problem(self) -> TileProblem:
+        """For the register tile: one step of the reduction is four products."""
+        return self._problem(-(-self.weight.shape[1] // DOT), DOT)
+
+    def float_problem(self) -> TileProblem:
+        """For the register tile of the dense operator."""
+        if op_name(self.call) == "nn.conv2d":
+            return direct_problem(self.call, self.conv, self.weight)
+        return self._problem(self.weight.shape[1], 4)
+
+    @property
+    def _taps(self) -> int:
+        return self.conv.kernel[0] * self.conv.kernel[1]
+
+    def _problem(self, steps: int, step_bytes: int) -> TileProblem:
+        batch, rows, columns = self.output_plane
+        width = self.conv.window_size(1, columns)[1]
+        return TileProblem(
+            batch=batch,
+            height=rows,
+            width=columns,
+            out_channels=self.conv.out_channels // self.conv.groups,
+            groups=self.conv.groups,
+            reduction=self._taps * steps,
+            strip_row_bytes=step_bytes * self.conv.stride[0] * width * steps,
+            weight_bytes=step_bytes * self._taps * steps * self.conv.out_channels,
+        )
+
+
+def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | str | None:
+    """The layer, ``None`` if its input has no few levels, or why it is none although it nearly is."""
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
+    if found is None:
+        return None
+    (conv, weight), data, border = found, call.args[0], 0.0
+    if conv.padding == (0, 0, 0, 0) and (bordered := constant_border(rewriter, data, "NHWC")) is not None:
+        data, border, padding = bordered
+        conv = dataclasses.replace(conv, padding=padding)
+    activation = activation_levels(rewriter, data)
+    if activation is None or isinstance(activation, str):
+        return activation
+    levels = weight_levels(weight)
+    if isinstance(levels, str):
+        return f"dense: {levels}"
+    padding_value = border / activation.scale
+    if abs(padding_value - round(padding_value)) > 1e-6:
+        return f"dense: padding with {border:g} is on no level"
+    return FewLevelLayer(call, data, activation, levels, conv, round(padding_value), weight)
+
+
+def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
+    if weight is None or weight.ndim != 2 or len(shape) != 2 or weight.dtype != np.float32:
+        return None
+    known = isinstance(shape[1], tirx.IntImm)
+    params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
+    return (params, np.ascontiguousarray(weight.T)[:, :, None, None]) if known else None
+
+
+def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
+    """(``bits``, ``int8`` or ``dense``; the reason in words) by estimated cycles."""
+
+    def estimate(problem: TileProblem) -> float:
+        return cycles(problem, default_knobs(problem, machine), machine)
+
+    costs = {}
+    if runs_on_bits(layer, machine):
+        costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())
+    if _runs_on_int8(layer, machine):
+        costs["int8"] = cycles(layer.int8_problem(), int8_tile(layer, machine), machine)
+    if not costs:
+        per_group = layer.conv.out_channels // layer.conv.groups
+        return "dense", f"dense: groups of {per_group} output channels do not fill vectors"
+    costs["dense"] = estimate(layer.float_problem())
+    best = min(costs, key=lambda way: costs[way])
+    digits = f"{layer.activation.digits}-bit activations, {len(layer.levels.planes)} weight planes"
+    if best == "dense":
+        slower = min(cost for way, cost in costs.items() if way != best) / costs[best]
+        return (
+            best,
+            f"dense: {digits} would take {slower:.1f} times as long by estimate",
+        )
+    return best, f"{digits}: {costs['dense'] / costs[best]:.1f} times faster than dense by estimate"
+
+
+def runs_on_bits(layer: FewLevelLayer, machine: Machine) -> bool:
+    """Whether there is a tile for it."""
+    return any(feasible_knobs(layer.bit_problem(), machine))
+
+
+def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:
+    """The register tile of `int8_conv2d`, in whole vectors."""
+    return default_knobs(layer.int8_problem(), dataclasses.replace(machine, half_vector_cost=1.0))
+
+
+def _runs_on_int8(layer: FewLevelLayer, machine: Machine) -> bool:
+    """One group, whole fours of channels, more than one of them, and the instruction."""
+    one_step = layer.weight[0].size <= DOT
+    whole = layer.conv.groups == 1 and layer.weight.shape[1] % DOT == 0
+    small = np.abs(layer.integers[0]).max() <= 127 and layer.conv.out_channels > machine.lanes // 2
+    return machine.dot_products and whole and small and not one_step

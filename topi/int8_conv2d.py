@@ -1,0 +1,84 @@
+"""Convolution of 8-bit levels by 8-bit weights, as dot products of four; exact in int32.
+
+For layers with more levels than bit planes pay for. An activation is ``x = step · q + offset`` with q from 0 to 255, a
+weight an integer from −128 to 127; what offset and padding add is a table (`borders`).
+"""
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .borders import QuantizedParams, class_of
+from .conv2d import conv2d_reference
+from .schedules.tile import TileKnobs
+from .window import extents, padded_window, steps
+
+DOT = 4
+"""Products that one lane of ``vpdpbusd`` adds up."""
+
+
+def int8_conv2d_reference(levels: np.ndarray, weight: np.ndarray, params: QuantizedParams) -> np.ndarray:
+    """Slow, obvious: ``levels`` (n, h, w, c) uint8, ``weight`` (o, c / groups, kh, kw) int8 → (n, oh, ow, o) int32."""
+    data = (params.step * levels.astype(np.int64) + params.offset - params.padding_value).astype(np.float32)
+    # The convolution pads with zeros: padding_value is taken from every value and its product added again.
+    inside = conv2d_reference(data, weight.astype(np.float32), params.conv)
+    constant = params.padding_value * weight.astype(np.int64).sum((1, 2, 3))
+    return np.rint(inside.astype(np.float64)).astype(np.int32) + constant.astype(np.int32)
+
+
+def pack_int8(weight: np.ndarray, panel: int) -> np.ndarray:
+    """Pack int8 (o, c, kh, kw) into (panels, kh, kw, c / 4 rounded up, panel, 4), padded with zeros."""
+    o, c, kh, kw = weight.shape
+    padded = np.zeros((-(-o // panel) * panel, -(-c // DOT) * DOT, kh, kw), np.int8)
+    padded[:o, :c] = weight
+    panels = padded.reshape(-1, panel, padded.shape[1] // DOT, DOT, kh, kw)
+    return np.ascontiguousarray(panels.transpose(0, 4, 5, 2, 1, 3))
+
+
+def int8_conv2d(
+    levels: te.Tensor,
+    weight: te.Tensor,
+    table: te.Tensor,
+    params: QuantizedParams,
+    tile: TileKnobs,
+    attrs: dict[str, str],
+) -> te.Tensor:
+    """Convolve.
+
+    Parameters
+    ----------
+    levels : Tensor, (n, h, w, c), uint8
+        One group; c is a multiple of 4.
+    weight : Tensor, (panels, kh, kw, c / 4, panel, 4), int8
+        From `pack_int8` with ``panel = tile.panel``; more than one step of four products.
+    table : Tensor, (row classes, column classes, o), int32
+        From `borders.offset_table`.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, o), int32
+    """
+    conv = params.conv
+    n, h, w, _ = levels.shape
+    h, w = int(h), int(w)
+    panels, kh, kw, fours, panel, _ = (int(extent) for extent in weight.shape)
+    oh, ow = conv.output_size(h, w)
+    rows, cols = tile.round_up(oh, ow)
+    window = levels
+    if not (conv.reads_in_place and (rows, cols) == (oh, ow)):
+        window = padded_window(levels, conv.window_size(rows, cols), conv.padding, 0)
+    ry, rx, rc, dot = axes = steps(ry=kh, rx=kw, rc=fours, dot=DOT)
+
+    def product(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        row, col = y * conv.stride[0] + ry * conv.dilation[0], x * conv.stride[1] + rx * conv.dilation[1]
+        value = window[b, row, col, rc * DOT + dot].astype("int32")
+        products = value * weight[o // panel, ry, rx, rc, o % panel, dot].astype("int32")
+        return te.sum(products, axis=[axis for axis in axes if isinstance(axis, tirx.IterVar)])
+
+    sums = te.compute(extents(n, rows, cols, panels * panel), product, name="int8_conv2d", attrs=attrs)
+
+    def total(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        of_row, of_column = class_of(params, h, w, y, x)
+        return table[of_row, of_column, o] + params.step * sums[b, y, x, o]
+
+    return te.compute(extents(n, oh, ow, conv.out_channels), total, name="total")
