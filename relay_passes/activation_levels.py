@@ -76,8 +76,9 @@ def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLev
     if (pair := _two_levels(rewriter, expr)) is not None:
         return pair.levels(rewriter)
     rounded = rounded_value(rewriter, expr)
-    found = None if rounded is None else rounded.grid()
-    return found and ActivationLevels(rounded.source, found[0], 1, found[1], rounded.gain)
+    if rounded is None or (found := rounded.grid()) is None:
+        return None
+    return ActivationLevels(rounded.source, found[0], 1, found[1], rounded.gain)
 
 
 def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels:
@@ -125,9 +126,9 @@ def _two_levels(rewriter: CallRewriter, expr: relax.Expr) -> _Pair | None:
     name = op_name(value)
     if name == "where":
         condition, high, low = (rewriter.definition(arg) for arg in value.args)
-        levels = [uniform_value(rewriter, high), uniform_value(rewriter, low)]
-        if op_name(condition) in COMPARISONS and None not in levels:
-            return _Pair(condition, *levels)
+        above, below = uniform_value(rewriter, high), uniform_value(rewriter, low)
+        if op_name(condition) in COMPARISONS and above is not None and below is not None:
+            return _Pair(condition, above, below)
     if name == "astype" and op_name(rewriter.definition(value.args[0])) in COMPARISONS:
         return _Pair(rewriter.definition(value.args[0]), 1.0, 0.0)
     if name == "subtract":
@@ -147,13 +148,13 @@ def _complementary(a: relax.Call, b: relax.Call) -> bool:
         ("greater", "less_equal"),
         ("less_equal", "greater"),
     }
-    thresholds = [constant_array(call.args[1]) for call in (a, b)]
+    first, second = constant_array(a.args[1]), constant_array(b.args[1])
     return (
         (op_name(a), op_name(b)) in pairs
         and a.args[0].same_as(b.args[0])
-        and thresholds[0] is not None
-        and thresholds[1] is not None
-        and np.array_equal(*thresholds)
+        and first is not None
+        and second is not None
+        and np.array_equal(first, second)
     )
 
 

@@ -71,9 +71,9 @@ def trace_back(rewriter: CallRewriter, x: relax.Expr, decision: Decision) -> tup
             readers = 1
             step = _step(value, decision)
             if step is None and (sloped := _prelu(rewriter, value)) is not None:
-                readers = 2
-                step = sloped[0], _leaky(sloped[1], decision)
-        if step is None or step[1] is None:
+                followed = _leaky(sloped[1], decision)
+                readers, step = 2, None if followed is None else (sloped[0], followed)
+        if step is None:
             return x, decision
         x, decision = step
 

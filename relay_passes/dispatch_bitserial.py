@@ -149,8 +149,12 @@ class _Bitserial:
         """The packed form of the layer's input, made once for each way of grouping its channels."""
         key, activation = (layer.data, layer.conv.groups), layer.activation
         if key not in self.packed:
-            pack = self._pack_levels if isinstance(activation.how, Grid) else self._pack_bits
-            self.packed[key] = pack(rewriter, activation.source, activation.how, layer.conv.groups)
+            source, how, groups = activation.source, activation.how, layer.conv.groups
+            self.packed[key] = (
+                self._pack_levels(rewriter, source, how, groups)
+                if isinstance(how, Grid)
+                else self._pack_bits(rewriter, source, how, groups)
+            )
         return self.packed[key]
 
     def _pack_levels(self, rewriter: CallRewriter, source: relax.Expr, grid: Grid, groups: int) -> relax.Expr:

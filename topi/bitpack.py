@@ -1,5 +1,6 @@
 """Pack decisions about values into words: one bit for each channel and binary digit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +119,9 @@ def bitpack(
     return packed if flip is None else flipped(packed, flip)
 
 
-def pack_decisions(shape: tuple[tvm.ir.Expr, ...], decision, attrs: dict[str, str]) -> te.Tensor:
+def pack_decisions(
+    shape: tuple[tvm.ir.Expr, ...], decision: Callable[..., tvm.ir.Expr], attrs: dict[str, str]
+) -> te.Tensor:
     """Words of ``shape`` (n, h, w, words) whose bit j is ``decision(b, y, x, word, j)``."""
     (j,) = reduce_axes(j=WORD_BITS)
     one, none = tirx.const(1, WORD), tirx.const(0, WORD)

@@ -69,11 +69,15 @@ def run_demo(
     digits, rows = load_digits(), []
     with _torch_threads(THREADS):
         for method, network in {"dense": DigitsNet, "bitserial": BinaryDigitsNet}.items():
-            model = trained_model(network, digits, lambda text, method=method: progress(f"{method}: {text}"))
+            model = trained_model(network, digits, _behind(method, progress))
             accuracy_torch = accuracy(model, digits.test_images, digits.test_labels)
             kept = save_to if method == "dense" else None
             rows.append(_compiled_row(method, model, digits, accuracy_torch, kept, progress))
     return rows
+
+
+def _behind(method: str, progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: progress(f"{method}: {text}")
 
 
 def trained_model(

@@ -51,8 +51,8 @@ def binarize(weight: np.ndarray, bits: int = 1) -> BinaryWeights:
         levels, scale = np.where(filters >= 0, 1, -1), np.abs(filters).mean(1)
     else:
         levels, scale = _search(filters, 2**bits - 1)
-    error = np.linalg.norm(filters - scale[:, None] * levels) / max(np.linalg.norm(filters), 1e-30)
-    return BinaryWeights(levels.reshape(weight.shape), scale, float(error))
+    size, missed = np.linalg.norm(filters), np.linalg.norm(filters - scale[:, None] * levels)
+    return BinaryWeights(levels.reshape(weight.shape), scale, float(missed / size) if size else 0.0)
 
 
 def _search(filters: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
