@@ -51,8 +51,6 @@ class ActivationLevels:
         q is the bit of the decision, or the level on the grid.
     step, offset : int
     scale : float
-    notice : str
-        What the user should know.
     """
 
     source: relax.Expr
@@ -60,7 +58,6 @@ class ActivationLevels:
     step: int
     offset: int
     scale: float
-    notice: str = ""
 
     @property
     def digits(self) -> int:
@@ -81,20 +78,21 @@ def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLev
     return ActivationLevels(rounded.source, found[0], 1, found[1], rounded.gain)
 
 
-def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels:
-    source = call.args[0]
-    if _never_negative(rewriter, source):
-        positive = Decision(np.zeros(1), np.ones(1, bool), np.zeros(1, bool))
-        return ActivationLevels(source, positive, 2, 0, 0.5)
-    return ActivationLevels(source, Decision.zero(), 2, -1, 1.0, notice="sign(0) is taken as +1")
+def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
+    """0 and 1, or nothing: `ApproximateSign` has rewritten the others."""
+    if not never_negative(rewriter, call.args[0]):
+        return None
+    positive = Decision(np.zeros(1), np.ones(1, bool), np.zeros(1, bool))
+    return ActivationLevels(call.args[0], positive, 2, 0, 0.5)
 
 
-def _never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:
+def never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:
+    """Whether what made ``expr`` gives no negative values."""
     value = rewriter.definition(expr)
     name = op_name(value)
     if name == "clip":
         return number_of(value.args[1]) >= 0
-    return name in NON_NEGATIVE or (name in PASSES_SIGN and _never_negative(rewriter, value.args[0]))
+    return name in NON_NEGATIVE or (name in PASSES_SIGN and never_negative(rewriter, value.args[0]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import tvm
 from tvm import relax
 
-from .graph import CallRewriter, op_name, rewrite_calls
+from .graph import CallRewriter, keep_name, op_name, rewrite_calls
 
 Padding = tuple[int, int, int, int]
 
@@ -23,9 +23,10 @@ def _absorb(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         return None
     source, _, border = found
     padding = [int(own) + extra for own, extra in zip(a.padding, border, strict=True)]
-    return relax.op.nn.conv2d(
+    wider = relax.op.nn.conv2d(
         source, call.args[1], a.strides, padding, a.dilation, a.groups, a.data_layout, a.kernel_layout
     )
+    return keep_name(wider, call)
 
 
 def constant_border(

@@ -9,7 +9,6 @@ with a threshold per channel and writes bits itself.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,8 +59,6 @@ class DispatchBitserial:
         """Rewrite every Relax function of ``mod``."""
         layers = _Bitserial(self.machine, self.methods)
         mod = rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer})
-        for notice, names in sorted(layers.notices.items()):
-            warnings.warn(f"{notice} (in {', '.join(names)})", stacklevel=2)
         return note_layer(mod, layers.findings)
 
 
@@ -110,7 +107,6 @@ class _Bitserial:
     def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
-        self.notices: dict[str, list[str]] = {}
         self.sums: dict[relax.Var, _Sums] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
 
@@ -128,8 +124,6 @@ class _Bitserial:
         if way == "dense":
             self.findings[name] = {"method": "bitserial", "reason": reason}
             return None
-        if found.activation.notice:
-            self.notices.setdefault(found.activation.notice, []).append(name)
         if way == "int8":
             return int8_layer(rewriter, found, reason, self.machine)
         words = self._words(rewriter, found)
@@ -185,13 +179,18 @@ class _Bitserial:
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
     ) -> relax.Expr | None:
         """Bits about the sums of a bit-serial layer whose floats nobody reads: packed before they are stored."""
-        value = rewriter.definition(source)
+        value, reshaped = rewriter.definition(source), False
         if op_name(value) == "reshape" and rewriter.uses[source] <= 1:
-            source, value = value.args[0], rewriter.definition(value.args[0])
+            source, value, reshaped = value.args[0], rewriter.definition(value.args[0]), True
         if op_name(value) == "astype" and rewriter.uses[source] <= 1:
             source = value.args[0]
         sums = self.sums.get(source) if isinstance(source, relax.Var) else None
-        if sums is None or (groups > 1 and channels // groups % WORD_BITS):
+        # Only a linear layer's own reshape keeps channels apart.
+        if (
+            sums is None
+            or (reshaped and op_name(sums.layer.call) != "matmul")
+            or (groups > 1 and channels // groups % WORD_BITS)
+        ):
             return None
         layer, (at, flip) = sums.layer, decision.integers(channels)
         # total < at  <=>  −total >= 1 − at: the filters of flipped channels change their signs instead.

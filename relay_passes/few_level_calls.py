@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,14 @@ from .operator_call import operator_call
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
-    """``value`` in NHWC: the rows of a matrix are the pixels of one row, or planes of one pixel if unknown."""
-    shape = list(value.ty.shape)
-    if len(shape) == 4:
+    """A matrix in NHWC: the rows of a matrix are the pixels of one row, or planes of one pixel if unknown."""
+    *lead, columns = list(value.ty.shape)
+    if len(lead) == 3:
         return value
-    rows, columns = shape
-    known = isinstance(rows, tirx.IntImm)
-    return rewriter.builder_.emit(
-        relax.op.reshape(value, [1, 1, rows, columns] if known else [rows, 1, 1, columns])
-    )
+    known = all(isinstance(n, tirx.IntImm) for n in lead)
+    rows = math.prod(int(n) for n in lead) if known else lead[0]
+    shape = [1, 1, rows, columns] if known else [rows, 1, 1, columns]
+    return rewriter.builder_.emit(relax.op.reshape(value, shape))
 
 
 def scaled_floats(

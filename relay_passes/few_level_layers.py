@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,9 +82,9 @@ class FewLevelLayer:
     def output_plane(self) -> tuple[int, int, int]:
         """Batch, rows, columns of the result as a plane."""
         shape = list(self.call.ty.shape)
-        if len(shape) == 4:
+        if op_name(self.call) == "nn.conv2d":
             return extent(shape[0]), int(shape[1]), int(shape[2])
-        return 1, 1, extent(shape[0])
+        return 1, 1, math.prod(extent(n) for n in shape[:-1])
 
     def bit_problem(self) -> TileProblem:
         """For the register tile: one step of the reduction is one word."""
@@ -147,9 +148,10 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
 
 def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
     weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
-    if weight is None or weight.ndim != 2 or len(shape) != 2 or weight.dtype != np.float32:
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) not in (2, 3):
         return None
-    known = isinstance(shape[1], tirx.IntImm)
+    # Of several leading axes all must be known, to become one.
+    known = all(isinstance(n, tirx.IntImm) for n in (shape[1:] if len(shape) == 2 else shape))
     params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
     return (params, np.ascontiguousarray(weight.T)[:, :, None, None]) if known else None
 
@@ -170,7 +172,7 @@ def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
         return "dense", f"dense: groups of {per_group} output channels do not fill vectors"
     costs["dense"] = estimate(layer.float_problem())
     best = min(costs, key=lambda way: costs[way])
-    digits = f"{layer.activation.digits}-bit activations, {len(layer.levels.planes)} weight planes"
+    digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
     if best == "dense":
         slower = min(cost for way, cost in costs.items() if way != best) / costs[best]
         return (
@@ -180,9 +182,18 @@ def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
     return best, f"{digits}: {costs['dense'] / costs[best]:.1f} times faster than dense by estimate"
 
 
+def _weights_in_words(levels: WeightLevels) -> str:
+    if levels.planes != (1, 1):
+        return f"{len(levels.planes)} weight plane{'s' * (len(levels.planes) > 1)}"
+    zeros = int((levels.signs[0] != levels.signs[1]).sum())
+    return f"2 weight planes since {zeros} weight{'s are' if zeros > 1 else ' is'} 0"
+
+
 def runs_on_bits(layer: FewLevelLayer, machine: Machine) -> bool:
-    """Whether there is a tile for it."""
-    return any(feasible_knobs(layer.bit_problem(), machine))
+    """Whether there is a tile for it, and its groups fill vectors: one lane at a time is slower than anything."""
+    conv = layer.conv
+    wide = conv.groups == 1 or conv.out_channels // conv.groups >= machine.lanes // 2
+    return wide and any(feasible_knobs(layer.bit_problem(), machine))
 
 
 def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:

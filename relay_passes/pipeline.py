@@ -2,7 +2,8 @@
 
 ::
 
-    canonicalize   same meaning, simpler graph: duplicates merged, batch norm folded, NHWC inside
+    simplify       same meaning, simpler graph: duplicates merged, idioms cancelled, constants folded
+    canonicalize   batch norm folded, NHWC inside; sign(0) is +1 in front of binary layers
     approximate    on request: a dense layer becomes a structured one
     dispatch       standard operators → ours, exactly; the dense ones last, since they take everything
     fuse           element-wise operators into the operator before them; equal functions shared
@@ -17,6 +18,7 @@ from tvm import relax
 from tvm_fastconv.configs import Method
 
 from .approximate_bitserial import ApproximateBitserial
+from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_straight_through import CanonicalizeStraightThrough
@@ -37,14 +39,21 @@ PASS_CONFIG = {"tirx.enable_buffer_level_predication": True}
 """Tails of vectors become masked loads and stores instead of scalar loops (3 % of MobileNetV2)."""
 
 
-def canonicalize() -> Passes:
-    """Same meaning, simpler graph."""
+def simplify() -> Passes:
+    """Same meaning, simpler graph, still in the source's layout and with its batch norms."""
     return [
         relax.transform.EliminateCommonSubexpr(),
         CanonicalizeStraightThrough(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.FoldConstant(),
         CanonicalizePadding(),
+    ]
+
+
+def canonicalize() -> Passes:
+    """A sign for zeros in front of binary layers; batch norm folded, NHWC inside."""
+    return [
+        ApproximateSign(),
         CanonicalizeBatchNorm(),
         PlanLayout(),
         relax.transform.FoldConstant(),
@@ -86,7 +95,7 @@ def fuse() -> Passes:
 def graph_passes(target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> Passes:
     """Everything up to a fused module, whose functions are still plain loops; ``methods`` by layer name."""
     chosen = methods or {}
-    return [*canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse()]
+    return [*simplify(), *canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse()]
 
 
 def schedule_passes(target: tvm.target.Target) -> Passes:

@@ -1,14 +1,18 @@
 """Do the weights of a layer lie on a uniform grid of few levels? Recognised by looking at the constant."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-MAX_LEVEL = 127
-"""Largest multiple of a filter's step: eight binary digits and a sign."""
+MAX_LEVEL = 255
+"""Largest multiple of a filter's step: eight planes ±1 ±2 ... ±128."""
 
-TOLERANCE = 1e-5
-"""Of a filter's step. Scales folded in float32 leave each weight within a few times 6e-8 of its level."""
+TOLERANCE = 1e-6
+"""Of a filter's largest weight. Scales folded in float32 leave each weight within a few times 6e-8 of its level."""
+
+REMAINDER = 2e-4
+"""Of the largest weight: what Euclid's algorithm takes for nothing. A twentieth of the smallest step."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,20 @@ def _grid(kernel: np.ndarray) -> tuple[float, np.ndarray] | str:
         return 0.0, np.ones(kernel.shape, np.int64)
     if not np.isfinite(largest):
         return "is not finite"
-    distinct = magnitudes[np.diff(magnitudes, prepend=-1.0) > TOLERANCE * largest / MAX_LEVEL]
-    if len(distinct) > MAX_LEVEL + 1:
-        return f"has {len(distinct)} magnitudes"
-    positive = distinct[distinct > TOLERANCE * largest]
-    step = min(positive[0], np.diff(positive).min(initial=np.inf))
-    for divisor in (1, 2):
-        multiples = kernel * divisor / step
-        rounded = np.rint(multiples)
-        close = np.abs(multiples - rounded).max() <= TOLERANCE * np.abs(rounded).max()
-        if close and np.abs(rounded).max() <= MAX_LEVEL:
-            return float((kernel * rounded).sum() / (rounded**2).sum()), rounded.astype(np.int64)
-    return f"has {len(distinct)} magnitudes on no uniform grid"
+    step = functools.reduce(lambda a, b: _common_divisor(a, b, REMAINDER * largest), magnitudes, 0.0)
+    if step * (MAX_LEVEL + 0.5) >= largest:
+        levels = np.rint(kernel / step)
+        fitted = float((kernel * levels).sum() / (levels**2).sum())
+        if np.abs(kernel - fitted * levels).max() <= TOLERANCE * largest:
+            return fitted, levels.astype(np.int64)
+    return f"has {len(magnitudes)} magnitudes on no uniform grid"
+
+
+def _common_divisor(a: float, b: float, nothing: float) -> float:
+    """Euclid's algorithm on measured numbers."""
+    while b > nothing:
+        a, b = b, abs(a - b * round(a / b))
+    return a
 
 
 def _planes(levels: np.ndarray, scale: np.ndarray) -> WeightLevels:

@@ -21,7 +21,6 @@ from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
 from .relay_passes.dump_ir import with_dumps
 from .relay_passes.graph import op_name
-from .relay_passes.layer_findings import layer_findings
 from .relay_passes.layer_names import layer_name, named_layers
 from .report import LayerReport
 from .runtime import CompiledModel
@@ -84,12 +83,17 @@ def compile(
     run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.
     main = imported.mod["main"].without_attr("tir_var_upper_bound")
-    canonical = run(pipeline.canonicalize(), tvm.IRModule({"main": main}))
+    simple = run(pipeline.simplify(), tvm.IRModule({"main": main}))
+    signed, *rest = pipeline.canonicalize()
+    after_sign = run([signed], simple)
+    canonical = run(rest, after_sign)
     chosen = resolve_methods(methods, named_layers(canonical["main"]))
     approximated = run(pipeline.approximate(chosen), canonical)
-    # What the user gave up on purpose is no error: the graph after it is what the file must compute.
-    lossy = bool(layer_findings(approximated))
-    source = dataclasses.replace(imported, mod=approximated, reference=None) if lossy else imported
+    # What was given up on purpose is no error: the graph after it is what the file must compute.
+    source = imported
+    for before, after in ((canonical, approximated), (simple, after_sign)):
+        if source is imported and not tvm_ffi.structural_equal(before["main"], after["main"]):
+            source = dataclasses.replace(imported, mod=after, reference=None)
     fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
     _check_lowered(fused["main"])
@@ -145,7 +149,8 @@ def _check_methods(chosen: Mapping[str, Method], layers: Sequence[LayerReport]) 
     """What the user asked for by name must have happened."""
     for layer in layers:
         if isinstance(chosen.get(layer.name), Bitserial) and not layer.op.startswith("bitserial"):
-            raise MethodError(f"layer {layer.name!r} cannot run on bits: {layer.reason or layer.op}")
+            why = layer.reason or "it is no convolution or linear layer that has levels"
+            raise MethodError(f"layer {layer.name!r} cannot run on bits: {why}")
 
 
 class _Runner:

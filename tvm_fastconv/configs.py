@@ -71,6 +71,10 @@ def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str,
     patterns = methods if isinstance(methods, Mapping) else {"*": methods}
     chosen: dict[str, tuple[str, Method]] = {}
     for pattern, config in patterns.items():
+        if not isinstance(pattern, str):
+            raise MethodError(
+                f"{pattern!r} is no pattern over layer names: write it as a text, {str(pattern)!r}"
+            )
         if type(config) not in METHODS.values():
             allowed = ", ".join(f"{cls.__name__}()" for cls in METHODS.values())
             raise MethodError(f"{config!r} for layers {pattern!r} is not a method; known are {allowed}")
