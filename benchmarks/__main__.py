@@ -11,6 +11,7 @@ from . import (
     bench_conv2d,
     bench_dense,
     bench_networks,
+    bench_xnor_gemm,
     memory,
     options,
     results,
@@ -63,6 +64,14 @@ def dense(given: argparse.Namespace) -> None:
     bench_dense.run(options.settings_of(given), not given.no_write)
 
 
+def xnor_gemm(given: argparse.Namespace) -> None:
+    """Measure products of signs."""
+    if given.isa != "native":
+        print("xnor_gemm: left out, it compiles for this machine only", file=sys.stderr)
+        return
+    bench_xnor_gemm.run(bench_xnor_gemm.settings_of(given), bench_xnor_gemm.SIZES, not given.no_write)
+
+
 def loaded(given: argparse.Namespace) -> None:
     """Measure what a large and a small network take when loaded."""
     memory.run(options.settings_of(given), ("resnet18", "mobilenet_v2"), not given.no_write)
@@ -74,6 +83,7 @@ PARTS = {
     "conv2d": conv2d,
     "bitserial": bitserial,
     "dense": dense,
+    "xnor_gemm": xnor_gemm,
     "memory": loaded,
 }
 

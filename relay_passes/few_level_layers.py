@@ -135,11 +135,14 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
         data, border, padding = bordered
         conv = dataclasses.replace(conv, padding=padding)
     activation = activation_levels(rewriter, data)
-    if activation is None or isinstance(activation, str):
+    binary = activation is not None or op_name(rewriter.definition(data)) == "sign"
+    if not binary or isinstance(activation, str):
         return activation
     levels = weight_levels(weight)
     if isinstance(levels, str):
         return f"dense: {levels}"
+    if activation is None:  # a sign whose zeros count
+        return None
     padding_value = border / activation.scale
     if abs(padding_value - round(padding_value)) > 1e-6:
         return f"dense: padding with {border:g} is on no level"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ArtifactError, FastconvError, InputError, MethodError, ModelError, TargetError
 
 if TYPE_CHECKING:
+    from . import ops
     from .compiler import compile
     from .configs import Bitserial, Dense
     from .report import LayerReport
@@ -31,6 +32,7 @@ __all__ = [
     "TargetError",
     "compile",
     "load",
+    "ops",
 ]
 
 _MODULE_OF = {
@@ -42,6 +44,9 @@ _MODULE_OF = {
     "load": "runtime",
 }
 
+_MODULES = ("ops",)
+"""Public modules, themselves imported when first used."""
+
 # In a source checkout four subpackages (topi, relay_passes, autotune, train) lie beside this folder, not inside it.
 # Python finds this folder first wherever the checkout is the current folder, so say here where the others are.
 if not os.path.isdir(os.path.join(__path__[0], "relay_passes")):
@@ -49,6 +54,8 @@ if not os.path.isdir(os.path.join(__path__[0], "relay_passes")):
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -14,11 +14,13 @@ from .bitserial import schedule_bitpack, schedule_packed_tile
 from .conv2d import schedule_tile
 from .generic import schedule_generic
 from .loops import anchor_of, inline_elementwise, stages_of
+from .pack_matrix import schedule_pack_columns, schedule_pack_rows
 from .tile import TileKnobs
 from .window import WindowKnobs, schedule_window
 from .winograd import WinogradKnobs, schedule_winograd
+from .xnor_gemm import schedule_xnor_gemm
 
-TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d")
+TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d", "int8_conv2d")
 ELEMENTWISE = ("bit_max_pool2d",)
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
@@ -54,12 +56,20 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     if name == "bitpack":
         schedule_bitpack(sch, anchor, stages, machine)
         return
+    if name == "pack_rows":
+        schedule_pack_rows(sch, anchor, stages)
+        return
+    if name == "pack_columns":
+        schedule_pack_columns(sch, anchor, stages)
+        return
     if "pack" in stages:
         schedule_packed_tile(sch, anchor, stages, TileKnobs.from_json(knobs))
         return
     last = sch.get_consumers(stages.get("output_columns", anchor))[0]
     if name == "winograd_conv2d":
         schedule_winograd(sch, anchor, last, stages, WinogradKnobs.from_json(knobs))
+    elif name == "xnor_gemm":
+        schedule_xnor_gemm(sch, anchor, last, stages, TileKnobs.from_json(knobs))
     elif name in TILED:
         schedule_tile(sch, anchor, last, stages, TileKnobs.from_json(knobs))
     else:

@@ -1,0 +1,174 @@
+"""Compiled operators on PyTorch tensors, for eager models and training loops: no copy, no graph, no file."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .arrays import ALIGNMENT
+from .errors import InputError
+from .threads import use_threads
+from .tvm_runtime import tvm_ffi
+
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+_compiling = threading.Lock()
+
+
+@torch.compiler.disable
+def xnor_gemm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Multiply the signs of two matrices: ``torch.matmul(sign(a), sign(b))``, exactly, by exclusive or and popcount.
+
+    A value of 0 or more counts as +1, anything else, NaN included, as −1. Shapes are those of ``torch.matmul``.
+
+    The gradient is the straight-through estimator of Hubara et al. (arXiv:1602.02830), that of
+    ``hardtanh`` in place of the sign: ``grad_a = (grad @ sign(b)ᵀ) · [|a| ≤ 1]``, ``grad_b = (sign(a)ᵀ @ grad) ·
+    [|b| ≤ 1]``; PyTorch computes it in FP32.
+
+    Parameters
+    ----------
+    a : Tensor, (..., m, k) or (k,)
+    b : Tensor, (k, n), (k,), or (..., k, n), whose leading sizes broadcast with those of ``a``
+        Each of float32, float64, float16 or bfloat16, in memory of the CPU. Float32 is read in place if it is
+        contiguous and starts at a multiple of 64 bytes; anything else is copied first.
+
+    Returns
+    -------
+    Tensor, float32
+        Exact for k up to 2^24.
+
+    Raises
+    ------
+    InputError
+        When an argument is no such tensor, the shapes do not fit, or a size is 0.
+
+    Notes
+    -----
+    The code is compiled when a pair (k, n) comes for the first time, in about 0.2 s; any number of rows shares it. A
+    call uses ``torch.get_num_threads()`` threads. Of results of many megabytes, a third of the time may go into fresh
+    pages of memory; ``THP_MEM_ALLOC_ENABLE=1`` in the environment makes PyTorch ask for large ones.
+    """
+    _check("a", a)
+    _check("b", b)
+    _check_shapes(a, b)
+    left = a.unsqueeze(0) if a.ndim == 1 else a
+    right = b.unsqueeze(1) if b.ndim == 1 else b
+    product = _batched(left, right)
+    if a.ndim == 1:
+        product = product.squeeze(-2)
+    return product.squeeze(-1) if b.ndim == 1 else product
+
+
+def _batched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The product of (..., m, k) and (..., k, n)."""
+    (*lead, m, k), (*others, _, n) = a.shape, b.shape
+    if not others:
+        return _XnorGemm.apply(a.reshape(-1, k), b).reshape(*lead, m, n)
+    whole = torch.broadcast_shapes(lead, others)
+    pairs = zip(
+        a.expand(*whole, m, k).reshape(-1, m, k), b.expand(*whole, k, n).reshape(-1, k, n), strict=True
+    )
+    return torch.stack([_XnorGemm.apply(*pair) for pair in pairs]).reshape(*whole, m, n)
+
+
+def _check(name: str, x: Any) -> None:
+    if not isinstance(x, torch.Tensor):
+        kind = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+        raise InputError(f"xnor_gemm: {name} is a {kind}; expected a torch.Tensor")
+    if x.device.type != "cpu" or x.layout != torch.strided:
+        raise InputError(
+            f"xnor_gemm: {name} is {x.layout} on {x.device}; expected a strided tensor on the CPU"
+        )
+    if x.dtype not in _DTYPES:
+        raise InputError(f"xnor_gemm: {name} has dtype {x.dtype}; allowed: {', '.join(map(str, _DTYPES))}")
+    if x.ndim == 0 or 0 in x.shape:
+        raise InputError(
+            f"xnor_gemm: {name} has shape {tuple(x.shape)}; expected a dimension or more, none of size 0"
+        )
+
+
+def _check_shapes(a: torch.Tensor, b: torch.Tensor) -> None:
+    shapes = f"a has shape {tuple(a.shape)}, b {tuple(b.shape)}"
+    rows = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != rows:
+        raise InputError(f"xnor_gemm: {shapes}: the {a.shape[-1]} columns of a are not the {rows} rows of b")
+    try:
+        torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except RuntimeError:
+        raise InputError(f"xnor_gemm: {shapes}: the leading sizes do not broadcast") from None
+
+
+class _XnorGemm(torch.autograd.Function):
+    """The product of two matrices, with the straight-through gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(a, b)
+        return _product(a.detach(), b.detach())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        a, b = ctx.saved_tensors
+        for_a, for_b = ctx.needs_input_grad
+        return (
+            _passed_through(grad @ _signs(b).T, a) if for_a else None,
+            _passed_through(_signs(a).T @ grad, b) if for_b else None,
+        )
+
+
+def _passed_through(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x.abs() <= 1, grad, 0).to(x.dtype)
+
+
+def _signs(x: torch.Tensor) -> torch.Tensor:
+    return (x >= 0).to(torch.float32).mul_(2).sub_(1)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The product of (m, k) and (k, n), without a gradient."""
+    m, n = len(a), b.shape[1]
+    run, rows = _compiled(*b.shape)
+    tiles = -(-m // rows)
+    out = torch.empty(tiles * rows, n, dtype=torch.float32, device="cpu")
+    ffi = tvm_ffi()
+    use_threads(torch.get_num_threads(), ffi)
+    run(*map(ffi.from_dlpack, (_readable(a), _readable(b), out.view(tiles, rows, n))))
+    return out[:m]
+
+
+def _readable(x: torch.Tensor) -> torch.Tensor:
+    """Values of the same sign as float32, as the code expects them in memory; ``x`` itself if it is so already."""
+    if x.dtype == torch.float64:
+        x = _signs(x)  # a cast would make a zero of what is very small, whose sign counts as +1
+    x = x.float().contiguous()
+    return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
+
+
+def _compiled(k: int, n: int) -> tuple[Any, int]:
+    """The function of topi/xnor_gemm.py for b of (k, n), and the rows of its tile; compiled once."""
+    with _compiling:
+        return _compile(k, n)
+
+
+@functools.cache
+def _compile(k: int, n: int) -> tuple[Any, int]:
+    import tvm
+
+    from .relay_passes import PASS_CONFIG
+    from .targets import resolve_target
+    from .topi.machine import Machine
+    from .topi.schedules import schedule_primfunc
+    from .topi.xnor_gemm import xnor_gemm, xnor_gemm_knobs
+
+    target = resolve_target("native")
+    machine = Machine.of(target)
+    knobs = xnor_gemm_knobs(k, n, machine)
+    func = schedule_primfunc(xnor_gemm(k, n, knobs, not machine.counts_words), machine)
+    with tvm.transform.PassContext(config=PASS_CONFIG):
+        library = tvm.compile(func.with_attr("global_symbol", "main"), target=target)
+    return library["main"], knobs.tile_h
