@@ -76,8 +76,8 @@ def _signs_before_layers(func: relax.Function) -> dict[relax.Var, str]:
 
 def _signs_behind(expr: relax.Expr, values: dict[relax.Var, relax.Expr]) -> list[relax.Var]:
     value = values.get(expr) if isinstance(expr, relax.Var) else None
-    if op_name(value) == "sign" and value.ty.dtype == "float32":
-        return [expr]
-    return (
-        [var for arg in value.args for var in _signs_behind(arg, values)] if op_name(value) in BETWEEN else []
-    )
+    if value is None or op_name(value) not in BETWEEN | {"sign"}:
+        return []
+    if op_name(value) == "sign":
+        return [expr] if value.ty.dtype == "float32" else []
+    return [var for arg in value.args for var in _signs_behind(arg, values)]

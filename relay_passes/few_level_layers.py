@@ -135,9 +135,10 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
         data, border, padding = bordered
         conv = dataclasses.replace(conv, padding=padding)
     activation = activation_levels(rewriter, data)
-    binary = activation is not None or op_name(rewriter.definition(data)) == "sign"
-    if not binary or isinstance(activation, str):
+    if isinstance(activation, str):
         return activation
+    if activation is None and op_name(rewriter.definition(data)) != "sign":
+        return None
     levels = weight_levels(weight)
     if isinstance(levels, str):
         return f"dense: {levels}"
