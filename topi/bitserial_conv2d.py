@@ -175,7 +175,8 @@ def popcounts(
         return window[(b, *pixel, word)] ^ weight[o // panel, y, x, c, p, o % panel]
 
     shape = extents(n, rows, cols, params.activation_bits, planes, panels * panel)
-    if bytewise and run_of(kh, kw, per_digit) != (1, 1, 1):  # one word at a time is counted faster as a whole
+    # A single word is counted faster as a whole, and a single lane is no vector.
+    if bytewise and run_of(kh, kw, per_digit) != (1, 1, 1) and tile.lanes > 1:
         return count_by_bytes(bits, shape, (kh, kw, per_digit), attrs)
     ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
 

@@ -62,7 +62,7 @@ def xnor_gemm(k: int, n: int, tile: TileKnobs, bytewise: bool = False) -> tirx.P
     words = stored_words(k, bytewise)
     left = pack_rows(a, (tiles, tile.tile_h), words, stage("pack_rows"))
     right = pack_columns(b, tile.panel, tile.lanes, words, stage("pack_columns"))
-    count = _differing(left, right, attrs, bytewise)
+    count = _differing(left, right, attrs, bytewise and tile.lanes > 1)  # a single lane is no vector
     product = te.compute(count.shape, lambda *at: (k - 2 * count[at]).astype("float32"), name="product")
     return _in_rows(te.create_prim_func([a, b, product]), tile.lanes, n)
 

@@ -60,6 +60,9 @@ CASES = {
     "ternary weights": BitserialParams(
         conv=Conv2dParams(kernel=(1, 1), out_channels=70), channels=65, planes=(1, 1)
     ),
+    "one output channel": BitserialParams(
+        conv=Conv2dParams(kernel=(3, 3), out_channels=1, padding=(1, 1, 1, 1)), channels=70
+    ),
     "kernel as large as the plane": BitserialParams(
         conv=Conv2dParams(kernel=(7, 7), out_channels=16, padding=(3, 3, 3, 3)), channels=32
     ),
@@ -133,7 +136,7 @@ def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None
     levels, signs = _levels_and_signs(params)
     total = _torch(levels, signs, params)
     at = np.random.default_rng(1).integers(-9, 9, params.conv.out_channels).astype(np.float64)
-    at[:2] = [np.inf, -np.inf]
+    at[:2] = [np.inf, -np.inf][: at.size]
     knobs = _knobs(params, isa, multiple=32)
     table = border_table(signs, params, 7, 9)
     arrays = [
