@@ -129,7 +129,7 @@ def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs
 
 def _lanes(problem: TileProblem, machine: Machine) -> list[int]:
     """Whole vectors, and half ones where those cost less: 24 channels are three halves, but two whole vectors."""
-    whole = min(machine.lanes, 1 << (problem.out_channels - 1).bit_length())
+    whole = min(machine.lanes, max(problem.panel_multiple, 1 << (problem.out_channels - 1).bit_length()))
     return [whole, whole // 2] if machine.half_vector_cost < 1 and whole == machine.lanes else [whole]
 
 
