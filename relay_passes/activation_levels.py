@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import tvm_ffi
 from tvm import relax
 
 from tvm_fastconv.topi.bitpack import Grid
@@ -17,7 +18,8 @@ from tvm_fastconv.topi.bitpack import Grid
 from .decisions import Decision
 from .graph import CallRewriter, constant_array, op_name
 from .rounded_values import rounded_value
-from .scalar_steps import number_of, scalar_step, uniform_value
+from .scalar_steps import scalar_step, uniform_value
+from .zeros import never_negative
 
 COMPARISONS = {
     # operator: (strict, flipped) of ``x op t`` as ``(x >= t or x > t) != flipped``
@@ -32,11 +34,6 @@ MIRRORED = {
     "less": "greater",
     "less_equal": "greater_equal",
 }
-
-NON_NEGATIVE = frozenset(("nn.relu", "sigmoid", "abs", "square", "exp", "sqrt", "nn.softmax", "nn.softplus"))
-PASSES_SIGN = frozenset(
-    ("nn.max_pool2d", "nn.avg_pool2d", "nn.adaptive_avg_pool2d", "reshape", "permute_dims")
-)
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,18 @@ class ActivationLevels:
 
 def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLevels | str | None:
     """The levels of ``expr``; ``None`` where it is no few-level value, a text where it nearly is."""
+    found = _levels(rewriter, expr)
+    # A decision about fewer values than it is broadcast to, or about integers, is no operand of ours.
+    whole = isinstance(found, str) or (found and tvm_ffi.structural_equal(found.source.ty, expr.ty))
+    return found if whole else None
+
+
+def _levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLevels | str | None:
     value = rewriter.definition(expr)
     if op_name(value) == "sign":
         return _sign(rewriter, value)
     if (pair := _two_levels(rewriter, expr)) is not None:
-        return pair.levels(rewriter)
+        return pair.levels()
     rounded = rounded_value(rewriter, expr)
     if rounded is None or (found := rounded.grid()) is None:
         return None
@@ -86,15 +90,6 @@ def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
     return ActivationLevels(call.args[0], positive, 2, 0, 0.5)
 
 
-def never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:
-    """Whether what made ``expr`` gives no negative values."""
-    value = rewriter.definition(expr)
-    name = op_name(value)
-    if name == "clip":
-        return number_of(value.args[1]) >= 0
-    return name in NON_NEGATIVE or (name in PASSES_SIGN and never_negative(rewriter, value.args[0]))
-
-
 @dataclass(frozen=True)
 class _Pair:
     """``high`` where the condition holds, else ``low``."""
@@ -103,7 +98,8 @@ class _Pair:
     high: float
     low: float
 
-    def levels(self, rewriter: CallRewriter) -> ActivationLevels | str | None:
+    def levels(self) -> ActivationLevels | str | None:
+        """The pair as levels, if it is decided about a computed value."""
         found = _decision(self.condition)
         if found is None or self.high == self.low:
             return None

@@ -14,6 +14,7 @@ from tvm import relax
 from tvm_fastconv.configs import Bitserial, Method
 from tvm_fastconv.decompose.binary import binarize
 
+from .approximate_sign import plus_or_minus_one
 from .graph import CallRewriter, constant_array, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
@@ -58,7 +59,12 @@ class ApproximateBitserial:
             note(call, found.error)
             size = _mean_magnitude(rewriter, call, weight.shape[1:3])
             binary = relax.Call(
-                call.op, [_sign(rewriter, call.args[0]), relax.const(found.weight)], call.attrs
+                call.op,
+                [
+                    rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
+                    relax.const(found.weight),
+                ],
+                call.attrs,
             )
             return relax.op.multiply(rewriter.emit(binary, call), size)
 
@@ -72,18 +78,12 @@ class ApproximateBitserial:
             emit = rewriter.builder_.emit
             size = emit(relax.op.mean(emit(relax.op.abs(call.args[0])), [-1], keepdims=True))
             binary = relax.op.matmul(
-                _sign(rewriter, call.args[0]), relax.const(np.ascontiguousarray(found.weight.T))
+                rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
+                relax.const(np.ascontiguousarray(found.weight.T)),
             )
             return relax.op.multiply(rewriter.emit(binary, call), size)
 
         return note_layer(rewrite_calls(mod, {"nn.conv2d": conv2d, "matmul": matmul}), findings)
-
-
-def _sign(rewriter: CallRewriter, data: relax.Expr) -> relax.Expr:
-    positive = rewriter.builder_.emit(relax.op.greater_equal(data, relax.const(0.0, "float32")))
-    return rewriter.builder_.emit(
-        relax.op.where(positive, relax.const(1.0, "float32"), relax.const(-1.0, "float32"))
-    )
 
 
 def _mean_magnitude(rewriter: CallRewriter, call: relax.Call, kernel: tuple[int, ...]) -> relax.Expr:

@@ -1,8 +1,8 @@
 """``sign(x)`` in front of a binary layer → ``where(x >= 0, 1, −1)``: +1, not 0, where x is exactly 0.
 
 That is what training code means by it, and what one bit can hold. It changes numbers, at exact zeros, so it is
-announced once per model, and the model is verified as it is afterwards. Where x is never negative, sign is 0 or 1 and
-stays.
+announced once per model, and the model is verified as it is afterwards. Where x is never negative, sign is 0 or 1, and
+where a relu or a clip makes many zeros, it has three levels in earnest: there it stays.
 """
 
 import warnings
@@ -10,25 +10,15 @@ import warnings
 import tvm
 from tvm import relax
 
-from .activation_levels import never_negative
 from .graph import CallRewriter, constant_array, op_name, rewrite_calls
 from .layer_names import layer_name
 from .weight_levels import WeightLevels, weight_levels
+from .zeros import never_negative, often_zero
 
 LAYERS = ("nn.conv2d", "matmul")
-BETWEEN = frozenset(
-    (
-        "multiply",
-        "divide",
-        "add",
-        "subtract",
-        "negative",
-        "nn.pad",
-        "nn.max_pool2d",
-        "reshape",
-        "permute_dims",
-    )
-)
+BETWEEN = frozenset((
+    "add", "divide", "multiply", "negative", "nn.max_pool2d", "nn.pad", "permute_dims", "reshape", "subtract",
+))  # fmt: skip
 """What may stand between a sign and the layer whose input has two levels because of it."""
 
 
@@ -45,19 +35,26 @@ class ApproximateSign:
         named: list[str] = []
 
         def sign(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-            if rewriter.binding not in readers or never_negative(rewriter, call.args[0]):
+            if rewriter.binding not in readers or _counts_zeros(rewriter, call.args[0]):
                 return None
             named.append(readers[rewriter.binding])
-            positive = rewriter.builder_.emit(
-                relax.op.greater_equal(call.args[0], relax.const(0.0, "float32"))
-            )
-            return relax.op.where(positive, relax.const(1.0, "float32"), relax.const(-1.0, "float32"))
+            return plus_or_minus_one(rewriter, call.args[0])
 
         mod = rewrite_calls(mod, {"sign": sign})
         if named:
             where = ", ".join(dict.fromkeys(named))
             warnings.warn(f"sign(0) is taken as +1 (in front of {where})", stacklevel=2)
         return mod
+
+
+def _counts_zeros(rewriter: CallRewriter, data: relax.Expr) -> bool:
+    return never_negative(rewriter, data) or often_zero(rewriter, data)
+
+
+def plus_or_minus_one(rewriter: CallRewriter, data: relax.Expr) -> relax.Expr:
+    """``where(data >= 0, 1, −1)``."""
+    positive = rewriter.builder_.emit(relax.op.greater_equal(data, relax.const(0.0, "float32")))
+    return relax.op.where(positive, relax.const(1.0, "float32"), relax.const(-1.0, "float32"))
 
 
 def _signs_before_layers(func: relax.Function) -> dict[relax.Var, str]:

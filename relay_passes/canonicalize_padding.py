@@ -1,4 +1,7 @@
-"""Zeros laid around a plane in front of a convolution become the convolution's own padding."""
+"""Zeros laid around a plane in front of a convolution become the convolution's own padding.
+
+A sign between them moves to the plane: the sign of zero is zero.
+"""
 
 import tvm
 from tvm import relax
@@ -10,11 +13,19 @@ Padding = tuple[int, int, int, int]
 
 @tvm.transform.module_pass(opt_level=0, name="CanonicalizePadding")
 class CanonicalizePadding:
-    """``conv2d(pad(x, 0))`` → ``conv2d(x)`` with wider padding, in NCHW."""
+    """``conv2d(pad(x, 0))`` → ``conv2d(x)`` with wider padding, ``sign(pad(x, 0))`` → ``pad(sign(x), 0)``, in NCHW."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
-        return rewrite_calls(mod, {"nn.conv2d": _absorb})
+        return rewrite_calls(mod, {"sign": _sign_inside, "nn.conv2d": _absorb})
+
+
+def _sign_inside(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+    found = constant_border(rewriter, call.args[0], "NCHW")
+    if found is None or found[1] != 0:
+        return None
+    border = rewriter.definition(call.args[0]).attrs
+    return relax.op.nn.pad(rewriter.emit(relax.op.sign(found[0]), call), border.pad_width, "constant", 0.0)
 
 
 def _absorb(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:

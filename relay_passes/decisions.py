@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import tvm_ffi
 from tvm import relax
 
 from tvm_fastconv.topi.bitpack import Thresholds
@@ -106,7 +107,7 @@ def _arithmetic(name: str, value: relax.Call, decision: Decision) -> tuple[relax
     left, right = value.args
     swapped = constant_array(left) is not None
     x, constant = (right, constant_array(left)) if swapped else (left, constant_array(right))
-    if constant is None or len(x.ty.shape) != len(value.ty.shape):
+    if constant is None or not tvm_ffi.structural_equal(x.ty, value.ty):
         return None
     c = _per_channel(x, constant)
     if c is None or not np.isfinite(c).all():

@@ -171,8 +171,7 @@ class _Bitserial:
         return self._bitpack(rewriter, args, groups=groups)
 
     def _bitpack(self, rewriter: CallRewriter, args: list[relax.Expr], **how: Any) -> relax.Expr:
-        source = relax.op.sign(args[0])
-        call = operator_call(rewriter, source, bitpack, args, op="bitpack", knobs="{}", pattern=OPAQUE, **how)
+        call = operator_call(rewriter, None, bitpack, args, op="bitpack", knobs="{}", pattern=OPAQUE, **how)
         return rewriter.builder_.emit(call)
 
     def _decided_by_sums(

@@ -19,7 +19,7 @@ from .operator_call import operator_call
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
-    """A matrix in NHWC: the rows of a matrix are the pixels of one row, or planes of one pixel if unknown."""
+    """``value`` in NHWC; without a plane, its rows are the pixels of one row, or planes of one pixel if unknown."""
     *lead, columns = list(value.ty.shape)
     if len(lead) == 3:
         return value
@@ -76,7 +76,7 @@ def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, machin
 
 
 def _levels(rewriter: CallRewriter, data: relax.Expr, layer: FewLevelLayer) -> relax.Var:
-    """Q of ``data = scale · (step · q + offset)``, uint8: the values are on their levels but for rounding."""
+    """The levels q of ``data = scale · (step · q + offset)``, uint8; the values lie on them but for rounding."""
     emit, activation = rewriter.builder_.emit, layer.activation
     gain = relax.const(np.float32(1 / (activation.scale * activation.step)))
     shift = relax.const(np.float32(-activation.offset / activation.step))

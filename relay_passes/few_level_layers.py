@@ -142,8 +142,8 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
     levels = weight_levels(weight)
     if isinstance(levels, str):
         return f"dense: {levels}"
-    if activation is None:  # a sign whose zeros count
-        return None
+    if activation is None:
+        return "dense: many values in front of the sign are exactly 0, so that it has three levels"
     padding_value = border / activation.scale
     if abs(padding_value - round(padding_value)) > 1e-6:
         return f"dense: padding with {border:g} is on no level"

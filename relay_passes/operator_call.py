@@ -24,7 +24,7 @@ OPAQUE = 8
 
 def operator_call(
     rewriter: CallRewriter,
-    source: relax.Call,
+    source: relax.Call | None,
     compute: Callable,
     args: list[relax.Expr],
     *,
@@ -34,7 +34,7 @@ def operator_call(
     pattern: int = OUT_ELEMWISE_FUSABLE,
     **kwargs: Any,
 ) -> relax.Call:
-    """A call of ``compute`` in place of ``source``.
+    """A call of ``compute`` in place of ``source``, or of nothing that the source graph has.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def operator_call(
     pattern : int
         TVM's operator pattern: what may be fused with it.
     """
-    layer = {"name": layer_name(source) or rewriter.fresh_name(op)}
+    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(op)}
     if report is not None:
         layer |= {"op": op, "schedule": knobs, **report}
     attrs = {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}

@@ -3,7 +3,8 @@
 ::
 
     simplify       same meaning, simpler graph: duplicates merged, idioms cancelled, constants folded
-    canonicalize   batch norm folded, NHWC inside; sign(0) is +1 in front of binary layers
+    approximate    sign(0) is +1 in front of binary layers
+    canonicalize   same meaning, simpler graph: batch norm folded, NHWC inside
     approximate    on request: a dense layer becomes a structured one
     dispatch       standard operators → ours, exactly; the dense ones last, since they take everything
     fuse           element-wise operators into the operator before them; equal functions shared
@@ -50,10 +51,14 @@ def simplify() -> Passes:
     ]
 
 
+def approximate_signs() -> Passes:
+    """+1 where a sign in front of a binary layer would be 0."""
+    return [ApproximateSign()]
+
+
 def canonicalize() -> Passes:
-    """A sign for zeros in front of binary layers; batch norm folded, NHWC inside."""
+    """Batch norm folded, NHWC inside."""
     return [
-        ApproximateSign(),
         CanonicalizeBatchNorm(),
         PlanLayout(),
         relax.transform.FoldConstant(),
@@ -95,7 +100,9 @@ def fuse() -> Passes:
 def graph_passes(target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> Passes:
     """Everything up to a fused module, whose functions are still plain loops; ``methods`` by layer name."""
     chosen = methods or {}
-    return [*simplify(), *canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse()]
+    return [
+        *simplify(), *approximate_signs(), *canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse(),
+    ]  # fmt: skip
 
 
 def schedule_passes(target: tvm.target.Target) -> Passes:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
 from .threads import default_threads, use_threads
-from .verify import expected_outputs, verify_outputs
+from .verify import TOLERANCE, changed_by_signs, expected_outputs, verify_outputs
 
 
 def compile(
@@ -84,14 +85,13 @@ def compile(
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.
     main = imported.mod["main"].without_attr("tir_var_upper_bound")
     simple = run(pipeline.simplify(), tvm.IRModule({"main": main}))
-    signed, *rest = pipeline.canonicalize()
-    after_sign = run([signed], simple)
-    canonical = run(rest, after_sign)
+    signed = run(pipeline.approximate_signs(), simple)
+    canonical = run(pipeline.canonicalize(), signed)
     chosen = resolve_methods(methods, named_layers(canonical["main"]))
     approximated = run(pipeline.approximate(chosen), canonical)
     # What was given up on purpose is no error: the graph after it is what the file must compute.
     source = imported
-    for before, after in ((canonical, approximated), (simple, after_sign)):
+    for before, after in ((canonical, approximated), (simple, signed)):
         if source is imported and not tvm_ffi.structural_equal(before["main"], after["main"]):
             source = dataclasses.replace(imported, mod=after, reference=None)
     fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
@@ -100,6 +100,8 @@ def compile(
     _check_methods(chosen, layers)
     scheduled = run(pipeline.schedule_passes(resolved), fused)
     expected, reason = expected_outputs(source, resolved) if verify else (None, "not asked for")
+    if source.mod is signed and expected is not None:
+        _warn_of_zeros(changed_by_signs(imported, expected))
     with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
         path = Path(folder) / "model.so"
         tell("generating code")
@@ -143,6 +145,15 @@ def _check_lowered(main: relax.Function) -> None:
     ]
     if left:
         raise ModelError(f"no CPU code can be made for the operators {', '.join(dict.fromkeys(left))}")
+
+
+def _warn_of_zeros(change: float) -> None:
+    if change > TOLERANCE:
+        warnings.warn(
+            f"that sign(0) is +1 changes the outputs on the example inputs by {change:.0e} of the largest: values in "
+            "front of a sign are exactly 0. Write torch.where(x >= 0, 1.0, -1.0) in the model to train it alike",
+            stacklevel=3,
+        )
 
 
 def _check_methods(chosen: Mapping[str, Method], layers: Sequence[LayerReport]) -> None:

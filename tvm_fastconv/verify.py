@@ -36,6 +36,13 @@ def expected_outputs(imported: ImportedModel, target: tvm.target.Target) -> tupl
     return _reference(imported, target)(*imported.example_inputs), ""
 
 
+def changed_by_signs(imported: ImportedModel, expected: Arrays) -> float:
+    """How far ``expected``, with +1 for sign(0), is from PyTorch's outputs, relative to the largest; 0 if unknown."""
+    if imported.reference is None or imported.example_inputs is None:
+        return 0.0
+    return _largest_move(imported.reference(*imported.example_inputs), expected)
+
+
 def _reference(imported: ImportedModel, target: tvm.target.Target) -> Callable[..., Arrays]:
     if imported.reference is not None:
         return imported.reference
@@ -111,10 +118,17 @@ def _unrest(reference: Callable[..., Arrays], inputs: Arrays) -> float:
             else x
             for x in inputs
         ]
-        for a, b in zip(still, reference(*noisy), strict=True):
-            difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
-            moved = max(moved, float(difference.max(initial=0) / max(np.abs(a).max(initial=0), 1e-30)))
+        moved = max(moved, _largest_move(still, reference(*noisy)))
     return moved
+
+
+def _largest_move(still: Arrays, moved: Arrays) -> float:
+    moves = [
+        np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0)
+        / max(np.abs(a).max(initial=0), 1e-30)
+        for a, b in zip(still, moved, strict=True)
+    ]
+    return float(max(moves, default=0.0))
 
 
 Results = Sequence[tuple[str, np.ndarray]]

@@ -250,6 +250,58 @@ def test_many_levels_run_as_dot_products_of_bytes(offset: int) -> None:
     assert (layer.method, layer.op) == ("bitserial", "int8_conv2d")
 
 
+def test_the_sign_of_a_plane_with_zeros_around_it_is_zero_there() -> None:
+    compiled = _compiled(
+        _Layer(lambda x: torch.sign(F.pad(x, (1, 1, 1, 1))), torch.sign), torch.randn(2, 40, 7, 9)
+    )
+    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: torch.sign(F.relu(x).clamp(max=1)),
+        lambda x: torch.sign(F.relu(x) + F.relu(x * x - 1)),
+        lambda x: torch.sign(F.max_pool2d(F.relu6(x), 2)),
+    ],
+)
+def test_the_sign_of_what_is_never_negative_is_0_or_1(activation) -> None:
+    (layer,) = _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)).layers
+    assert layer.op == "bitserial_conv2d"
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: torch.sign(torch.cat([F.relu(x[:, :20]), x[:, 20:]], 1)),
+        lambda x: torch.sign(F.hardswish(x)),
+    ],
+)
+def test_the_sign_of_what_is_often_zero_keeps_three_levels(activation) -> None:
+    (layer,) = _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)).layers
+    assert layer.method == "dense"
+    assert "three levels" in layer.reason
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: torch.where(x[:, :1] >= SLOPES - 0.5, 1.0, -1.0),
+        lambda x: torch.where(x[:, :1] >= 0, torch.ones_like(x), -torch.ones_like(x)),
+        lambda x: torch.where(x[:, :1] * (SLOPES - 0.5) >= 0.1, 1.0, -1.0),
+        lambda x: torch.where(x.int() >= 0, 1.0, -1.0),
+    ],
+)
+def test_broadcast_and_integer_decisions_are_right_whichever_way_they_run(activation) -> None:
+    _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8))
+
+
+def test_common_zeros_in_front_of_a_sign_are_announced() -> None:
+    model = nn.Sequential(_Layer(torch.sign, torch.sign), nn.BatchNorm2d(24), _Binary(24, 32, 3)).eval()
+    with pytest.warns(UserWarning, match="changes the outputs on the example inputs"):
+        fc.compile(model, (torch.randn(1, 40, 9, 9),))
+
+
 def test_dynamic_batch() -> None:
     model = nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3)).eval()
     program = torch.export.export(
