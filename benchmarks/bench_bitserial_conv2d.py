@@ -99,7 +99,10 @@ def _kernel_row(
     name = CONVS[index]
     facts: dict[str, Any] = {"macs": layer.macs}
     if runner.OURS in turns:
-        facts["executed_macs"] = executed_macs(layer, engines[runner.OURS].run.reports()[name].schedule)
+        ours = engines[runner.OURS].run
+        facts["executed_macs"] = executed_macs(
+            layer, ours.reports()[name].schedule, ours.machine.counts_words
+        )
     if BINARY in turns:
         facts["openvino_implementation"] = engines[BINARY].run.implementations()[index]
     case = runner.Case(name=f"{layer.name} {KERNELS[name]}", make=_nothing, facts=facts)
@@ -119,15 +122,19 @@ def timed(engine: Any, samples_ms: Sequence[float] | None) -> runner.Measured:
     return runner.Measured(**known, **times, samples_ms=timing.samples)
 
 
-def executed_macs(layer: Layer, schedule: str) -> int:
-    """Binary multiply-accumulates of all tiles: pixels, channels and words rounded up to what the registers hold."""
+def executed_macs(layer: Layer, schedule: str, skips_rows: bool) -> int:
+    """Binary multiply-accumulates of all tiles: pixels, channels and words rounded up to what the registers hold.
+
+    Tiles of one row pass over the kernel rows outside the plane if ``skips_rows``.
+    """
     from tvm_fastconv.topi.schedules.tile import TileKnobs
 
     tile = TileKnobs.from_json(schedule)
     rows, columns = tile.round_up(layer.size, layer.size)
+    skipped = layer.kernel // 2 * 2 if skips_rows and tile.tile_h == 1 else 0
     outputs = -(-layer.outputs // tile.panel) * tile.panel
     bits = -(-layer.channels // WORD_BITS) * WORD_BITS
-    return rows * columns * outputs * bits * layer.kernel**2
+    return (rows * layer.kernel - skipped) * columns * outputs * bits * layer.kernel
 
 
 def shares_of(row: runner.Row, peak_gmacs: float) -> dict[str, float | None]:

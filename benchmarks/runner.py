@@ -122,6 +122,15 @@ class Ours:
         """How each layer was compiled, by its name."""
         return {layer.name: layer for layer in self._model.layers}
 
+    @property
+    def machine(self) -> Any:
+        """The processor it was compiled for, as the schedules see it."""
+        import tvm
+
+        from tvm_fastconv.topi.machine import Machine
+
+        return Machine.of(tvm.target.Target(self._model.manifest.target))
+
     def layers_ms(self, repeat: int = 10) -> dict[str, float]:
         """Milliseconds by layer, and by function for what belongs to no layer: the best of ``repeat`` runs."""
         return self._model.profile(*self._inputs, repeat=repeat).layers

@@ -22,6 +22,7 @@ from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d
 from tvm_fastconv.topi.bitpack import Grid, bitpack, flip_words, threshold_rows
 from tvm_fastconv.topi.bits import WORD_BITS
 from tvm_fastconv.topi.bitserial_conv2d import (
+    BitserialParams,
     bitserial_conv2d,
     bitserial_conv2d_packed,
     border_table,
@@ -74,6 +75,7 @@ class _Sums:
         self,
         rewriter: CallRewriter,
         compute: Callable[..., te.Tensor],
+        params: BitserialParams,
         tile: TileKnobs,
         constants: list[np.ndarray],
         machine: Machine,
@@ -87,7 +89,7 @@ class _Sums:
             [self.words, *map(relax.const, constants)],
             op="bitserial_conv2d",
             knobs=tile.to_json(),
-            params=self.layer.bitserial,
+            params=params,
             tile=tile,
             bytewise=not machine.counts_words,
             **more,
@@ -133,9 +135,12 @@ class _Bitserial:
         """The layer as int32 sums, converted and scaled by standard operators that fuse behind it."""
         layer = sums.layer
         tile, signs = default_knobs(layer.bit_problem(), self.machine), layer.levels.signs
-        constants = [pack_signs(signs, tile.panel), border_table(signs, layer.bitserial, *sums.plane)]
+        params = layer.bitserial_in(tile, self.machine)
+        constants = [pack_signs(signs, tile.panel), border_table(signs, params, *sums.plane)]
         report = bit_report(layer, sums.reason)
-        total = sums.operator(rewriter, bitserial_conv2d, tile, constants, self.machine, report=report)
+        total = sums.operator(
+            rewriter, bitserial_conv2d, params, tile, constants, self.machine, report=report
+        )
         self.sums[total] = sums
         return scaled_floats(rewriter, layer.call, total, layer.scale)
 
@@ -198,12 +203,20 @@ class _Bitserial:
         if not any(feasible_knobs(problem, self.machine)):
             return None
         tile = default_knobs(problem, self.machine)
-        table = border_table(signs, layer.bitserial, *sums.plane)
+        params = layer.bitserial_in(tile, self.machine)
+        table = border_table(signs, params, *sums.plane)
         limits = packed_limits(table, layer.activation.step, at, tile.panel)
         report = bit_report(layer, f"{sums.reason}; writes bits")
         constants = [pack_signs(signs, tile.panel), limits]
         return sums.operator(
-            rewriter, bitserial_conv2d_packed, tile, constants, self.machine, report=report, pattern=OPAQUE
+            rewriter,
+            bitserial_conv2d_packed,
+            params,
+            tile,
+            constants,
+            self.machine,
+            report=report,
+            pattern=OPAQUE,
         )
 
     def _decided_by_pool(

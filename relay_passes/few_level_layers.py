@@ -67,6 +67,10 @@ class FewLevelLayer:
             **vars(self.quantized), activation_bits=self.activation.digits, planes=self.levels.planes
         )
 
+    def bitserial_in(self, tile: TileKnobs, machine: Machine) -> BitserialParams:
+        """The layer on bits, in this tile."""
+        return dataclasses.replace(self.bitserial, skips_rows=tile.tile_h == 1 and machine.counts_words)
+
     @property
     def scale(self) -> np.ndarray:
         """What the integer sums are multiplied by, (o,), float64."""

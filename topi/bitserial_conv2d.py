@@ -20,9 +20,10 @@ from tvm import te, tirx
 
 from .bitpack import pack_decisions
 from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
-from .borders import QuantizedParams, class_of, offset_table
+from .borders import QuantizedParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
+from .schedules.skip_rows import rows_inside
 from .schedules.tile import TileKnobs
 from .window import extents, padded_window, reduce_axes, stage
 
@@ -37,10 +38,13 @@ class BitserialParams(QuantizedParams):
         Binary digits of ``q``.
     planes : tuple of int
         u, one for each weight plane.
+    skips_rows : bool
+        Kernel rows that lie outside the plane are passed over: ``D`` and P are without them. For tiles of one row.
     """
 
     activation_bits: int = 1
     planes: tuple[int, ...] = (1,)
+    skips_rows: bool = False
 
     @property
     def words(self) -> int:
@@ -91,10 +95,12 @@ def pack_signs(signs: np.ndarray, panel: int) -> np.ndarray:
 
 def border_table(signs: np.ndarray, params: BitserialParams, height: int, width: int) -> np.ndarray:
     """What a result holds beside its popcounts, int32 (row classes, column classes, o)."""
-    ones = np.tensordot(np.array(params.planes), signs.sum((2, 3, 4)), axes=1)
+    ones = np.tensordot(np.array(params.planes), signs.sum((2, 4)), axes=1)
+    rows = border_classes(params, height, width)[0]
+    counted = (rows if params.skips_rows else np.ones_like(rows)).astype(np.int64) @ ones.T
     highest = 2**params.activation_bits - 1
     offsets = offset_table(weight_values(signs, params.planes), params, height, width)
-    return (params.step * highest * ones + offsets).astype(np.int32)
+    return (params.step * highest * counted[:, None] + offsets).astype(np.int32)
 
 
 def bitserial_conv2d(
@@ -178,6 +184,8 @@ def popcounts(
     # A single word is counted faster as a whole, and a single lane is no vector.
     if bytewise and run_of(kh, kw, per_digit) != (1, 1, 1) and tile.lanes > 1:
         return count_by_bytes(bits, shape, (kh, kw, per_digit), attrs)
+    if params.skips_rows:
+        attrs = attrs | rows_inside(conv.stride[0], conv.dilation[0], conv.padding[0], int(h))
     ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
 
     def differing(*at: tirx.Var) -> tvm.ir.Expr:

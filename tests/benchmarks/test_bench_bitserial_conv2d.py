@@ -23,7 +23,10 @@ def _row(**times):
 def test_executed_operations_are_those_of_whole_tiles():
     knobs = {"lanes": 16, "vectors": 2, "tile_h": 2, "tile_w": 4, "strip": 1, "chunks": 1}
     # 7 x 7 pixels in tiles of 2 x 4, 40 outputs in panels of 32, 48 channels in words of 32
-    assert bench.executed_macs(LAYER, json.dumps(knobs)) == 8 * 8 * 64 * 64 * 9
+    assert bench.executed_macs(LAYER, json.dumps(knobs), skips_rows=True) == 8 * 8 * 64 * 64 * 9
+    one_row = json.dumps(knobs | {"tile_h": 1})
+    assert bench.executed_macs(LAYER, one_row, skips_rows=False) == 7 * 8 * 64 * 64 * 9
+    assert bench.executed_macs(LAYER, one_row, skips_rows=True) == (7 * 3 - 2) * 8 * 64 * 64 * 3
     assert LAYER.macs == 7 * 7 * 40 * 48 * 9
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,26 @@ def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None
         bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", isa, params=params, bytewise=bytewise
     )
     np.testing.assert_array_equal(got, pack_bits(total >= at))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, params in CASES.items() if params.conv.padding != (0, 0, 0, 0)]
+)
+def test_kernel_rows_outside_the_plane_are_passed_over(name: str) -> None:
+    params = dataclasses.replace(CASES[name], skips_rows=True)
+    levels, signs = _levels_and_signs(params)
+    knobs = dataclasses.replace(_knobs(params, "avx512"), tile_h=1)
+    arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
+    got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", "avx512", params=params)
+    np.testing.assert_array_equal(got, _torch(levels, signs, params))
+    if params.conv.groups == 1:
+        knobs = dataclasses.replace(_knobs(params, "avx512", multiple=32), tile_h=1)
+        limits = packed_limits(arrays[2], params.step, np.zeros(params.conv.out_channels), knobs.panel)
+        arrays = [arrays[0], pack_signs(signs, knobs.panel), limits]
+        got = run_operator(
+            bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", "avx512", params=params
+        )
+        np.testing.assert_array_equal(got, pack_bits(_torch(levels, signs, params) >= 0))
 
 
 @st.composite

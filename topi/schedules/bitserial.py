@@ -9,6 +9,7 @@ from .byte_counts import schedule_byte_counts
 from .conv2d import keep_in_registers, schedule_sums
 from .loops import vectorize_innermost
 from .pack_words import pack_words
+from .skip_rows import skip_rows
 from .tile import TileKnobs
 
 
@@ -61,4 +62,5 @@ def schedule_packed_tile(
     if "bytes" in stages:
         schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
     sch.decompose_reduction(anchor, reductions[0])
+    skip_rows(sch, anchor, reductions[0])
     pack_words(sch, pack, outermost, weighted)

@@ -7,6 +7,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from .byte_counts import schedule_byte_counts
 from .dot_products import replace_dot_products, schedule_dot_sums
 from .loops import vectorize_innermost
+from .skip_rows import skip_rows
 from .tile import TileKnobs
 
 
@@ -42,6 +43,7 @@ def schedule_tile(
     if "bytes" in stages:
         schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
     init = sch.decompose_reduction(anchor, reductions[0])
+    skip_rows(sch, anchor, reductions[0])
     if dots:
         sch.vectorize(sch.get_loops(init)[-1])
         replace_dot_products(sch, anchor)
@@ -62,9 +64,16 @@ def schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[Loo
     spatial = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.DataPar]
     reductions = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.CommReduce]
     vector, lane = sch.split(spatial[-1], [None, knobs.lanes])
-    sch.reorder(*reductions, *spatial[:-1], vector, lane)
-    keep_in_registers(sch, [*spatial[:-1], vector], lane)
+    single = [loop for loop in spatial[:-1] if _is_single(sch, loop)]
+    tile = [loop for loop in spatial[:-1] if not _is_single(sch, loop)]
+    sch.reorder(*single, *reductions, *tile, vector, lane)
+    keep_in_registers(sch, [*single, *tile, vector], lane)
     return reductions
+
+
+def _is_single(sch: Schedule, loop: LoopRV) -> bool:
+    extent = sch.get(loop).extent
+    return isinstance(extent, tirx.IntImm) and int(extent) == 1
 
 
 def keep_in_registers(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
