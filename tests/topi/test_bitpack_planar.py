@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import tvm
+
+from tvm_fastconv.topi.bitpack import Thresholds, bitpack_reference, flip_words, threshold_rows
+from tvm_fastconv.topi.bitpack_planar import bitpack_planar, bitpack_planar_reference, vectors_of
+
+from .run_operator import machine, run_primfunc
+
+SHAPES = {
+    "whole": ((2, 64, 8, 8), 1),
+    "overlapping tiles": ((1, 32, 7, 7), 1),
+    "short word": ((1, 33, 5, 9), 1),
+    "few channels": ((3, 5, 4, 4), 1),
+    "groups": ((2, 80, 3, 7), 2),
+    "many words": ((1, 200, 6, 6), 1),
+}
+
+
+def _thresholds(channels: int, flips: bool) -> Thresholds:
+    rng = np.random.default_rng(1)
+    at = rng.standard_normal(channels).astype(np.float32)
+    at[0] = 0.0
+    return Thresholds(at=at, flip=rng.random(channels) < (0.5 if flips else 0))
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_equals_the_reference(name: str, isa: str, flips: bool) -> None:
+    (n, c, h, w), groups = SHAPES[name]
+    how = _thresholds(c, flips)
+    data = np.random.default_rng(0).standard_normal((n, c, h, w), np.float32)
+    data.reshape(-1)[:4] = [np.nan, np.inf, -np.inf, -0.0]
+    want = bitpack_planar_reference(data, how, groups)
+    np.testing.assert_array_equal(want, bitpack_reference(data.transpose(0, 2, 3, 1), how, groups))
+    arrays = [data, threshold_rows(how.at, groups)] + ([flip_words(how.flip, groups)] if flips else [])
+    func = bitpack_planar((n, c, h, w), groups, flips, machine(isa).lanes)
+    np.testing.assert_array_equal(run_primfunc(func, arrays, list(want.shape), "uint32", isa), want)
+
+
+def test_symbolic_batch() -> None:
+    how = _thresholds(40, False)
+    data = np.random.default_rng(0).standard_normal((3, 40, 5, 6), np.float32)
+    func = bitpack_planar((tvm.tirx.Var("n", "int64"), 40, 5, 6), 1, False, 8)
+    got = run_primfunc(func, [data, threshold_rows(how.at, 1)], [3, 5, 6, 2], "uint32", "avx2")
+    np.testing.assert_array_equal(got, bitpack_planar_reference(data, how))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "lanes", "vectors"), [(3136, 16, 4), (196, 16, 1), (49, 16, 2), (15, 16, None)]
+)
+def test_few_pixels_are_packed_twice(pixels: int, lanes: int, vectors: int | None) -> None:
+    assert vectors_of(pixels, lanes) == vectors
