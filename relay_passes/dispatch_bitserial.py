@@ -34,7 +34,7 @@ from tvm_fastconv.topi.schedules.tile import TileKnobs, default_knobs, feasible_
 
 from .conv_call import pooling_of
 from .decisions import Decision, trace_back
-from .few_level_calls import as_plane, bit_report, int8_layer, scaled_floats
+from .few_level_calls import as_plane, bit_report, int8_layer, pack_planar, scaled_floats
 from .few_level_layers import FewLevelLayer, fastest, few_level_layer, runs_on_bits
 from .graph import CallRewriter, op_name, rewrite_calls
 from .layer_findings import note_layer
@@ -170,10 +170,13 @@ class _Bitserial:
             if made is not None:
                 return made
         thresholds = decision.thresholds(channels)
-        args = [as_plane(rewriter, source), relax.const(threshold_rows(thresholds.at, groups))]
+        constants = [relax.const(threshold_rows(thresholds.at, groups))]
         if thresholds.flip.any():
-            args.append(relax.const(flip_words(thresholds.flip, groups)))
-        return self._bitpack(rewriter, args, groups=groups)
+            constants.append(relax.const(flip_words(thresholds.flip, groups)))
+        planar = pack_planar(rewriter, source, constants, groups, self.machine.lanes)
+        if planar is not None:
+            return planar
+        return self._bitpack(rewriter, [as_plane(rewriter, source), *constants], groups=groups)
 
     def _bitpack(self, rewriter: CallRewriter, args: list[relax.Expr], **how: Any) -> relax.Expr:
         call = operator_call(rewriter, None, bitpack, args, op="bitpack", knobs="{}", pattern=OPAQUE, **how)

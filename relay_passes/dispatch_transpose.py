@@ -6,13 +6,13 @@ Runs after the other dispatch passes: a transpose that a convolution reads throu
 import math
 
 import tvm
-from tvm import relax, tirx
+from tvm import relax
 
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.transpose import tile_side, transpose
 
 from .graph import CallRewriter, rewrite_calls
-from .operator_call import OPAQUE
+from .operator_call import OPAQUE, known_sizes
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchTranspose")
@@ -33,7 +33,7 @@ class DispatchTranspose:
 
     def _permute_dims(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         found = _exchanged_groups(call)
-        shape = None if found is None else _sizes(call.args[0], found[0])
+        shape = None if found is None else known_sizes(call.args[0], found[0])
         if found is None or shape is None:
             return None
         lead, rows = found
@@ -43,16 +43,6 @@ class DispatchTranspose:
             return None
         func = transpose(shape, lead, rows, side).with_attr("op_pattern", OPAQUE)
         return relax.call_tir(rewriter.builder_.add_func(func, "transpose"), [call.args[0]], out_ty=call.ty)
-
-
-def _sizes(expr: relax.Expr, lead: int) -> tuple[int | tirx.Var, ...] | None:
-    """The shape of a float32 value of which at most the ``lead`` first sizes are variables, else ``None``."""
-    shape = list(expr.ty.shape)
-    known = all(isinstance(n, tirx.IntImm) for n in shape[lead:])
-    named = all(isinstance(n, tirx.IntImm | tirx.Var) for n in shape[:lead])
-    if not known or not named or expr.ty.dtype != "float32":
-        return None
-    return tuple(int(n) if isinstance(n, tirx.IntImm) else tirx.Var(n.name, "int64") for n in shape)
 
 
 def _exchanged_groups(call: relax.Call) -> tuple[int, int] | None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
+from tvm_fastconv.topi.bitpack_planar import bitpack_planar, vectors_of
+from tvm_fastconv.topi.bits import WORD, word_count
 from tvm_fastconv.topi.borders import offset_table
 from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
 from tvm_fastconv.topi.machine import Machine
@@ -15,7 +17,7 @@ from tvm_fastconv.topi.machine import Machine
 from .conv_call import layer_report
 from .few_level_layers import FewLevelLayer, int8_tile
 from .graph import CallRewriter, along_channel, op_name
-from .operator_call import operator_call
+from .operator_call import OPAQUE, known_sizes, operator_call
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
@@ -27,6 +29,28 @@ def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
     rows = math.prod(int(n) for n in lead) if known else lead[0]
     shape = [1, 1, rows, columns] if known else [rows, 1, 1, columns]
     return rewriter.builder_.emit(relax.op.reshape(value, shape))
+
+
+def pack_planar(
+    rewriter: CallRewriter, source: relax.Expr, constants: list[relax.Expr], groups: int, lanes: int
+) -> relax.Var | None:
+    """Words of what was transposed from NCHW for this alone; ``None`` where it was not, or fills no vector."""
+    value = rewriter.definition(source)
+    if op_name(value) != "permute_dims" or rewriter.uses[source] > 1:
+        return None
+    axes = [int(axis) for axis in value.attrs.axes or ()]
+    shape = known_sizes(value.args[0], 1)
+    if axes != [0, 2, 3, 1] or shape is None or vectors_of(int(shape[2]) * int(shape[3]), lanes) is None:
+        return None
+    func = bitpack_planar(shape, groups, len(constants) > 1, lanes).with_attr("op_pattern", OPAQUE)
+    batch, channels, height, width = value.args[0].ty.shape
+    words = groups * word_count(int(channels) // groups)
+    call = relax.call_tir(
+        rewriter.builder_.add_func(func, "bitpack"),
+        [value.args[0], *constants],
+        out_ty=relax.TensorType([batch, height, width, words], WORD),
+    )
+    return rewriter.builder_.emit(call)
 
 
 def scaled_floats(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 from .graph import CallRewriter
 from .layer_names import layer_name
@@ -55,3 +55,13 @@ def operator_call(
     return rewriter.builder_.call_te(
         bound, *args, primfunc_name_hint=op, primfunc_attrs={"op_pattern": pattern}
     )
+
+
+def known_sizes(expr: relax.Expr, lead: int) -> tuple[int | tirx.Var, ...] | None:
+    """The shape of a float32 value of which at most the ``lead`` first sizes are variables, else ``None``."""
+    shape = list(expr.ty.shape)
+    known = all(isinstance(n, tirx.IntImm) for n in shape[lead:])
+    named = all(isinstance(n, tirx.IntImm | tirx.Var) for n in shape[:lead])
+    if not known or not named or expr.ty.dtype != "float32":
+        return None
+    return tuple(int(n) if isinstance(n, tirx.IntImm) else tirx.Var(n.name, "int64") for n in shape)

@@ -181,14 +181,14 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
     "batch norm": (
         lambda: nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3, stride=2)),
         (2, 40, 9, 9),
-        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
+        ["bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
     ),
     "hardtanh and PReLU": (
         lambda: nn.Sequential(
             _Binary(32, 64, 3), _norm(64), nn.Hardtanh(), _Binary(64, 64, 3), _norm(64), nn.PReLU(64), _Binary(64, 8, 1)
         ),
         (1, 32, 9, 9),
-        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "bitserial_conv", "transpose"],
+        ["bitpack", "bitserial_conv", "bitserial_conv", "bitserial_conv", "transpose"],
     ),
     "max pooling": (
         lambda: nn.Sequential(
@@ -196,14 +196,14 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
             nn.MaxPool2d(3, 2, 1), _Binary(64, 8, 1),
         ),
         (1, 32, 12, 12),
-        ["transpose", "bitpack", "bitserial_conv", "bit_max_pool", "bitserial_conv", "bit_max_pool", "bitserial_conv",
+        ["bitpack", "bitserial_conv", "bit_max_pool", "bitserial_conv", "bit_max_pool", "bitserial_conv",
          "transpose"],
     ),
     "groups": (
         lambda: nn.Sequential(_Binary(128, 128, 3, padding=(2, 1), dilation=2, groups=2), _norm(128),
                               _Binary(128, 96, 3, groups=2)),
         (1, 128, 9, 9),
-        ["transpose", "bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
+        ["bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
     ),
     "linear": (
         lambda: nn.Sequential(_BinaryLinear(300, 100), _norm(100, nn.BatchNorm1d), _BinaryLinear(100, 10)),
@@ -318,3 +318,10 @@ def test_sign_of_zero_is_announced_once() -> None:
     model = nn.Sequential(_Binary(32, 32, 3), _Binary(32, 32, 3)).eval()
     with pytest.warns(UserWarning, match=r"sign\(0\) is taken as \+1 \(in front of 0, 1\)"):
         fc.compile(model, (torch.randn(1, 32, 9, 9),))
+
+
+def test_planes_are_packed_as_they_come() -> None:
+    layer = _Layer(lambda x: torch.sign(x - 0.5), torch.sign, padding=1)
+    wide, narrow = torch.randn(2, 40, 9, 9), torch.randn(2, 40, 3, 3)
+    assert _functions(_compiled(layer, wide), wide)[:2] == ["bitpack", "bitserial_conv"]
+    assert _functions(_compiled(layer, narrow), narrow)[:3] == ["transpose", "bitpack", "bitserial_conv"]
