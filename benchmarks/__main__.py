@@ -7,9 +7,11 @@ import sys
 from dataclasses import asdict
 
 from . import (
+    bench_bitpack,
     bench_bitserial_conv2d,
     bench_conv2d,
     bench_dense,
+    bench_few_bits,
     bench_networks,
     bench_xnor_gemm,
     memory,
@@ -59,6 +61,16 @@ def bitserial(given: argparse.Namespace) -> None:
     bench_bitserial_conv2d.run(settings, bench_bitserial_conv2d.LAYERS, not given.no_write)
 
 
+def few_bits(given: argparse.Namespace) -> None:
+    """Measure layers of two bits beside binary ones."""
+    bench_few_bits.run(options.settings_of(given, bench_conv2d.MIN_TIME), not given.no_write)
+
+
+def bitpack(given: argparse.Namespace) -> None:
+    """Measure packing floats into bits."""
+    bench_bitpack.run(options.settings_of(given), not given.no_write)
+
+
 def dense(given: argparse.Namespace) -> None:
     """Measure fully connected layers."""
     bench_dense.run(options.settings_of(given), not given.no_write)
@@ -82,6 +94,8 @@ PARTS = {
     "networks": networks,
     "conv2d": conv2d,
     "bitserial": bitserial,
+    "few_bits": few_bits,
+    "bitpack": bitpack,
     "dense": dense,
     "xnor_gemm": xnor_gemm,
     "memory": loaded,

@@ -113,15 +113,22 @@ def xnor_probe(library: ctypes.CDLL) -> Probe:
 @contextlib.contextmanager
 def read_probe(library: ctypes.CDLL, level: str) -> Iterator[Probe]:
     """Reading from ``level`` of memory, see `memory_levels`; ``best_rate`` is in GB/s."""
-    with _buffer(library, level, memory_levels()[level]) as buffer:
+    with _buffer(library, memory_levels()[level]) as buffer:
         yield _memory_probe(library.read_memory, buffer, memory_levels()[level])
 
 
 @contextlib.contextmanager
-def _buffer(library: ctypes.CDLL, level: str, size: int) -> Iterator[ctypes.c_void_p]:
+def copy_probe(library: ctypes.CDLL, size: int) -> Iterator[Probe]:
+    """Copying half of ``size`` bytes over the other half; ``best_rate`` is in GB/s, read and written."""
+    with _buffer(library, size) as buffer:
+        yield _memory_probe(library.copy_memory, buffer, size)
+
+
+@contextlib.contextmanager
+def _buffer(library: ctypes.CDLL, size: int) -> Iterator[ctypes.c_void_p]:
     buffer = ctypes.c_void_p(library.allocate(ctypes.c_size_t(size)))
     if not buffer:
-        raise RuntimeError(f"cannot allocate {size >> 20} MB to measure {level}")
+        raise RuntimeError(f"cannot allocate {size >> 20} MB to measure memory")
     try:
         yield buffer
     finally:
@@ -134,7 +141,7 @@ def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
     probes = {"fma": fma_probe(library), "xnor": xnor_probe(library)}
     with contextlib.ExitStack() as stack:
         for level, size in memory_levels().items():
-            buffer = stack.enter_context(_buffer(library, level, size))
+            buffer = stack.enter_context(_buffer(library, size))
             for kind in ("read", "copy"):
                 probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
         interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)
