@@ -166,6 +166,15 @@ def test_what_cannot_become_loops_is_named(function: Callable[[torch.Tensor], to
         fc.compile(Lambda(function), torch.randn(3, 7))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_takes_the_half_precision_inputs_it_was_compiled_for(dtype: torch.dtype) -> None:
+    model, x = nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8).to(dtype)
+    with pytest.warns(UserWarning, match="it is compiled in float32"):
+        compiled = fc.compile(model.to(dtype), x)
+    want = model.float()(x.float()).detach().numpy()
+    np.testing.assert_allclose(compiled(x).numpy(), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+
+
 def test_only_the_batch_may_be_dynamic() -> None:
     height = torch.export.Dim("height", min=8, max=64)
     program = torch.export.export(
