@@ -133,8 +133,14 @@ def test_methods_must_name_layers() -> None:
     model, x = nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 4, 4)
     with pytest.raises(fc.MethodError, match=r"'layer9\*' matches no layer; the layers are 0"):
         fc.compile(model, x, methods={"layer9*": fc.Dense()})
-    with pytest.raises(fc.MethodError, match="is not a method"):
-        fc.compile(model, x, methods={"0": "dense"})  # type: ignore[dict-item]
+    for wrong, advice in (
+        ("bitserial", r"write fc\.Bitserial\(\)$"),
+        (fc.Dense, r"write fc\.Dense\(\)$"),
+        ("binary", r"known are fc\.Dense\(\), fc\.Bitserial\(\)$"),
+        ([1], r"known are fc\.Dense\(\), fc\.Bitserial\(\)$"),
+    ):
+        with pytest.raises(fc.MethodError, match="is not a method; " + advice):
+            fc.compile(model, x, methods={"0": wrong})  # type: ignore[dict-item]
     assert fc.compile(model, x, methods=fc.Dense()).layers[0].method == "dense"
 
 
