@@ -115,7 +115,7 @@ def verify_outputs(
 
 def _unrest(mod: tvm.IRModule, target: tvm.target.Target, inputs: Arrays, enough: float) -> float:
     """How far the outputs of the source move, relative to the largest, when its inputs and sums are off by `NOISE`."""
-    perturbed = PerturbDecisions()(mod)
+    perturbed = tvm.transform.Sequential([PerturbDecisions()])(mod)
     rng, run, moved = np.random.default_rng(0), _plain(perturbed, target), 0.0
     shapes = [static_shape(param) or () for param in perturbed["main"].params[len(inputs) :]]
     still = run(*inputs, *(np.zeros(shape, np.float32) for shape in shapes))
