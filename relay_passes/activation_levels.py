@@ -2,7 +2,7 @@
 
 Two levels: ``sign(x)`` (where x is never negative, 0 and 1), ``where(x >= t, a, b)`` with any comparison,
 ``(x >= t).float() · 2 − 1``, ``(x >= t).float() − (x < t).float()``. More: ``round(clip(x · n))``, before or after
-scaling and shifting.
+scaling and shifting. Operators that only move values, such as padding by reflection, leave the levels what they are.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MIRRORED = {
     "less": "greater",
     "less_equal": "greater_equal",
 }
+MOVES = frozenset(("nn.max_pool2d", "nn.pad", "permute_dims", "reshape", "strided_slice"))
+"""Each value of the result is one of the argument's, but for a constant border."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def _levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLevels | str 
     value = rewriter.definition(expr)
     if op_name(value) == "sign":
         return _sign(rewriter, value)
+    if op_name(value) in MOVES and getattr(value.attrs, "pad_mode", "") != "constant":
+        return _moved(expr, _levels(rewriter, value.args[0]))
     if (pair := _two_levels(rewriter, expr)) is not None:
         return pair.levels()
     rounded = rounded_value(rewriter, expr)
@@ -88,6 +92,22 @@ def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
         return None
     positive = Decision(np.zeros(1), np.ones(1, bool), np.zeros(1, bool))
     return ActivationLevels(call.args[0], positive, 2, 0, 0.5)
+
+
+def _moved(expr: relax.Expr, found: ActivationLevels | str | None) -> ActivationLevels | str | None:
+    """The levels ``found`` of an argument, read again from the values ``expr`` that they were moved to."""
+    if not isinstance(found, ActivationLevels):
+        return found
+    how = found.how
+    if isinstance(how, Grid):
+        # value = scale · (q + offset), and q + low is what is rounded
+        again: Decision | Grid = replace(
+            how, divisor=1.0, scale=1 / found.scale, shift=how.low - found.offset
+        )
+    else:
+        middle = found.scale * (found.step / 2 + found.offset)
+        again = replace(Decision.zero(), at=np.array([middle]))
+    return replace(found, source=expr, how=again)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 ``B`` are the weights' bits with a scale ``α`` per filter (`decompose.binary`). ``K`` is the mean magnitude of the
 input under each window (section 3.2, eq. 11): without it the result would not follow the input's size. All of it is
-written in standard operators; `DispatchBitserial` recognises the rest.
+written in standard operators; `DispatchBitserial` recognises the rest. The mean under the windows is a convolution of
+one channel, which reports list as a layer of its own, ``<layer>.magnitude``.
 """
 
 from collections.abc import Mapping
@@ -57,7 +58,9 @@ class ApproximateBitserial:
                 return None
             found = binarize(weight, bits)
             note(call, found.error)
-            size = _mean_magnitude(rewriter, call, weight.shape[1:3])
+            helper = f"{layer_name(call)}.magnitude"
+            findings[helper] = {"reason": f"helper of {layer_name(call)}: the mean of |x| under each window"}
+            size = _mean_magnitude(rewriter, call, weight.shape[1:3], helper)
             binary = relax.Call(
                 call.op,
                 [
@@ -86,10 +89,12 @@ class ApproximateBitserial:
         return note_layer(rewrite_calls(mod, {"nn.conv2d": conv2d, "matmul": matmul}), findings)
 
 
-def _mean_magnitude(rewriter: CallRewriter, call: relax.Call, kernel: tuple[int, ...]) -> relax.Expr:
-    """K: the mean of |x| over channels and window, (n, oh, ow, 1)."""
+def _mean_magnitude(
+    rewriter: CallRewriter, call: relax.Call, kernel: tuple[int, ...], name: str
+) -> relax.Expr:
+    """K: the mean of |x| over channels and window, (n, oh, ow, 1), by a convolution called ``name``."""
     emit, a = rewriter.builder_.emit, call.attrs
     mean = emit(relax.op.mean(emit(relax.op.abs(call.args[0])), [3], keepdims=True))
     box = relax.const(np.full((1, *kernel, 1), 1 / np.prod(kernel), np.float32))
     sums = relax.op.nn.conv2d(mean, box, a.strides, a.padding, a.dilation, 1, "NHWC", "OHWI")
-    return emit(with_layer_name(sums, f"{layer_name(call)}.magnitude"))
+    return emit(with_layer_name(sums, name))

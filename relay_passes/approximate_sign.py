@@ -5,10 +5,10 @@ announced once per model, and the model is verified as it is afterwards. Where x
 where a relu or a clip makes many zeros, it has three levels in earnest: there it stays.
 """
 
-import warnings
-
 import tvm
 from tvm import relax
+
+from tvm_fastconv.notices import notify
 
 from .graph import CallRewriter, constant_array, op_name, rewrite_calls
 from .layer_names import layer_name
@@ -43,7 +43,7 @@ class ApproximateSign:
         mod = rewrite_calls(mod, {"sign": sign})
         if named:
             where = ", ".join(dict.fromkeys(named))
-            warnings.warn(f"sign(0) is taken as +1 (in front of {where})", stacklevel=2)
+            notify(f"sign(0) is taken as +1 (in front of {where})")
         return mod
 
 

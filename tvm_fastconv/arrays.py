@@ -1,7 +1,8 @@
 """Arrays of any library in and out of a compiled model, through DLPack.
 
 An input is handed over without a copy when its memory is dense and starts at a multiple of 64 bytes, which the code
-relies on; anything else is copied. Outputs are never copied, unless they are an input or a weight handed back.
+relies on; anything else is copied, and half precision becomes the float32 that is computed in. Outputs are never
+copied, unless they are an input or a weight handed back.
 """
 
 import sys
@@ -18,6 +19,7 @@ ALIGNMENT = 64
 """Bytes; TVM's kAllocAlignment, which generated vector loads assume of every tensor."""
 
 _CPU = 1  # kDLCPU
+_HALVES = ("torch.float16", "torch.bfloat16", "float16")
 
 
 def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec]) -> list[Any]:
@@ -89,8 +91,11 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
         raise InputError(
             f"input {spec.name} is a {kind}; expected an array: NumPy, PyTorch on the CPU, or any with DLPack"
         )
+    widens = spec.dtype == "float32" and str(getattr(value, "dtype", "")) in _HALVES
     if is_torch(value):
-        value = value.detach()
+        value = value.detach().float() if widens else value.detach()
+    elif widens and isinstance(value, np.ndarray):
+        value = value.astype(np.float32)
     elif isinstance(value, np.ndarray) and not value.flags.writeable:
         value = value.copy()  # NumPy exports no read-only array, since older DLPack cannot say that it is one
     try:

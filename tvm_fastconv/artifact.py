@@ -16,6 +16,7 @@ it is the load time of a file: 0.07 s for AlexNet's 240 MB. Being last, the seal
 import os
 import struct
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that passed every check that needs no execution, held open so that it stays readable once unlinked."""
+    """A file that passed every check that needs no execution, held open while this lives: readable once unlinked."""
 
     path: str
     file: BinaryIO
@@ -74,14 +75,16 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """
     path = os.path.abspath(path)
     try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - the artifact keeps it open
+        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the artifact
     except OSError as error:
         raise ArtifactError(f"cannot open {path}: {error.strerror}") from None
     try:
-        return _read(file, path)
+        artifact = _read(file, path)
     except BaseException:
         file.close()
         raise
+    weakref.finalize(artifact, file.close)
+    return artifact
 
 
 def seal(path: str | os.PathLike[str]) -> None:

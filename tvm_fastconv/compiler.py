@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from .c_compiler import find_compiler
 from .configs import Bitserial, Method, Methods, resolve_methods
 from .errors import MethodError, ModelError
 from .frontend import import_model
+from .notices import notify
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
 from .relay_passes.dump_ir import with_dumps
@@ -149,10 +149,9 @@ def _check_lowered(main: relax.Function) -> None:
 
 def _warn_of_zeros(change: float) -> None:
     if change > TOLERANCE:
-        warnings.warn(
+        notify(
             f"that sign(0) is +1 changes the outputs on the example inputs by {change:.0e} of the largest: values in "
-            "front of a sign are exactly 0. Write torch.where(x >= 0, 1.0, -1.0) in the model to train it alike",
-            stacklevel=3,
+            "front of a sign are exactly 0. Write torch.where(x >= 0, 1.0, -1.0) in the model to train it alike"
         )
 
 

@@ -38,6 +38,14 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
         raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
 
 
+def _instead(config: object) -> str:
+    """What to write in place of what is no config."""
+    for name, cls in METHODS.items():
+        if config is cls or (isinstance(config, str) and config == name):
+            return f"write fc.{cls.__name__}()"
+    return "known are " + ", ".join(f"fc.{cls.__name__}()" for cls in METHODS.values())
+
+
 METHODS: dict[str, type] = {"dense": Dense, "bitserial": Bitserial}
 """Method name, as reports and method files spell it, to its config."""
 
@@ -76,8 +84,7 @@ def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str,
                 f"{pattern!r} is no pattern over layer names: write it as a text, {str(pattern)!r}"
             )
         if type(config) not in METHODS.values():
-            allowed = ", ".join(f"{cls.__name__}()" for cls in METHODS.values())
-            raise MethodError(f"{config!r} for layers {pattern!r} is not a method; known are {allowed}")
+            raise MethodError(f"{config!r} for layers {pattern!r} is not a method; {_instead(config)}")
         matches = [name for name in names if fnmatchcase(name, pattern)]
         if not matches and isinstance(methods, Mapping):
             raise MethodError(

@@ -75,7 +75,8 @@ class CompiledModel:
         ----------
         *inputs
             NumPy arrays, PyTorch tensors on the CPU, or anything with DLPack, of the shapes and dtypes in
-            ``manifest.inputs``. Memory that is not dense or not aligned to 64 bytes is copied first.
+            ``manifest.inputs``; float16 and bfloat16, of NumPy and PyTorch, are taken for float32. Memory that is
+            not dense or not aligned to 64 bytes is copied first.
 
         Returns
         -------

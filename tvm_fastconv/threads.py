@@ -9,11 +9,11 @@ workers sleep), and each call sets how many of them it uses. One thread needs no
 import ctypes
 import os
 import threading
-import warnings
 from functools import cache
 from typing import Any
 
 from .errors import InputError
+from .notices import notify
 
 _SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: any core will do
 
@@ -69,11 +69,10 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
         # The length of the list is the limit that a new pool takes its size from; which cores it names is ignored.
         tvm_ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, threads, ["0"] * workers)
         if (available := tvm_ffi.get_global_func("runtime.NumThreads")()) < threads:
-            warnings.warn(
+            notify(
                 f"{threads} threads were asked for, but TVM already made {available} workers for this calling "
                 f"thread; set TVM_NUM_THREADS={threads} before TVM is first used",
                 RuntimeWarning,
-                stacklevel=2,
             )
     _current.threads = asked
 

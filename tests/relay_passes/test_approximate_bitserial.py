@@ -36,6 +36,7 @@ def test_a_layer_asked_for_becomes_xnor_net_s() -> None:
     assert report["2"].method == "bitserial"
     assert "approximated: the weights are off by" in report["2"].reason
     assert [report[name].method for name in ("0", "4")] == ["dense", "dense"]
+    assert report["2.magnitude"].reason == "helper of 2: the mean of |x| under each window"
     with torch.no_grad():
         want = model[4](model[3](_xnor(model[2], model[1](model[0](x)))))
     # 1e-5: float32 sums in another order

@@ -63,6 +63,7 @@ WEIGHTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         (w.abs().mean() * torch.sign(w)).detach() - w.clamp(-1, 1).detach() + w.clamp(-1, 1)
     ),
     "ternary": lambda w: torch.sign(w) * (w.abs() > 0.5),
+    "ternary, nested": lambda w: torch.where(w > 0.5, 1.0, torch.where(w < -0.5, -1.0, 0.0)),
     "DoReFa, 2 bits": lambda w: (
         2 * torch.round((torch.tanh(w) / torch.tanh(w).abs().max() / 2 + 0.5) * 3) / 3 - 1
     ),

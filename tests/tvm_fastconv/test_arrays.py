@@ -75,7 +75,8 @@ def test_other_memory_is_copied(array):
         ((aligned((1, 3, 4)),), r"input image has shape \(1, 3, 4\); expected \(batch, 3, 5\), batch = 1"),
         ((aligned((3, 5)),), r"input image has shape \(3, 5\); expected"),
         ((np.empty((0, 3, 5), "float32"),), r"input image has shape \(0, 3, 5\); expected"),
-        ((torch.ones(1, 3, 5, dtype=torch.bfloat16),), "input image has dtype bfloat16"),
+        ((aligned((1, 3, 5), "int64"),), "input image has dtype int64; expected float32"),
+        ((torch.ones(1, 3, 5, dtype=torch.float64),), "input image has dtype float64; expected float32"),
         ((torch.ones(1, 3, 5).to_sparse(),), "input image cannot be read through DLPack"),
         ((torch.ones(1, 3, 5, device="meta"),), "input image"),
     ],
@@ -83,6 +84,23 @@ def test_other_memory_is_copied(array):
 def test_wrong_inputs(inputs, message):
     with pytest.raises(InputError, match=message):
         bind(*inputs)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        np.arange(15, dtype="float16").reshape(1, 3, 5),
+        torch.arange(15, dtype=torch.float16).reshape(1, 3, 5),
+        torch.arange(15, dtype=torch.bfloat16).reshape(1, 3, 5).requires_grad_(),
+    ],
+    ids=["numpy", "float16", "bfloat16"],
+)
+def test_half_precision_becomes_float32(half):
+    (tensor,) = bind(half)
+    want = np.arange(15, dtype="float32").reshape(1, 3, 5)
+    np.testing.assert_array_equal(np.from_dlpack(tensor), want, strict=True)
+    with pytest.raises(InputError, match=r"input mask has dtype b?float16; expected bool"):
+        bind(half, half[0, :1], specs=(IMAGE, MASK))
 
 
 def test_one_dynamic_dimension_has_one_size():

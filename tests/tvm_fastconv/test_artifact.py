@@ -148,6 +148,14 @@ def test_copy_outlives_the_original(chain, tmp_path):
     assert (tmp_path / "saved.so").read_bytes() == chain.path.read_bytes()
 
 
+def test_the_file_is_closed_with_the_artifact(chain):
+    artifact = read_artifact(chain.path)
+    file = artifact.file
+    assert not file.closed
+    del artifact
+    assert file.closed
+
+
 def test_abi_name_ignores_patch_versions():
     assert abi_name("aarch64", "0.27.0.post1", "0.1.14.post1") == "aarch64 tvm-0.27 ffi-0.1"
 

@@ -133,8 +133,14 @@ def test_methods_must_name_layers() -> None:
     model, x = nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 4, 4)
     with pytest.raises(fc.MethodError, match=r"'layer9\*' matches no layer; the layers are 0"):
         fc.compile(model, x, methods={"layer9*": fc.Dense()})
-    with pytest.raises(fc.MethodError, match="is not a method"):
-        fc.compile(model, x, methods={"0": "dense"})  # type: ignore[dict-item]
+    for wrong, advice in (
+        ("bitserial", r"write fc\.Bitserial\(\)$"),
+        (fc.Dense, r"write fc\.Dense\(\)$"),
+        ("binary", r"known are fc\.Dense\(\), fc\.Bitserial\(\)$"),
+        ([1], r"known are fc\.Dense\(\), fc\.Bitserial\(\)$"),
+    ):
+        with pytest.raises(fc.MethodError, match="is not a method; " + advice):
+            fc.compile(model, x, methods={"0": wrong})  # type: ignore[dict-item]
     assert fc.compile(model, x, methods=fc.Dense()).layers[0].method == "dense"
 
 
@@ -164,6 +170,15 @@ def test_nan_and_infinity_are_no_difference_where_pytorch_has_them_too() -> None
 def test_what_cannot_become_loops_is_named(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
     with pytest.raises(fc.ModelError, match=r"no CPU code can be made for the operators (topk|cumsum)"):
         fc.compile(Lambda(function), torch.randn(3, 7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_takes_the_half_precision_inputs_it_was_compiled_for(dtype: torch.dtype) -> None:
+    model, x = nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8).to(dtype)
+    with pytest.warns(UserWarning, match="it is compiled in float32"):
+        compiled = fc.compile(model.to(dtype), x)
+    want = model.float()(x.float()).detach().numpy()
+    np.testing.assert_allclose(compiled(x).numpy(), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
 
 
 def test_only_the_batch_may_be_dynamic() -> None:

@@ -3,11 +3,13 @@ import pytest
 import torch
 import tvm
 from torch import nn
-from tvm import te, tirx
+from torch.nn import functional as F
+from tvm import relax, te, tirx
 
 import tvm_fastconv as fc
 from tvm_fastconv import compiler
 from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.graph import CallRewriter, rewrite_calls
 from tvm_fastconv.verify import first_difference
 
 
@@ -47,6 +49,60 @@ def test_names_the_first_layer_that_differs(monkeypatch: pytest.MonkeyPatch) -> 
 def _layers_and_calls(model: nn.Module, x: torch.Tensor) -> tuple[list, list]:
     compiled = fc.compile(model.eval(), x)
     return compiled.layers, [call for call in compiled.manifest.calls if call.layer]
+
+
+class Xnor(nn.Conv2d):
+    """Weights of ±α, where α is the mean magnitude of each filter; its input becomes ±1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight.abs().mean((1, 2, 3), keepdim=True) * torch.sign(self.weight)
+        return F.conv2d(torch.where(x >= 0, 1.0, -1.0), weight, padding=self.padding)
+
+
+class Half(Xnor):
+    """The same, of 0 and 1 where its input is cut off and where it is not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.where(F.relu(x) > 0, 1.0, -1.0)) + 0.1
+
+
+def _untrained(layer: type[Xnor]) -> nn.Module:
+    """Even sums of ±α, so that many are 0 but for rounding."""
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), layer(32, 32, 3, padding=1), nn.BatchNorm2d(32), layer(32, 8, 3)
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_that_are_zero_but_for_rounding_are_no_bug(seed: int) -> None:
+    torch.manual_seed(seed)
+    compiled = fc.compile(_untrained(Xnor), torch.randn(1, 3, 12, 12))
+    assert "some values lie on a threshold" in compiled.manifest.verify
+    assert [layer.op for layer in compiled.layers] == ["conv2d", "bitserial_conv2d", "bitserial_conv2d"]
+
+
+@tvm.transform.module_pass(opt_level=0, name="ShiftDecisions")
+class ShiftDecisions:
+    """Stands for a graph pass with a bug: everything is compared with 0.2 instead of 0."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        def shift(_rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+            return relax.Call(call.op, [call.args[0], relax.const(0.2, "float32")])
+
+        return rewrite_calls(mod, {"greater": shift, "greater_equal": shift})
+
+
+@pytest.mark.parametrize("layer", [Xnor, Half])
+def test_a_wrong_threshold_is_a_bug(layer: type[Xnor], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = _untrained(layer)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.3, 0.3)
+    original = pipeline.canonicalize
+    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [ShiftDecisions(), *original()])
+    with pytest.raises(fc.FastconvError, match=r"a graph pass changed the model\. This is a bug"):
+        fc.compile(model, torch.randn(1, 3, 12, 12))
 
 
 def test_says_so_where_nothing_can_be_compared() -> None:

@@ -4,11 +4,11 @@
 (program -> Relax) for PyTorch; ``onnx`` for ONNX files; ``sources`` for models named by a string.
 """
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from tvm_fastconv.errors import ModelError
+from tvm_fastconv.notices import notify
 
 from .imported_model import ImportedModel
 from .sources import resolve
@@ -44,7 +44,7 @@ def import_model(
     """
     imported = _import(resolve(model), example_inputs)
     for notice in imported.notices:
-        warnings.warn(notice, stacklevel=2)
+        notify(notice)
     return imported
 
 
