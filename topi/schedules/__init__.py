@@ -13,6 +13,7 @@ from ..machine import Machine
 from .bitserial import schedule_bitpack, schedule_packed_tile
 from .conv2d import schedule_tile
 from .generic import schedule_generic
+from .lookup import LookupKnobs, schedule_lookup
 from .loops import anchor_of, inline_elementwise, stages_of
 from .pack_matrix import schedule_pack_columns, schedule_pack_rows
 from .tile import TileKnobs
@@ -21,7 +22,7 @@ from .winograd import WinogradKnobs, schedule_winograd
 from .xnor_gemm import schedule_xnor_gemm
 
 TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d", "int8_conv2d")
-ELEMENTWISE = ("bit_max_pool2d",)
+GENERIC = ("bit_max_pool2d", "lookup_dense")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
 
@@ -51,7 +52,7 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     annotations = sch.get(anchor).annotations
     name, knobs = annotations["fastconv.op"], annotations["fastconv.knobs"]
     stages = stages_of(sch)
-    if name in ELEMENTWISE:
+    if name in GENERIC:
         return
     if name == "bitpack":
         schedule_bitpack(sch, anchor, stages, machine)
@@ -68,6 +69,8 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
     last = sch.get_consumers(stages.get("output_columns", anchor))[0]
     if name == "winograd_conv2d":
         schedule_winograd(sch, anchor, last, stages, WinogradKnobs.from_json(knobs))
+    elif name == "lookup_conv2d":
+        schedule_lookup(sch, anchor, last, LookupKnobs.from_json(knobs))
     elif name == "xnor_gemm":
         schedule_xnor_gemm(sch, anchor, last, stages, TileKnobs.from_json(knobs))
     elif name in TILED:

@@ -1,0 +1,295 @@
+"""Convolution with sparse constant weights, planes in NCHW: LCNN's lookups, and pruned layers of any origin.
+
+Every coefficient of a filter is one tap (channel, kernel row, kernel column), and contributes a shifted plane of its
+channel: a filter is a short list of (offset, coefficient). Neighbouring pixels are the lanes of a vector, so each
+coefficient is broadcast once per tile. Channels are taken in blocks that stay in L1 under a tile while all filters pass
+by; between blocks the sums wait in L2. With a dictionary in front, a 1×1 convolution, this is the lookup convolution of
+Bagherinezhad et al., LCNN (arXiv:1611.06473, section 3).
+
+    W[o, :, r, c] = Σ_t C[o, t] · D[I[o, t], :]   at the tap (r, c) of t
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as build
+
+from .conv2d import Conv2dParams, conv2d_reference
+from .schedules.lookup import LookupKnobs
+from .window import extents, stage
+
+
+@dataclass(frozen=True)
+class Slab:
+    """How the padded input under one strip is laid out: (channel, column phase, row, column), flattened.
+
+    A stride takes every s-th column: those of each phase lie side by side, so that vectors are always dense.
+    """
+
+    channels: int
+    phases: int
+    rows: int
+    pitch: int
+
+    @classmethod
+    def of(cls, params: Conv2dParams, channels: int, width: int, knobs: LookupKnobs) -> "Slab":
+        """For outputs ``width`` wide."""
+        rows = params.window_size(knobs.rows * knobs.strip, 1)[0]
+        _, columns = knobs.tiles(1, width)
+        shift = (params.kernel[1] - 1) * params.dilation[1] // params.stride[1]
+        return cls(channels, params.stride[1], rows, columns * knobs.width + shift)
+
+    @property
+    def plane(self) -> int:
+        """Floats of one channel."""
+        return self.phases * self.rows * self.pitch
+
+    @property
+    def size(self) -> int:
+        """Floats of all channels."""
+        return self.channels * self.plane
+
+
+@dataclass(frozen=True)
+class SparseFilters:
+    """The nonzeros of a weight: for every block of channels, filter by filter.
+
+    Attributes
+    ----------
+    offsets : ndarray, (nonzeros,), uint16, or int32 where that is too short
+        Where the tap lies for a tile's first output, in the slab of its block.
+    coefficients : ndarray, (nonzeros,), float32
+    first : ndarray, (blocks · o + 1,), int32
+        Where each filter begins in each block, and the end.
+    """
+
+    offsets: np.ndarray
+    coefficients: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, weight: np.ndarray, params: Conv2dParams, slab: Slab, block: int) -> "SparseFilters":
+        """Of dense weights (o, c / groups, kh, kw), laid out for ``slab`` in blocks of ``block`` channels."""
+        outputs, per_group = weight.shape[:2]
+        o, c, row, column = np.nonzero(weight)
+        channel = c + o // (outputs // params.groups) * per_group
+        part, row_at, column_at = channel // block, row * params.dilation[0], column * params.dilation[1]
+        phase, shift = column_at % slab.phases, column_at // slab.phases
+        place = channel % block * slab.plane + (phase * slab.rows + row_at) * slab.pitch + shift
+        order = np.lexsort((place, o, part))
+        counts = np.bincount(part * outputs + o, minlength=-(-slab.channels // block) * outputs)
+        return cls(
+            place[order].astype(np.uint16 if block * slab.plane <= 1 << 16 else np.int32),
+            weight[o, c, row, column][order].astype(np.float32),
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        )
+
+
+def lookup_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
+    """`conv2d_reference` in NCHW: ``data`` (n, c, h, w), ``weight`` (o, c / groups, kh, kw), result (n, o, oh, ow)."""
+    return conv2d_reference(data.transpose(0, 2, 3, 1), weight, params).transpose(0, 3, 1, 2)
+
+
+def lookup_conv2d(
+    shape: tuple[int | tirx.Var, int, int, int],
+    filters: SparseFilters,
+    params: Conv2dParams,
+    tile: LookupKnobs,
+    attrs: dict[str, str],
+) -> tirx.PrimFunc:
+    """Build the convolution of float32 NCHW of ``shape``.
+
+    Parameters
+    ----------
+    shape : (n, c, h, w)
+        Only n may be symbolic.
+    filters : SparseFilters
+        For their number and type; offsets, coefficients and beginnings are arguments.
+    params : Conv2dParams
+        Without ``input_dilation``.
+    attrs : dict
+        Annotations of the anchor block.
+
+    Returns
+    -------
+    PrimFunc
+        (data, offsets, coefficients, first, result): see `SparseFilters`; ``result`` float32 (n, o, oh, ow).
+    """
+    batch, channels, height, width = shape
+    oh, ow = params.output_size(height, width)
+    slab = Slab.of(params, channels, ow, tile)
+    strips, columns = tile.tiles(oh, ow)
+    rows, pixels = strips * tile.strip * tile.rows, columns * tile.width
+    arrays = (filters.offsets, filters.coefficients, filters.first)
+    with IRBuilder() as builder, build.prim_func(s_tir=True):
+        build.func_attr({"tirx.noalias": True})
+        data = build.arg("data", build.buffer(extents(*shape), "float32"))
+        lists = [
+            build.arg(name, build.buffer(extents(array.size), str(array.dtype)))
+            for name, array in zip(("offsets", "coefficients", "first"), arrays, strict=True)
+        ]
+        result = build.arg("result", build.buffer(extents(batch, params.out_channels, oh, ow), "float32"))
+        with build.sblock("root"):
+            window = build.sblock_alloc_buffer(extents(batch, strips, slab.size), "float32")
+            sums = build.sblock_alloc_buffer(extents(batch, params.out_channels, rows, pixels), "float32")
+            if tile.chunks > 1:
+                with build.parallel(*extents(0, batch * strips * channels)) as task:
+                    n, strip, c = _split(task, strips, channels)
+                    _fill_window(data, window, (n, strip, c), params, slab, tile)
+            with build.parallel(*extents(0, batch * strips * tile.chunks)) as task:
+                n, strip, chunk = _split(task, strips, tile.chunks)
+                if tile.chunks == 1:
+                    with build.serial(*extents(0, channels)) as c:
+                        _fill_window(data, window, (n, strip, c), params, slab, tile)
+                with (
+                    build.serial(*extents(0, tile.strip)) as tile_row,
+                    build.serial(*extents(0, columns)) as column,
+                    build.sblock("lookup_conv2d"),
+                ):
+                    domain = extents(batch, tile.chunks, strips * tile.strip, columns)
+                    at = (n, chunk, strip * tile.strip + tile_row, column)
+                    axes = [build.axis.spatial(e, v) for e, v in zip(domain, at, strict=True)]
+                    build.sblock_attr(attrs)
+                    _add_up(window, lists, sums, axes, params, slab, tile)
+            _crop(sums, result)
+    return builder.get()
+
+
+def _split(task: tirx.Var, middle: int, inner: int) -> tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr]:
+    """Indices of a loop over (outer, middle, inner)."""
+    rest, last = tirx.floordiv(task, inner), tirx.floormod(task, inner)
+    return tirx.floordiv(rest, middle), tirx.floormod(rest, middle), last
+
+
+def _add_up(
+    window: tirx.Buffer,
+    lists: list[tirx.Buffer],
+    sums: tirx.Buffer,
+    axes: list[tirx.Var],
+    params: Conv2dParams,
+    slab: Slab,
+    tile: LookupKnobs,
+) -> None:
+    """One tile of all filters of a chunk; the sums of each are in registers while a block of channels is added."""
+    (n, chunk, tile_row, column), filters = axes, params.out_channels // tile.chunks
+    top, left, low = tile_row * tile.rows, column * tile.width, chunk * filters
+    strip, row = tirx.floordiv(tile_row, tile.strip), tirx.floormod(tile_row, tile.strip)
+    build.reads(window[n, strip, 0 : slab.size], *(each[0 : each.shape[0]] for each in lists))
+    build.writes(sums[n, low : low + filters, top : top + tile.rows, left : left + tile.width])
+    tile_sums = [
+        (y * params.stride[0] * slab.pitch + x, [top + y, tirx.Ramp(left + x, 1, tile.lanes)])
+        for y in range(tile.rows)
+        for x in range(0, tile.width, tile.lanes)
+    ]
+    held = build.sblock_alloc_buffer(extents(len(tile_sums) * tile.lanes), "float32", scope="local")
+    start = build.bind(row * (tile.rows * params.stride[0] * slab.pitch) + left)
+    zero = tirx.Broadcast(tirx.const(0, "float32"), tile.lanes)
+
+    blocks = -(-slab.channels // tile.block)
+    registers = [_ramp(i * tile.lanes, 1, tile.lanes) for i in range(len(tile_sums))]
+    with build.serial(*extents(0, blocks)) as block, build.serial(*extents(0, filters)) as within:
+        o = low + within
+        with build.If(block == 0):
+            with build.Then():
+                for register in registers:
+                    build.buffer_store(held, zero, [register])
+            with build.Else():
+                for register, (_, at) in zip(registers, tile_sums, strict=True):
+                    build.buffer_store(held, tirx.BufferLoad(sums, [n, o, *at]), [register])
+        _add_coefficients(
+            window, lists, held, (n, strip, start + block * (tile.block * slab.plane)),
+            block * params.out_channels + o, [shift for shift, _ in tile_sums], tile.lanes,
+        )  # fmt: skip
+        for register, (_, at) in zip(registers, tile_sums, strict=True):
+            build.buffer_store(sums, tirx.BufferLoad(held, [register]), [n, o, *at])
+
+
+def _add_coefficients(
+    window: tirx.Buffer,
+    lists: list[tirx.Buffer],
+    held: tirx.Buffer,
+    at: tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr],
+    entry: tvm.ir.Expr,
+    shifts: list[int],
+    lanes: int,
+) -> None:
+    """Add all coefficients of the list ``entry`` to the sums that are held in registers."""
+    (offsets, coefficients, first), (n, strip, start) = lists, at
+    with build.serial(first[entry].astype("int64"), first[entry + 1].astype("int64")) as t:
+        place = build.bind(start + offsets[t].astype("int64"))
+        factor = tirx.Broadcast(coefficients[t], lanes)
+        for i, shift in enumerate(shifts):
+            register = [_ramp(i * lanes, 1, lanes)]
+            value = tirx.BufferLoad(window, [n, strip, _ramp(place + shift, 1, lanes)])
+            build.buffer_store(held, tirx.BufferLoad(held, register) + factor * value, register)
+
+
+def _fill_window(
+    data: tirx.Buffer,
+    window: tirx.Buffer,
+    at: tuple[tvm.ir.Expr, tvm.ir.Expr, tvm.ir.Expr],
+    params: Conv2dParams,
+    slab: Slab,
+    tile: LookupKnobs,
+) -> None:
+    """The padded input of one channel under one strip."""
+    batch, channels, height, width = data.shape
+    strips, stride = window.shape[1], params.stride[1]
+    with build.sblock("window"):
+        n, strip, c = (build.axis.spatial(e, v) for e, v in zip((batch, strips, channels), at, strict=True))
+        build.reads(data[n, c, 0:height, 0:width])
+        build.writes(window[n, strip, c * slab.plane : (c + 1) * slab.plane])
+        build.sblock_attr(stage("window"))
+        top = strip * (tile.strip * tile.rows * params.stride[0]) - params.padding[0]
+        with build.serial(*extents(0, slab.rows)) as y:
+            for phase in range(slab.phases):
+                row = build.bind(top + y)
+                start = build.bind(((c * slab.phases + phase) * slab.rows + y) * slab.pitch)
+                # Column j of this phase is column j · stride + shift of the input.
+                shift = phase - params.padding[1]
+                low = min(max(0, -(shift // stride)), slab.pitch)
+                high = max(low, min((int(width) - 1 - shift) // stride + 1, slab.pitch))
+
+                def zeros(first: int, count: int, start: tvm.ir.Expr = start) -> None:
+                    for j, lanes in _vectors(first, count):
+                        none = tirx.Broadcast(tirx.const(0, "float32"), lanes) if lanes > 1 else 0.0
+                        build.buffer_store(window, none, [n, strip, _ramp(start + j, 1, lanes)])
+
+                with build.If(tirx.all(row >= 0, row < height)):
+                    with build.Then():
+                        zeros(0, low)
+                        for j, lanes in _vectors(low, high - low):
+                            columns = _ramp(tirx.IntImm("int64", j * stride + shift), stride, lanes)
+                            value = tirx.BufferLoad(data, [n, c, row, columns])
+                            build.buffer_store(window, value, [n, strip, _ramp(start + j, 1, lanes)])
+                        zeros(high, slab.pitch - high)
+                    with build.Else():
+                        zeros(0, slab.pitch)
+
+
+def _vectors(first: int, count: int) -> list[tuple[int, int]]:
+    """(position, lanes) of vectors of 16, 8, 4, 2 and 1 that cover ``count`` places."""
+    found, at, lanes = [], first, 16
+    while at < first + count:
+        while lanes > first + count - at:
+            lanes //= 2
+        found.append((at, lanes))
+        at += lanes
+    return found
+
+
+def _ramp(base: int | tvm.ir.Expr, stride: int, lanes: int) -> tvm.ir.Expr:
+    base = tirx.IntImm("int64", base) if isinstance(base, int) else base
+    return tirx.Ramp(base, stride, lanes) if lanes > 1 else base
+
+
+def _crop(sums: tirx.Buffer, result: tirx.Buffer) -> None:
+    """What is the result of the rounded-up sums, as a block of its own: epilogues fuse behind it."""
+    with build.grid(*result.shape) as loops, build.sblock("crop"):
+        at = [build.axis.spatial(e, v) for e, v in zip(result.shape, loops, strict=True)]
+        build.reads(sums[tuple(at)])
+        build.writes(result[tuple(at)])
+        build.buffer_store(result, sums[tuple(at)], at)
