@@ -72,6 +72,17 @@ class FewLevelLayer:
         return dataclasses.replace(self.bitserial, skips_rows=tile.tile_h == 1 and machine.counts_words)
 
     @property
+    def is_bit_depthwise(self) -> bool:
+        """Whether it is one plane of weights on one bit per group, and as many outputs as inputs."""
+        single = self.activation.digits == 1 and self.levels.planes == (1,)
+        return single and 1 < self.conv.groups == self.conv.out_channels == self.quantized.channels
+
+    @property
+    def packed_groups(self) -> int:
+        """Groups of channels that begin with a word of their own."""
+        return 1 if self.is_bit_depthwise else self.conv.groups
+
+    @property
     def scale(self) -> np.ndarray:
         """What the integer sums are multiplied by, (o,), float64."""
         return self.levels.scale * self.activation.scale
@@ -170,6 +181,8 @@ def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
     def estimate(problem: TileProblem) -> float:
         return cycles(problem, default_knobs(problem, machine), machine)
 
+    if layer.is_bit_depthwise:
+        return "bits", "1-bit activations, 1 weight plane"
     costs = {}
     if runs_on_bits(layer, machine):
         costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())

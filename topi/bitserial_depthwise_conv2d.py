@@ -149,7 +149,8 @@ def bitserial_depthwise_conv2d_packed(
     """
     n, h, w, count = words.shape
     oh, ow = params.conv.output_size(int(h), int(w))
-    named = stage_maker((*extents(n, oh), weight.shape[2]))
+    shape = (*extents(n, oh), weight.shape[2])
+    named = stage_maker(shape)
     digits = count_bits(_differing(words, weight, params), named)
 
     def limit(k: int) -> Words:
@@ -157,11 +158,10 @@ def bitserial_depthwise_conv2d_packed(
 
     decided = below(digits, [limit(k) for k in range(int(limits.shape[1]))], named)
     name = "bitserial_depthwise_conv2d"
-    bits = te.compute(named.shape, lambda *at: decided(*at), name=name, attrs=attrs | stage("counts"))
+    bits = te.compute(shape, lambda *at: decided(*at), name=name, attrs=attrs | stage("counts"))
     rows = te.compute(extents(n, oh, ow * int(count)), lambda *at: bits[at], name="rows", attrs=stage("rows"))
-    return te.compute(
-        extents(n, oh, ow, count), lambda b, y, x, word: rows[b, y, x * count + word], name="bits"
-    )
+    shape = extents(n, oh, ow, count)
+    return te.compute(shape, lambda b, y, x, word: rows[b, y, x * count + word], name="bits")
 
 
 def _taps(params: BitserialParams) -> int:
