@@ -61,6 +61,7 @@ class _Bitserial:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
         self.sums: dict[relax.Var, BitLayer] = {}
+        self.in_floats: dict[relax.Expr, FewLevelLayer] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
@@ -76,6 +77,8 @@ class _Bitserial:
             way = "bits"
         if way == "dense":
             self.findings[name] = {"method": "bitserial", "reason": reason}
+            if found.is_bit_depthwise and rewriter.binding is not None:
+                self.in_floats[rewriter.binding] = found
             return None
         if way == "int8":
             return int8_layer(rewriter, found, reason, self.machine)
@@ -126,6 +129,10 @@ class _Bitserial:
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
     ) -> relax.Expr | None:
         """Bits about the sums of a bit-serial layer whose floats nobody reads: packed before they are stored."""
+        if groups > 1 and channels // groups % WORD_BITS:
+            return None
+        if (waiting := self.in_floats.get(source)) is not None and rewriter.uses[source] <= 1:
+            return self._decided_depthwise(rewriter, waiting, decision, channels)
         value, reshaped = rewriter.definition(source), False
         if op_name(value) == "reshape" and rewriter.uses[source] <= 1:
             source, value, reshaped = value.args[0], rewriter.definition(value.args[0]), True
@@ -133,16 +140,18 @@ class _Bitserial:
             source = value.args[0]
         sums = self.sums.get(source) if isinstance(source, relax.Var) else None
         # Only a linear layer's own reshape keeps channels apart.
-        if (
-            sums is None
-            or (reshaped and op_name(sums.layer.call) != "matmul")
-            or (groups > 1 and channels // groups % WORD_BITS)
-        ):
+        if sums is None or (reshaped and op_name(sums.layer.call) != "matmul"):
             return None
-        at, flip = decision.integers(channels)
-        # total < at  <=>  −total >= 1 − at: the filters of flipped channels change their signs instead.
-        signs = sums.layer.levels.signs ^ flip[:, None, None, None]
-        return sums.decisions(rewriter, signs, np.where(flip, 1 - at, at))
+        return _decisions(rewriter, sums, decision, channels)
+
+    def _decided_depthwise(
+        self, rewriter: CallRewriter, layer: FewLevelLayer, decision: Decision, channels: int
+    ) -> relax.Expr | None:
+        """Bits about a layer that is faster in floats as long as floats are wanted."""
+        self.findings.pop(layer_name(layer.call) or "", None)
+        reason = "1-bit activations, 1 weight plane, one channel per group"
+        made = bit_layer(layer, self._words(rewriter, layer), reason, self.machine)
+        return _decisions(rewriter, made, decision.scaled(layer.scale), channels)
 
     def _decided_by_pool(
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
@@ -170,3 +179,13 @@ class _Bitserial:
             params=params,
         )
         return rewriter.builder_.emit(call)
+
+
+def _decisions(
+    rewriter: CallRewriter, sums: BitLayer, decision: Decision, channels: int
+) -> relax.Expr | None:
+    """``decision`` about the integer sums of a layer, moved into it."""
+    at, flip = decision.integers(channels)
+    # total < at  <=>  −total >= 1 − at: the filters of flipped channels change their signs instead.
+    signs = sums.layer.levels.signs ^ flip[:, None, None, None]
+    return sums.decisions(rewriter, signs, np.where(flip, 1 - at, at))
