@@ -368,8 +368,16 @@ def test_common_zeros_in_front_of_a_sign_are_announced() -> None:
         fc.compile(model, (torch.randn(1, 40, 9, 9),))
 
 
-def test_dynamic_batch() -> None:
-    model = nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3)).eval()
+@pytest.mark.parametrize("groups", [1, 48])
+def test_dynamic_batch(groups: int) -> None:
+    layers = (
+        _Binary(40, 48, 3, padding=1),
+        _norm(48),
+        _Binary(48, 48, 3, groups=groups),
+        _norm(48),
+        _Binary(48, 33, 3),
+    )
+    model = nn.Sequential(*layers).eval()
     program = torch.export.export(
         model, (torch.randn(2, 40, 9, 9),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
     )
