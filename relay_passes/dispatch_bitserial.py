@@ -3,7 +3,8 @@
 A layer qualifies when its input is a few-level value (`activation_levels`) and its weights lie on a grid
 (`weight_levels`); with many levels, dot products of bytes may be faster. What decides the input's bits is packed by
 `bitpack`; where that is another bit-serial layer, whose floats nobody else reads, the layer compares its integer sums
-with a threshold per channel and writes bits itself.
+with a threshold per channel and writes bits itself. A depthwise layer may be faster in floats when floats are wanted:
+it then waits for such a decision.
 """
 
 from __future__ import annotations

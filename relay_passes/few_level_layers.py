@@ -11,6 +11,7 @@ import numpy as np
 from tvm import relax, tirx
 
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, weight_values
+from tvm_fastconv.topi.bitserial_depthwise_conv2d import MAX_TAPS
 from tvm_fastconv.topi.borders import QuantizedParams
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.int8_conv2d import DOT
@@ -73,8 +74,8 @@ class FewLevelLayer:
 
     @property
     def is_bit_depthwise(self) -> bool:
-        """Whether it is one plane of weights on one bit per group, and as many outputs as inputs."""
-        single = self.activation.digits == 1 and self.levels.planes == (1,)
+        """Whether it is one plane of weights on one bit per group, as many outputs as inputs, and not too many taps."""
+        single = self.activation.digits == 1 and self.levels.planes == (1,) and self._taps <= MAX_TAPS
         return single and 1 < self.conv.groups == self.conv.out_channels == self.quantized.channels
 
     @property

@@ -19,6 +19,9 @@ from .bitserial_conv2d import BitserialParams, bitserial_conv2d_reference, packe
 from .borders import class_of
 from .window import extents, stage
 
+MAX_TAPS = 49
+"""Every adder is a stage of the schedule: a 7×7 kernel compiles in under a second, 31×31 would not."""
+
 
 def bitserial_depthwise_conv2d_reference(
     words: np.ndarray, signs: np.ndarray, params: BitserialParams

@@ -252,12 +252,13 @@ def test_residual_blocks() -> None:
     assert [layer.method for layer in compiled.layers] == ["dense", "bitserial", "bitserial"]
 
 
-def test_a_layer_too_narrow_for_words_runs_dense() -> None:
+@pytest.mark.parametrize(("outputs", "kernel"), [(2, 3), (1, 9)])
+def test_a_layer_too_narrow_for_words_runs_dense(outputs: int, kernel: int) -> None:
     x = torch.randn(1, 32, 12, 12)
-    compiled = _compiled(nn.Sequential(_Binary(32, 64, 3, padding=1, groups=32)), x)
+    compiled = _compiled(nn.Sequential(_Binary(32, 32 * outputs, kernel, padding=1, groups=32)), x)
     (layer,) = compiled.layers
     assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
-    assert "groups of 2 output channels do not fill vectors" in layer.reason
+    assert f"groups of {outputs} output channels do not fill vectors" in layer.reason
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
