@@ -3,38 +3,30 @@
 A layer qualifies when its input is a few-level value (`activation_levels`) and its weights lie on a grid
 (`weight_levels`); with many levels, dot products of bytes may be faster. What decides the input's bits is packed by
 `bitpack`; where that is another bit-serial layer, whose floats nobody else reads, the layer compares its integer sums
-with a threshold per channel and writes bits itself.
+with a threshold per channel and writes bits itself. A depthwise layer may be faster in floats when floats are wanted:
+it then waits for such a decision.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax, te
+from tvm import relax
 
 from tvm_fastconv.configs import Bitserial, Dense, Method
 from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d
 from tvm_fastconv.topi.bitpack import Grid, bitpack, flip_words, threshold_rows
 from tvm_fastconv.topi.bits import WORD_BITS
-from tvm_fastconv.topi.bitserial_conv2d import (
-    BitserialParams,
-    bitserial_conv2d,
-    bitserial_conv2d_packed,
-    border_table,
-    pack_signs,
-    packed_limits,
-)
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, default_knobs, feasible_knobs
 
+from .bit_layers import BitLayer, bit_layer
 from .conv_call import pooling_of
 from .decisions import Decision, trace_back
-from .few_level_calls import as_plane, bit_report, int8_layer, pack_planar, scaled_floats
+from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats
 from .few_level_layers import FewLevelLayer, fastest, few_level_layer, runs_on_bits
 from .graph import CallRewriter, op_name, rewrite_calls
 from .layer_findings import note_layer
@@ -63,53 +55,14 @@ class DispatchBitserial:
         return note_layer(mod, layers.findings)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """A bit-serial layer in the graph, so that a decision about its sums can move into it."""
-
-    layer: FewLevelLayer
-    words: relax.Expr
-    reason: str
-
-    def operator(
-        self,
-        rewriter: CallRewriter,
-        compute: Callable[..., te.Tensor],
-        params: BitserialParams,
-        tile: TileKnobs,
-        constants: list[np.ndarray],
-        machine: Machine,
-        **more: Any,
-    ) -> relax.Var:
-        """Emit ``compute`` on the layer's words and ``constants``."""
-        call = operator_call(
-            rewriter,
-            self.layer.call,
-            compute,
-            [self.words, *map(relax.const, constants)],
-            op="bitserial_conv2d",
-            knobs=tile.to_json(),
-            params=params,
-            tile=tile,
-            bytewise=not machine.counts_words,
-            **more,
-        )
-        return rewriter.builder_.emit(call)
-
-    @property
-    def plane(self) -> tuple[int, int]:
-        """Height and width of the input."""
-        height, width = (int(size) for size in list(self.words.ty.shape)[1:3])
-        return height, width
-
-
 class _Bitserial:
     """Rewrites the layers of one module; remembers what is packed already, and which sums a decision may join."""
 
     def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
-        self.sums: dict[relax.Var, _Sums] = {}
+        self.sums: dict[relax.Var, BitLayer] = {}
+        self.in_floats: dict[relax.Expr, FewLevelLayer] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
@@ -125,30 +78,21 @@ class _Bitserial:
             way = "bits"
         if way == "dense":
             self.findings[name] = {"method": "bitserial", "reason": reason}
+            if found.is_bit_depthwise and rewriter.binding is not None:
+                self.in_floats[rewriter.binding] = found
             return None
         if way == "int8":
             return int8_layer(rewriter, found, reason, self.machine)
-        words = self._words(rewriter, found)
-        return self._emit_floats(rewriter, _Sums(found, words, reason))
-
-    def _emit_floats(self, rewriter: CallRewriter, sums: _Sums) -> relax.Expr:
-        """The layer as int32 sums, converted and scaled by standard operators that fuse behind it."""
-        layer = sums.layer
-        tile, signs = default_knobs(layer.bit_problem(), self.machine), layer.levels.signs
-        params = layer.bitserial_in(tile, self.machine)
-        constants = [pack_signs(signs, tile.panel), border_table(signs, params, *sums.plane)]
-        report = bit_report(layer, sums.reason)
-        total = sums.operator(
-            rewriter, bitserial_conv2d, params, tile, constants, self.machine, report=report
-        )
-        self.sums[total] = sums
-        return scaled_floats(rewriter, layer.call, total, layer.scale)
+        layer = bit_layer(found, self._words(rewriter, found), reason, self.machine)
+        total = layer.totals(rewriter)
+        self.sums[total] = layer
+        return scaled_floats(rewriter, call, total, found.scale)
 
     def _words(self, rewriter: CallRewriter, layer: FewLevelLayer) -> relax.Expr:
         """The packed form of the layer's input, made once for each way of grouping its channels."""
-        key, activation = (layer.data, layer.conv.groups), layer.activation
+        source, how, groups = layer.activation.source, layer.activation.how, layer.packed_groups
+        key = (layer.data, groups)
         if key not in self.packed:
-            source, how, groups = activation.source, activation.how, layer.conv.groups
             self.packed[key] = (
                 self._pack_levels(rewriter, source, how, groups)
                 if isinstance(how, Grid)
@@ -186,6 +130,10 @@ class _Bitserial:
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
     ) -> relax.Expr | None:
         """Bits about the sums of a bit-serial layer whose floats nobody reads: packed before they are stored."""
+        if groups > 1 and channels // groups % WORD_BITS:
+            return None
+        if (waiting := self.in_floats.get(source)) is not None and rewriter.uses[source] <= 1:
+            return self._decided_depthwise(rewriter, waiting, decision, channels)
         value, reshaped = rewriter.definition(source), False
         if op_name(value) == "reshape" and rewriter.uses[source] <= 1:
             source, value, reshaped = value.args[0], rewriter.definition(value.args[0]), True
@@ -193,34 +141,18 @@ class _Bitserial:
             source = value.args[0]
         sums = self.sums.get(source) if isinstance(source, relax.Var) else None
         # Only a linear layer's own reshape keeps channels apart.
-        if (
-            sums is None
-            or (reshaped and op_name(sums.layer.call) != "matmul")
-            or (groups > 1 and channels // groups % WORD_BITS)
-        ):
+        if sums is None or (reshaped and op_name(sums.layer.call) != "matmul"):
             return None
-        layer, (at, flip) = sums.layer, decision.integers(channels)
-        # total < at  <=>  −total >= 1 − at: the filters of flipped channels change their signs instead.
-        signs, at = layer.levels.signs ^ flip[:, None, None, None], np.where(flip, 1 - at, at)
-        problem = dataclasses.replace(layer.bit_problem(), panel_multiple=WORD_BITS)
-        if not any(feasible_knobs(problem, self.machine)):
-            return None
-        tile = default_knobs(problem, self.machine)
-        params = layer.bitserial_in(tile, self.machine)
-        table = border_table(signs, params, *sums.plane)
-        limits = packed_limits(table, layer.activation.step, at, tile.panel)
-        report = bit_report(layer, f"{sums.reason}; writes bits")
-        constants = [pack_signs(signs, tile.panel), limits]
-        return sums.operator(
-            rewriter,
-            bitserial_conv2d_packed,
-            params,
-            tile,
-            constants,
-            self.machine,
-            report=report,
-            pattern=OPAQUE,
-        )
+        return _decisions(rewriter, sums, decision, channels)
+
+    def _decided_depthwise(
+        self, rewriter: CallRewriter, layer: FewLevelLayer, decision: Decision, channels: int
+    ) -> relax.Expr | None:
+        """Bits about a layer that is faster in floats as long as floats are wanted."""
+        self.findings.pop(layer_name(layer.call) or "", None)
+        reason = "1-bit activations, 1 weight plane, one channel per group"
+        made = bit_layer(layer, self._words(rewriter, layer), reason, self.machine)
+        return _decisions(rewriter, made, decision.scaled(layer.scale), channels)
 
     def _decided_by_pool(
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
@@ -248,3 +180,13 @@ class _Bitserial:
             params=params,
         )
         return rewriter.builder_.emit(call)
+
+
+def _decisions(
+    rewriter: CallRewriter, sums: BitLayer, decision: Decision, channels: int
+) -> relax.Expr | None:
+    """``decision`` about the integer sums of a layer, moved into it."""
+    at, flip = decision.integers(channels)
+    # total < at  <=>  −total >= 1 − at: the filters of flipped channels change their signs instead.
+    signs = sums.layer.levels.signs ^ flip[:, None, None, None]
+    return sums.decisions(rewriter, signs, np.where(flip, 1 - at, at))

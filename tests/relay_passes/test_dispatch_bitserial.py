@@ -80,11 +80,17 @@ class _Layer(nn.Module):
         return F.conv2d(self.activation(x), self.weights(self.weight), **self.how)
 
 
-def _compiled(model: nn.Module, x: torch.Tensor) -> fc.CompiledModel:
+class _Depthwise(_Layer):
+    def __init__(self, activation: Callable, channels: int) -> None:
+        super().__init__(activation, WEIGHTS["scale per filter"], groups=channels)
+        self.weight = nn.Parameter(torch.randn(channels, 1, 3, 3))
+
+
+def _compiled(model: nn.Module, x: torch.Tensor, **how) -> fc.CompiledModel:
     """Compiled, and checked against PyTorch."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sign")
-        compiled = fc.compile(model.eval(), (x,))
+        compiled = fc.compile(model.eval(), (x,), **how)
     want = model(x)
     # Whole networks too: inputs are random, none lies within float noise of a threshold.
     assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
@@ -93,7 +99,16 @@ def _compiled(model: nn.Module, x: torch.Tensor) -> fc.CompiledModel:
 
 def _functions(compiled: fc.CompiledModel, x: torch.Tensor) -> list[str]:
     names = [call.function.removeprefix("fused_").rstrip("0123456789") for call in compiled.profile(x).calls]
-    kinds = ("bitpack", "bitserial_conv", "bit_max_pool", "transpose", "conv2d", "winograd_conv2d", "dense")
+    kinds = (
+        "bitpack",
+        "bitserial_conv",
+        "bitserial_depthwise",
+        "bit_max_pool",
+        "transpose",
+        "conv2d",
+        "winograd_conv2d",
+        "dense",
+    )
     return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
 
 
@@ -206,6 +221,15 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
         (1, 128, 9, 9),
         ["bitpack", "bitserial_conv", "bitserial_conv", "transpose"],
     ),
+    "depthwise": (
+        lambda: nn.Sequential(
+            _Binary(40, 70, 1), _norm(70), _Binary(70, 70, 3, padding=(2, 1), stride=2, groups=70), _norm(70),
+            _Binary(70, 33, 1), _norm(33), _Binary(33, 33, (3, 1), groups=33, bias=False), _norm(33), _Binary(33, 8, 1),
+        ),
+        (2, 40, 9, 11),
+        ["bitpack", "bitserial_conv", "bitserial_depthwise", "bitserial_conv", "bitserial_depthwise", "bitserial_conv",
+         "transpose"],
+    ),
     "linear": (
         lambda: nn.Sequential(_BinaryLinear(300, 100), _norm(100, nn.BatchNorm1d), _BinaryLinear(100, 10)),
         (5, 300),
@@ -229,12 +253,55 @@ def test_residual_blocks() -> None:
     assert [layer.method for layer in compiled.layers] == ["dense", "bitserial", "bitserial"]
 
 
-def test_a_layer_too_narrow_for_words_runs_dense() -> None:
+@pytest.mark.parametrize(("outputs", "kernel"), [(2, 3), (1, 9)])
+def test_a_layer_too_narrow_for_words_runs_dense(outputs: int, kernel: int) -> None:
     x = torch.randn(1, 32, 12, 12)
-    compiled = _compiled(nn.Sequential(_Binary(32, 32, 3, padding=1, groups=32)), x)
+    compiled = _compiled(nn.Sequential(_Binary(32, 32 * outputs, kernel, padding=1, groups=32)), x)
     (layer,) = compiled.layers
     assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
-    assert "groups of 1 output channels do not fill vectors" in layer.reason
+    assert f"groups of {outputs} output channels do not fill vectors" in layer.reason
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("name", ["sign", "where, turned", "0 and 1", "shifted"])
+def test_depthwise(name: str, value: float) -> None:
+    def bordered(x: torch.Tensor) -> torch.Tensor:
+        return F.pad(ACTIVATIONS[name](x), (1, 2, 3, 0), value=value)
+
+    model, x = _Depthwise(bordered, 40), torch.randn(2, 40, 7, 9)
+    (layer,) = _compiled(model, x, methods=fc.Bitserial()).layers
+    assert (layer.method, layer.op) == ("bitserial", "bitserial_depthwise_conv2d")
+
+
+def test_a_depthwise_layer_that_is_faster_in_floats_says_so() -> None:
+    x = torch.randn(1, 40, 9, 9)
+    (layer,) = _compiled(_Depthwise(torch.sign, 40), x, target="x86_64-linux-gnu -mcpu=x86-64-v3").layers
+    assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
+    assert "in floats" in layer.reason
+
+
+def test_a_depthwise_layer_in_floats_writes_bits_where_nobody_reads_the_floats() -> None:
+    model = nn.Sequential(_Depthwise(torch.sign, 64), _norm(64), _Binary(64, 64, 1, groups=2), _norm(64))
+    x = torch.randn(2, 64, 9, 9)
+    layers = _compiled(model, x, target="x86_64-linux-gnu -mcpu=x86-64-v3").layers
+    assert [layer.op for layer in layers] == ["bitserial_depthwise_conv2d", "bitserial_conv2d"]
+    assert "writes bits" in layers[0].reason
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_floats_of_a_depthwise_layer_that_others_read_too(groups: int) -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = _Depthwise(torch.sign, 40), _Binary(40, 40, 1, groups=groups)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.first(x)
+            return self.second(y) + y
+
+    for target in ("native", "x86_64-linux-gnu -mcpu=x86-64-v3"):
+        layers = _compiled(Residual(), torch.randn(1, 40, 9, 9), target=target).layers
+        assert [layer.name for layer in layers] == ["first", "second"]
 
 
 @pytest.mark.parametrize("offset", [0, 3])
@@ -303,8 +370,16 @@ def test_common_zeros_in_front_of_a_sign_are_announced() -> None:
         fc.compile(model, (torch.randn(1, 40, 9, 9),))
 
 
-def test_dynamic_batch() -> None:
-    model = nn.Sequential(_Binary(40, 48, 3, padding=1), _norm(48), _Binary(48, 33, 3)).eval()
+@pytest.mark.parametrize("groups", [1, 48])
+def test_dynamic_batch(groups: int) -> None:
+    layers = (
+        _Binary(40, 48, 3, padding=1),
+        _norm(48),
+        _Binary(48, 48, 3, groups=groups),
+        _norm(48),
+        _Binary(48, 33, 3),
+    )
+    model = nn.Sequential(*layers).eval()
     program = torch.export.export(
         model, (torch.randn(2, 40, 9, 9),), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},)
     )

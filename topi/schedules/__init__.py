@@ -11,6 +11,7 @@ from tvm.s_tir.schedule import SBlockRV
 
 from ..machine import Machine
 from .bitserial import schedule_bitpack, schedule_packed_tile
+from .bitserial_depthwise import schedule_bitserial_depthwise
 from .conv2d import schedule_tile
 from .generic import schedule_generic
 from .lookup import LookupKnobs, schedule_lookup
@@ -56,6 +57,9 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
         return
     if name == "bitpack":
         schedule_bitpack(sch, anchor, stages, machine)
+        return
+    if name == "bitserial_depthwise_conv2d":
+        schedule_bitserial_depthwise(sch, anchor, stages, machine)
         return
     if name == "pack_rows":
         schedule_pack_rows(sch, anchor, stages)
