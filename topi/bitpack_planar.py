@@ -29,9 +29,7 @@ def vectors_of(pixels: int, lanes: int) -> int | None:
     return min(fitting, key=lambda n: (-(-pixels // (n * lanes)) * n, -n), default=None)
 
 
-def bitpack_planar(
-    shape: tuple[int | tirx.Var, int, int, int], groups: int, flips: bool, lanes: int
-) -> tirx.PrimFunc:
+def bitpack_planar(shape: tuple[int | tirx.Var, ...], groups: int, flips: bool, lanes: int) -> tirx.PrimFunc:
     """Build the packing of float32 NCHW of ``shape``, scheduled.
 
     Parameters
@@ -49,7 +47,7 @@ def bitpack_planar(
         (data, limit, [flip,] words): ``limit`` float32 from `threshold_rows`, ``flip`` uint32 from `flip_words`,
         ``words`` uint32 (n, h, w, groups · words).
     """
-    batch, channels, height, width = shape
+    batch, (channels, height, width) = shape[0], (int(n) for n in shape[1:])
     pixels, per_group = height * width, channels // groups
     words = groups * word_count(per_group)
     with IRBuilder() as builder, build.prim_func(s_tir=True):

@@ -94,7 +94,7 @@ def lookup_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2d
 
 
 def lookup_conv2d(
-    shape: tuple[int | tirx.Var, int, int, int],
+    shape: tuple[int | tirx.Var, ...],
     filters: SparseFilters,
     params: Conv2dParams,
     tile: LookupKnobs,
@@ -118,7 +118,7 @@ def lookup_conv2d(
     PrimFunc
         (data, offsets, coefficients, first, result): see `SparseFilters`; ``result`` float32 (n, o, oh, ow).
     """
-    batch, channels, height, width = shape
+    batch, (channels, height, width) = shape[0], (int(n) for n in shape[1:])
     oh, ow = params.output_size(height, width)
     slab = Slab.of(params, channels, ow, tile)
     strips, columns = tile.tiles(oh, ow)
