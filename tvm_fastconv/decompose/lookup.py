@@ -81,15 +81,14 @@ def lookup(
     columns = weight.transpose(0, 2, 3, 1).reshape(-1, c).astype(np.float64)
     scale = np.abs(columns).max() or 1.0
     data = (columns / scale).astype(np.float32)
-    task = _Task(
-        data, None if density is None else int(density * len(data) * dictionary_size + ROUNDING), error
-    )
+    count = len(data) * dictionary_size
+    task = _Task(data, count if density is None else int(density * count + ROUNDING), error)
     fit = _largest(task, dictionary_size)
     if not fit.cost(task) < np.inf:
         raise ValueError(
             f"error is {error}; a dictionary of {dictionary_size} reaches {fit.error:.2g} at best, with density 1"
         )
-    if task.count is None or np.count_nonzero(fit.codes) == task.count:
+    if error is not None or np.count_nonzero(fit.codes) == task.count:
         fit = _refine(task, fit, _some_columns(data, dictionary_size, seed), iterations)
     codes = (scale * refit_codes(data, fit.atoms, fit.codes)).astype(np.float32)
     coefficients = np.ascontiguousarray(codes.reshape(o, kh, kw, -1).transpose(0, 3, 1, 2))
@@ -124,10 +123,10 @@ def _check(
 
 @dataclass(frozen=True)
 class _Task:
-    """Rows to approximate, and either how many nonzeros are allowed or how large an error."""
+    """Rows to approximate with at most ``count`` nonzeros: the least error, or the fewest that reach ``error``."""
 
     data: np.ndarray
-    count: int | None
+    count: int
     error: float | None
 
 
@@ -158,17 +157,15 @@ def _largest(task: _Task, dictionary_size: int) -> _Fit:
     atoms = np.zeros((dictionary_size, data.shape[1]))
     atoms[: len(basis)] = basis
     codes = data @ atoms.T
-    gains = np.sort(np.square(codes).reshape(-1))[::-1]
-    if task.count is not None:
-        keep = task.count
-    else:
+    keep = task.count
+    if task.error is not None:
+        gains = np.sort(np.square(codes).reshape(-1))[::-1]
         goal = np.square(data).sum() * (1 - (task.error - 2 * ROUNDING) ** 2)
         keep = int(np.searchsorted(np.cumsum(gains), goal)) + 1
-    keep = min(keep, np.count_nonzero(codes))
+    keep = min(keep, int(np.count_nonzero(codes)))
     kept = np.argpartition(-np.abs(codes).reshape(-1), max(keep - 1, 0))[:keep]
-    thinned = np.zeros(codes.size, np.float32)
-    thinned[kept] = codes.reshape(-1)[kept]
-    thinned, atoms = thinned.reshape(codes.shape), atoms.astype(np.float32)
+    thinned, atoms = np.zeros(codes.shape, np.float32), atoms.astype(np.float32)
+    thinned.reshape(-1)[kept] = codes.reshape(-1)[kept]
     return _Fit(atoms, thinned, _error(data, thinned, atoms))
 
 
@@ -195,7 +192,7 @@ def _refine(task: _Task, fit: _Fit, columns: np.ndarray, iterations: int) -> _Fi
     """Improve ``fit``, or begin with ``columns`` as atoms if that is better after one iteration."""
     best, atoms, codes = fit, fit.atoms, fit.codes
     for step in range(iterations):
-        count = np.count_nonzero(best.codes)
+        count = task.count if task.error is None else int(np.count_nonzero(best.codes))
         fit = _once(task, atoms, count, codes)
         if step == 0:
             fit = min(fit, _once(task, columns, count), key=lambda fit: fit.cost(task))
@@ -208,16 +205,18 @@ def _once(task: _Task, atoms: np.ndarray, count: int, start: np.ndarray | None =
     codes = matching_pursuit(task.data, atoms, count, task.error, start)
     atoms, codes = refit_atoms(task.data, codes)
     fit = _Fit(atoms, codes, _error(task.data, codes, atoms))
-    return fit if task.error is None else min(fit, _thinned(task, fit), key=lambda fit: fit.cost(task))
+    if task.error is None:
+        return fit
+    return min(fit, _thinned(task.data, task.error, fit), key=lambda fit: fit.cost(task))
 
 
-def _thinned(task: _Task, fit: _Fit) -> _Fit:
+def _thinned(data: np.ndarray, error: float, fit: _Fit) -> _Fit:
     """``fit`` without its smallest codes, as many as the error allowed pays for."""
-    spare = (task.error**2 - fit.error**2) * np.square(task.data).sum(dtype=np.float64)
+    spare = (error**2 - fit.error**2) * np.square(data).sum(dtype=np.float64)
     sizes = np.sort(np.abs(fit.codes[fit.codes != 0]).astype(np.float64))
     dropped = np.searchsorted(np.cumsum(sizes**2), spare)
     if not 0 < dropped < sizes.size:
         return fit
     codes = np.where(np.abs(fit.codes) >= sizes[dropped], fit.codes, 0)
-    codes = refit_codes(task.data, fit.atoms, codes, STEPS).astype(np.float32)
-    return _Fit(fit.atoms, codes, _error(task.data, codes, fit.atoms))
+    codes = refit_codes(data, fit.atoms, codes, STEPS).astype(np.float32)
+    return _Fit(fit.atoms, codes, _error(data, codes, fit.atoms))

@@ -56,7 +56,7 @@ def matching_pursuit(
     codes, slope = _refit(codes, target - codes @ gram, chosen, gram, STEPS)
     best = np.where(chosen, 0, np.abs(slope)).max(1)
     missed = size - np.einsum("nk,nk->n", codes, target + slope)
-    left = (count if error is None else chosen.size) - np.count_nonzero(chosen)
+    left = (count if error is None else chosen.size) - int(np.count_nonzero(chosen))
     many = min(max(1, round(count / len(data) / ROUNDS)), len(atoms))
     share = min(len(data) // SHARE, count // ROUNDS)
     least = NOTHING * np.abs(target).max()
