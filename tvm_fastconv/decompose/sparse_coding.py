@@ -14,14 +14,14 @@ ROUNDS = 24
 round, or the time would grow with their number: at density 0.4, 12 rounds give the same error from singular vectors,
 and 10 % more from columns."""
 STEPS = 2
-"""Steps of conjugate gradients after a choice; with 1, the error is up to 3 % higher."""
+"""Steps of conjugate gradients after a choice; with 1, the error is up to 9 % higher."""
 NOTHING = 1e-6
 """Below this share of the largest correlation there is only rounding left in float32."""
 RIDGE = 1e-9
 """Added to the codes' Gram matrix as a share of its mean diagonal: two equal atoms are no error."""
 PARALLEL = 0.8
-"""Cosine from which one of two atoms is replaced. 0.7 finds planted dictionaries more often, and is 5 % worse on
-weights with few nonzeros per row; 0.9 the other way round."""
+"""Cosine from which one of two atoms is replaced. Planted dictionaries of 32 atoms come out with errors 5-25 % lower
+than with 0.9; 0.7 lowers those further, but is 3 % worse than 0.8 on weights with one nonzero per row."""
 
 
 def matching_pursuit(
