@@ -12,7 +12,7 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.transpose import tile_side, transpose
 
 from .graph import CallRewriter, rewrite_calls
-from .operator_call import OPAQUE, known_sizes
+from .operator_call import OPAQUE, known_sizes, primfunc_call
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchTranspose")
@@ -41,8 +41,9 @@ class DispatchTranspose:
         side = tile_side(height, width, self.machine.lanes)
         if side is None:
             return None
-        func = transpose(shape, lead, rows, side).with_attr("op_pattern", OPAQUE)
-        return relax.call_tir(rewriter.builder_.add_func(func, "transpose"), [call.args[0]], out_ty=call.ty)
+        func = transpose(shape, lead, rows, side)
+        out_shape = list(call.ty.shape)
+        return primfunc_call(rewriter, func, "transpose", [call.args[0]], out_shape, pattern=OPAQUE)
 
 
 def _exchanged_groups(call: relax.Call) -> tuple[int, int] | None:

@@ -45,12 +45,12 @@ class DispatchWinograd:
 
     def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         found = conv2d_of(call)
-        if found is None or rewriter.binding in self.decisive or not _is_candidate(found[0]):
+        if found is None or rewriter.binding in self.decisive or not is_candidate(found[0]):
             return None
         params, weight = found
         direct = direct_problem(call, params, weight)
         slowest = direct.batch * cycles(direct, default_knobs(direct, self.machine), self.machine)
-        costs = {m: self._cost(direct, weight, m) for m in POINTS}
+        costs = {m: winograd_cost(direct, weight, m, self.machine) for m in POINTS}
         for m in sorted((m for m in costs if costs[m][0] < slowest), key=lambda m: costs[m][0]):
             if (error := winograd_error(weight, m)) <= MAX_ERROR:
                 reason = (
@@ -58,21 +58,6 @@ class DispatchWinograd:
                 )
                 return self._winograd(rewriter, call, params, weight, costs[m][1], reason)
         return None
-
-    def _cost(self, direct: TileProblem, weight: np.ndarray, m: int) -> tuple[float, WinogradKnobs]:
-        channels, tiles_w = weight.shape[1], -(-direct.width // m)
-        problem = TileProblem(
-            batch=direct.batch,
-            height=-(-direct.height // m),
-            width=tiles_w,
-            out_channels=direct.out_channels,
-            groups=1,
-            reduction=channels,
-            strip_row_bytes=4 * (m + 2) ** 2 * tiles_w * (channels + direct.out_channels),
-            weight_bytes=4 * (m + 2) ** 2 * channels * direct.out_channels,
-        )
-        knobs = default_winograd_knobs(problem, self.machine, m)
-        return winograd_cycles(problem, knobs, self.machine), knobs
 
     def _winograd(
         self,
@@ -101,7 +86,27 @@ class DispatchWinograd:
         )
 
 
-def _is_candidate(params: Conv2dParams) -> bool:
+def winograd_cost(
+    direct: TileProblem, weight: np.ndarray, m: int, machine: Machine
+) -> tuple[float, WinogradKnobs]:
+    """Estimated cycles of F(m×m), and its knobs."""
+    channels, tiles_w = weight.shape[1], -(-direct.width // m)
+    problem = TileProblem(
+        batch=direct.batch,
+        height=-(-direct.height // m),
+        width=tiles_w,
+        out_channels=direct.out_channels,
+        groups=1,
+        reduction=channels,
+        strip_row_bytes=4 * (m + 2) ** 2 * tiles_w * (channels + direct.out_channels),
+        weight_bytes=4 * (m + 2) ** 2 * channels * direct.out_channels,
+    )
+    knobs = default_winograd_knobs(problem, machine, m)
+    return winograd_cycles(problem, knobs, machine), knobs
+
+
+def is_candidate(params: Conv2dParams) -> bool:
+    """Whether Winograd's algorithm applies: 3×3, dense, of stride 1."""
     plain = params.stride == params.dilation == params.input_dilation == (1, 1)
     return params.kernel == (3, 3) and plain and params.groups == 1 and min(params.padding) >= 0
 

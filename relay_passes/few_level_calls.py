@@ -17,7 +17,7 @@ from tvm_fastconv.topi.machine import Machine
 from .conv_call import layer_report
 from .few_level_layers import FewLevelLayer, int8_tile
 from .graph import CallRewriter, along_channel, op_name
-from .operator_call import OPAQUE, known_sizes, operator_call
+from .operator_call import OPAQUE, known_sizes, operator_call, primfunc_call
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
@@ -42,15 +42,11 @@ def pack_planar(
     shape = known_sizes(value.args[0], 1)
     if axes != [0, 2, 3, 1] or shape is None or vectors_of(int(shape[2]) * int(shape[3]), lanes) is None:
         return None
-    func = bitpack_planar(shape, groups, len(constants) > 1, lanes).with_attr("op_pattern", OPAQUE)
+    func = bitpack_planar(shape, groups, len(constants) > 1, lanes)
     batch, channels, height, width = value.args[0].ty.shape
     words = groups * word_count(int(channels) // groups)
-    call = relax.call_tir(
-        rewriter.builder_.add_func(func, "bitpack"),
-        [value.args[0], *constants],
-        out_ty=relax.TensorType([batch, height, width, words], WORD),
-    )
-    return rewriter.builder_.emit(call)
+    args = [value.args[0], *constants]
+    return primfunc_call(rewriter, func, "bitpack", args, [batch, height, width, words], WORD, OPAQUE)
 
 
 def scaled_floats(

@@ -47,14 +47,35 @@ def operator_call(
     pattern : int
         TVM's operator pattern: what may be fused with it.
     """
-    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(op)}
-    if report is not None:
-        layer |= {"op": op, "schedule": knobs, **report}
-    attrs = {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
+    attrs = annotations(rewriter, source, op, knobs, report)
     bound = functools.partial(compute, attrs=attrs, **kwargs)
     return rewriter.builder_.call_te(
         bound, *args, primfunc_name_hint=op, primfunc_attrs={"op_pattern": pattern}
     )
+
+
+def annotations(
+    rewriter: CallRewriter, source: relax.Call | None, op: str, knobs: str, report: dict[str, Any] | None
+) -> dict[str, str]:
+    """What an anchor block carries; arguments as for `operator_call`."""
+    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(op)}
+    if report is not None:
+        layer |= {"op": op, "schedule": knobs, **report}
+    return {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
+
+
+def primfunc_call(
+    rewriter: CallRewriter,
+    func: tirx.PrimFunc,
+    name: str,
+    args: list[relax.Expr],
+    shape: list[tirx.PrimExpr],
+    dtype: str = "float32",
+    pattern: int = OUT_ELEMWISE_FUSABLE,
+) -> relax.Var:
+    """Add a function that was built for this place to the module and emit a call of it."""
+    var = rewriter.builder_.add_func(func.with_attr("op_pattern", pattern), name)
+    return rewriter.builder_.emit(relax.call_tir(var, args, out_ty=relax.TensorType(shape, dtype)))
 
 
 def known_sizes(expr: relax.Expr, lead: int) -> tuple[int | tirx.Var, ...] | None:

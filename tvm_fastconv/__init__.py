@@ -13,7 +13,7 @@ from .errors import ArtifactError, FastconvError, InputError, MethodError, Model
 if TYPE_CHECKING:
     from . import ops
     from .compiler import compile
-    from .configs import Bitserial, Dense
+    from .configs import Bitserial, Dense, Lookup
     from .report import LayerReport
     from .runtime import CompiledModel, load
 
@@ -27,6 +27,7 @@ __all__ = [
     "FastconvError",
     "InputError",
     "LayerReport",
+    "Lookup",
     "MethodError",
     "ModelError",
     "TargetError",
@@ -40,6 +41,7 @@ _MODULE_OF = {
     "CompiledModel": "runtime",
     "Dense": "configs",
     "LayerReport": "report",
+    "Lookup": "configs",
     "compile": "compiler",
     "load": "runtime",
 }

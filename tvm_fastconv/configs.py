@@ -1,6 +1,6 @@
 """What a user may ask of a layer: frozen, keyword-only configs, and which layers a pattern names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -32,9 +32,50 @@ class Bitserial:
         _check_int("activation_bits", self.activation_bits, 1, 1)
 
 
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        allowed = str(low) if low == high else f"{low} to {high}"
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Run the layer as lookups into a dictionary (Bagherinezhad et al., LCNN, arXiv:1611.06473).
+
+    With nothing set, a layer runs as lookups if its weights have that structure. With a dictionary size and one of
+    the others, its weights are approximated first.
+
+    Attributes
+    ----------
+    dictionary_size : int, optional
+        Vectors that all filters and taps share, in each group of channels.
+    density : float, optional
+        Largest share of nonzeros among the coefficients, above 0 and at most 1.
+    error : float, optional
+        Largest relative error of the weights (Frobenius norm), above 0 and below 1.
+    """
+
+    dictionary_size: int | None = None
+    density: float | None = None
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        set_fields = [name for name in ("density", "error") if getattr(self, name) is not None]
+        if self.dictionary_size is None and set_fields:
+            raise MethodError(f"dictionary_size is None with {set_fields[0]} set; allowed: 1 or more")
+        if self.dictionary_size is None:
+            return
+        _check_int("dictionary_size", self.dictionary_size, 1, None)
+        if len(set_fields) != 1:
+            raise MethodError(
+                f"density is {self.density} and error is {self.error}; allowed with a dictionary_size: one of them"
+            )
+        _check_share("density", self.density, "above 0, at most 1", lambda share: 0 < share <= 1)
+        _check_share("error", self.error, "above 0, below 1", lambda share: 0 < share < 1)
+
+
+def _check_int(name: str, value: object, low: int, high: int | None) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or value < low
+        or (high is not None and value > high)
+    ):
+        allowed = f"{low} or more" if high is None else str(low) if low == high else f"{low} to {high}"
         raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
 
 
@@ -46,10 +87,17 @@ def _instead(config: object) -> str:
     return "known are " + ", ".join(f"fc.{cls.__name__}()" for cls in METHODS.values())
 
 
-METHODS: dict[str, type] = {"dense": Dense, "bitserial": Bitserial}
+def _check_share(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not holds(value)
+    ):
+        raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+METHODS: dict[str, type] = {"dense": Dense, "bitserial": Bitserial, "lookup": Lookup}
 """Method name, as reports and method files spell it, to its config."""
 
-Method = Dense | Bitserial
+Method = Dense | Bitserial | Lookup
 Methods = Method | Mapping[str, Method]
 
 

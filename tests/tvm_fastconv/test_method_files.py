@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_fastconv import Dense
+from tvm_fastconv import Dense, Lookup
 from tvm_fastconv.errors import MethodError
 from tvm_fastconv.method_files import read_methods
 
@@ -10,6 +10,13 @@ from tvm_fastconv.method_files import read_methods
 def test_names_and_tables(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text('"layer1.*" = "dense"\n"layer2.*" = { method = "dense" }\n')
     assert read_methods(tmp_path / "m.toml") == {"layer1.*": Dense(), "layer2.*": Dense()}
+
+
+def test_a_method_with_parameters(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(
+        '"a" = "lookup"\n"b" = { method = "lookup", dictionary_size = 64, density = 0.05 }\n'
+    )
+    assert read_methods(tmp_path / "m.toml") == {"a": Lookup(), "b": Lookup(dictionary_size=64, density=0.05)}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,7 @@ def test_names_and_tables(tmp_path: Path) -> None:
         ('"a*" = { speed = 1 }', "neither a method's name nor a table"),
         ('"a*" = true', "neither a method's name nor a table"),
         ('"a*" = { method = "dense", speed = 1 }', "unexpected keyword argument 'speed'"),
+        ('"a*" = { method = "lookup", density = 0.1 }', r"m.toml, 'a\*': dictionary_size is None"),
         ("a* = dense", "is not TOML"),
     ],
 )
