@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import tvm
 from tvm import relax, tirx
 
 from .graph import CallRewriter
@@ -69,7 +70,7 @@ def primfunc_call(
     func: tirx.PrimFunc,
     name: str,
     args: list[relax.Expr],
-    shape: list[tirx.PrimExpr],
+    shape: list[tvm.ir.Expr],
     dtype: str = "float32",
     pattern: int = OUT_ELEMWISE_FUSABLE,
 ) -> relax.Var:

@@ -29,11 +29,13 @@ from .dispatch_batch_matmul import DispatchBatchMatmul
 from .dispatch_bitserial import DispatchBitserial
 from .dispatch_dense import DispatchDense
 from .dispatch_depthwise import DispatchDepthwise
+from .dispatch_lookup import DispatchLookup
 from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
+from .sink_transposes import SinkTransposes
 
 Passes = list[tvm.transform.Pass]
 
@@ -76,6 +78,8 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
     """Standard operators → ours."""
     return [
         DispatchBitserial(target, methods),
+        DispatchLookup(target, methods),
+        SinkTransposes(),
         DispatchDepthwise(target),
         DispatchWinograd(target),
         DispatchDense(target),

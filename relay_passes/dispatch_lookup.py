@@ -1,0 +1,152 @@
+"""Layers with sparse constant weights → lookups, exactly: LCNN's, behind a dictionary, and pruned ones of any origin.
+
+Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
+convolution that both are together. The sparse convolution works on planes (NCHW); `SinkTransposes` moves the
+conversions that this puts around it to where they cancel or cost least.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_fastconv.configs import Dense, Lookup, Method
+from tvm_fastconv.topi.lookup_conv2d import Slab, SparseFilters, lookup_conv2d
+from tvm_fastconv.topi.lookup_dense import SparseRows, lookup_dense
+from tvm_fastconv.topi.machine import Machine
+
+from .conv_call import conv2d_of, layer_report
+from .graph import CallRewriter, keep_name, op_name, rewrite_calls
+from .layer_findings import note_layer
+from .layer_names import layer_name
+from .operator_call import annotations, known_sizes, primfunc_call
+from .sparse_layers import SparseLayer, estimates, sparse_layer
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchLookup")
+class DispatchLookup:
+    """Swap layers with sparse weights for lookups where those are faster.
+
+    Parameters
+    ----------
+    target : Target
+    methods : mapping, optional
+        Layer name to what the user asked for: ``Dense`` layers stay, ``Lookup`` ones need not be faster.
+    """
+
+    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
+        self.machine, self.methods = Machine.of(target), methods or {}
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``."""
+        layers = _Layers(self.machine, self.methods)
+        mod = rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer})
+        return note_layer(mod, layers.findings)
+
+
+class _Layers:
+    """Rewrites the layers of one module, and notes what it leaves to the dense operators."""
+
+    def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
+        self.machine, self.methods = machine, methods
+        self.findings: dict[str, dict[str, str]] = {}
+
+    def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for ``nn.conv2d`` and ``matmul``."""
+        name = layer_name(call) or ""
+        forced = isinstance(self.methods.get(name), Lookup)
+        layer = sparse_layer(rewriter, call, forced)
+        if layer is None or isinstance(self.methods.get(name), Dense):
+            return None
+        costs = estimates(layer, self.machine)
+        way = "lookup" if forced else min(costs, key=lambda way: costs[way])
+        reason = _reason(layer, way, costs)
+        if layer.dictionary is not None and way != "reconstructed":
+            self.findings[layer_name(layer.dictionary) or ""] = {
+                "method": "lookup",
+                "reason": f"dictionary of {name}",
+            }
+        if way == "lookup":
+            emit = _flat if layer.is_flat else _planes
+            return emit(rewriter, layer, reason, self.machine)
+        self.findings[name] = {"method": "lookup", "reason": reason}
+        return _reconstructed(layer) if way == "reconstructed" else None
+
+
+def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:
+    share = f"{100 * layer.density:.2g} % of the weights are not 0"
+    dense = min(cost for name, cost in costs.items() if name != "lookup")
+    if way == "lookup":
+        return f"{share}: {dense / costs['lookup']:.2g} times as fast as dense by estimate"
+    slower = costs["lookup"] / costs[way]
+    name = "dense" if way == "dense" else "dense(reconstructed), dictionary and coefficients multiplied"
+    return f"{name}: {share}; lookups would take {slower:.1f} times as long by estimate"
+
+
+def _reconstructed(layer: SparseLayer) -> relax.Expr:
+    """Dictionary and layer as one dense convolution."""
+    merged, dictionary = layer.merged(), layer.dictionary
+    assert merged is not None, "a layer without a dictionary has nothing to merge"
+    assert dictionary is not None
+    weight = relax.const(np.ascontiguousarray(merged.transpose(0, 2, 3, 1)))
+    inner = conv2d_of(dictionary)
+    assert inner is not None
+    padding = [a + b for a, b in zip(layer.params.padding, inner[0].padding, strict=True)]
+    attrs = layer.call.attrs
+    together = relax.op.nn.conv2d(
+        dictionary.args[0], weight, attrs.strides, padding, attrs.dilation, 1, "NHWC", "OHWI"
+    )
+    return keep_name(together, layer.call)
+
+
+def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any]:
+    report = layer_report("lookup", layer.call, layer.weight, reason)
+    operations = report["operations"] * int(np.count_nonzero(layer.weight)) // layer.weight.size
+    return report | {"operations": operations, "weight_bytes": weight_bytes}
+
+
+def _constants(*arrays: np.ndarray) -> list[relax.Expr]:
+    # A constant has at least one element.
+    return [relax.const(array if array.size else np.zeros(1, array.dtype)) for array in arrays]
+
+
+def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
+    """A sparse convolution between two changes of layout."""
+    emit, params = rewriter.builder_.emit, layer.params
+    planes = emit(relax.op.permute_dims(layer.call.args[0], (0, 3, 1, 2)))
+    shape = known_sizes(planes, 1)
+    if shape is None:
+        return None
+    knobs = layer.knobs(machine)
+    slab = Slab.of(params, int(shape[1]), params.output_size(int(shape[2]), int(shape[3]))[1], knobs)
+    filters = SparseFilters.of(layer.weight, params, slab, knobs.block)
+    arrays = (filters.offsets, filters.coefficients, filters.first)
+    report = _report(layer, reason, sum(array.nbytes for array in arrays))
+    attrs = annotations(rewriter, layer.call, "lookup_conv2d", knobs.to_json(), report)
+    func = lookup_conv2d(shape, filters, params, knobs, attrs)
+    batch, height, width, outputs = layer.call.ty.shape
+    out_shape = [batch, outputs, height, width]
+    sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *_constants(*arrays)], out_shape)
+    return relax.op.permute_dims(sums, (0, 2, 3, 1))
+
+
+def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, _machine: Machine) -> relax.Expr | None:
+    """Dot products with the nonzeros of each filter, over the flattened input."""
+    data, call = layer.call.args[0], layer.call
+    matrix = layer.weight.transpose(0, 2, 3, 1).reshape(len(layer.weight), -1)
+    if len(data.ty.shape) != 2:
+        lead = list(data.ty.shape)[:1] if op_name(call) == "nn.conv2d" else [layer.batch]
+        data = rewriter.builder_.emit(relax.op.reshape(data, [*lead, matrix.shape[1]]))
+    sizes = known_sizes(data, 1)
+    if sizes is None:
+        return None
+    rows = SparseRows.of(matrix)
+    arrays = (rows.offsets, rows.coefficients, rows.first)
+    report = _report(layer, reason, sum(array.nbytes for array in arrays))
+    attrs = annotations(rewriter, call, "lookup_dense", "{}", report)
+    func = lookup_dense(sizes[0], matrix.shape[1], rows, attrs)
+    out_shape = [data.ty.shape[0], call.ty.shape[-1]]
+    sums = primfunc_call(rewriter, func, "lookup_dense", [data, *_constants(*arrays)], out_shape)
+    return sums if len(call.ty.shape) == 2 else relax.op.reshape(sums, call.ty.shape)

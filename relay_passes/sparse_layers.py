@@ -1,0 +1,195 @@
+"""A convolution or linear layer whose constant weights are sparse: what it is, and how it runs fastest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.lookup import (
+    FLOATS_PER_CYCLE,
+    LookupKnobs,
+    LookupProblem,
+    default_lookup_knobs,
+    lookup_cycles,
+)
+from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
+from tvm_fastconv.topi.winograd_conv2d import POINTS
+
+from .conv_call import conv2d_of, direct_problem, extent, plane_of
+from .dispatch_winograd import is_candidate, winograd_cost
+from .graph import CallRewriter, constant_array, op_name
+
+MAX_DENSITY = 0.6
+"""Share of nonzeros up to which weights count as sparse; none was faster as lookups above it, on any shape measured."""
+
+TRANSPOSE_CYCLES = 0.4
+"""Per float, in registers; what changing the layout around a layer costs."""
+
+BYTES_PER_CYCLE = 6.0
+"""Read from memory by one core: what weights beyond the caches cost."""
+
+PRODUCT_CYCLES, ROW_CYCLES = 1.2, 10.0
+"""Of `lookup_dense`: each coefficient, and each output."""
+
+
+@dataclass(frozen=True)
+class SparseLayer:
+    """A layer in the graph.
+
+    Attributes
+    ----------
+    call : Call
+        ``nn.conv2d`` in NHWC, or ``matmul`` of two axes.
+    params : Conv2dParams
+        Its geometry; a linear layer is a 1×1 convolution of a 1×1 plane.
+    weight : ndarray, (o, c / groups, kh, kw), float32
+    dictionary : Call, optional
+        The 1×1 convolution or product in front, read by this layer alone.
+    atoms : ndarray, (k, c, 1, 1), optional
+        Its weight.
+    """
+
+    call: relax.Call
+    params: Conv2dParams
+    weight: np.ndarray
+    dictionary: relax.Call | None = None
+    atoms: np.ndarray | None = None
+
+    @property
+    def density(self) -> float:
+        """Share of nonzeros."""
+        return np.count_nonzero(self.weight) / self.weight.size
+
+    @property
+    def batch(self) -> int:
+        """Items, or rows of a linear layer; 1 if unknown."""
+        shape = list(self.call.ty.shape)
+        return math.prod(extent(n) for n in (shape[:1] if len(shape) == 4 else shape[:-1]))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every output reads its whole item: a linear layer, or a kernel as large as the plane."""
+        if op_name(self.call) == "matmul":
+            return True
+        whole = (plane_of(self.call.args[0]) or ())[:2] == self.params.kernel
+        return whole and self.params.padding == (0, 0, 0, 0) and self.params.groups == 1
+
+    @property
+    def problem(self) -> LookupProblem:
+        """For the tile of `lookup_conv2d`."""
+        height, width, channels = plane_of(self.call.args[0]) or (1, 1, 1)
+        rows, columns = self.params.output_size(height, width)
+        return LookupProblem(
+            batch=self.batch,
+            height=rows,
+            width=columns,
+            channels=channels,
+            out_channels=self.params.out_channels,
+            nonzeros=np.count_nonzero(self.weight),
+            row_bytes=4 * self.params.window_size(1, columns)[1],
+            halo=(self.params.kernel[0] - 1) * self.params.dilation[0],
+            stride=self.params.stride[0],
+        )
+
+    def knobs(self, machine: Machine) -> LookupKnobs:
+        """The default tile of `lookup_conv2d`."""
+        return default_lookup_knobs(self.problem, machine)
+
+    def merged(self) -> np.ndarray | None:
+        """Weights (o, c, kh, kw) of the one convolution that dictionary and layer are together, summed in float64.
+
+        ``None`` where there is no dictionary, or none of planes. Its padding is the layer's and the dictionary's: a
+        dictionary has no bias, so that its atoms are 0 where its input is.
+        """
+        if self.dictionary is None or self.atoms is None or op_name(self.call) == "matmul":
+            return None
+        atoms = self.atoms[:, :, 0, 0].astype(np.float64)
+        return np.einsum("okrs,kc->ocrs", self.weight.astype(np.float64), atoms).astype(np.float32)
+
+
+def sparse_layer(rewriter: CallRewriter, call: relax.Call, forced: bool) -> SparseLayer | None:
+    """The layer if its weights are sparse, or whatever they are if ``forced``; ``None`` for anything else."""
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
+    if found is None:
+        return None
+    layer = SparseLayer(call, *found)
+    depthwise = layer.params.groups > 1 and layer.weight.shape[1] == 1
+    if depthwise or min(layer.params.padding) < 0 or (layer.density > MAX_DENSITY and not forced):
+        return None
+    dictionary = rewriter.definition(call.args[0])
+    alone = rewriter.uses[call.args[0]] <= 1
+    if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:
+        return layer
+    inner = conv2d_of(dictionary) if op_name(call) == "nn.conv2d" else _linear(dictionary)
+    if inner is None or min(inner[0].padding) < 0:
+        return layer
+    plain = Conv2dParams(kernel=(1, 1), out_channels=layer.weight.shape[1], padding=inner[0].padding)
+    if inner[0] != plain:
+        return layer
+    return dataclasses.replace(layer, dictionary=dictionary, atoms=inner[1])
+
+
+def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    weight = constant_array(call.args[1])
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(call.args[0].ty.shape) < 2:
+        return None
+    params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
+    return params, np.ascontiguousarray(weight.T)[:, :, None, None]
+
+
+def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
+    """Estimated cycles of ``layer`` with its dictionary, each way: ``lookup``, ``dense`` and ``reconstructed``."""
+    scale = FLOATS_PER_CYCLE / machine.lanes
+    before = 0.0
+    if layer.dictionary is not None and layer.atoms is not None:
+        before = _dense_cycles(layer, layer.dictionary, layer.atoms, machine)
+    costs = {
+        "lookup": before + _lookup_cycles(layer, machine) * scale,
+        "dense": before + _dense_cycles(layer, layer.call, layer.weight, machine),
+    }
+    merged = layer.merged()
+    if merged is not None:
+        costs["reconstructed"] = _dense_cycles(layer, layer.call, merged, machine)
+    return costs
+
+
+def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
+    nonzeros = np.count_nonzero(layer.weight)
+    read = 6 * nonzeros / BYTES_PER_CYCLE if 6 * nonzeros > machine.l2_bytes else 0.0
+    if layer.is_flat:
+        return layer.batch * max(PRODUCT_CYCLES * nonzeros + ROW_CYCLES * len(layer.weight), read)
+    shapes = [math.prod(extent(n) for n in expr.ty.shape) for expr in (layer.call.args[0], layer.call)]
+    scale = FLOATS_PER_CYCLE / machine.lanes
+    sums = lookup_cycles(layer.problem, layer.knobs(machine), machine) / scale
+    return max(sums, read) + TRANSPOSE_CYCLES * sum(shapes)
+
+
+def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, machine: Machine) -> float:
+    """Of the fastest dense operator for ``weight`` in place of the one of ``call``."""
+    if op_name(call) == "matmul":
+        problem = _matmul_problem(layer.batch, weight)
+        candidates = [cycles(problem, default_knobs(problem, machine), machine)]
+        batch = 1
+    else:
+        params = conv2d_of(call)[0]  # type: ignore[index]
+        problem, batch = direct_problem(call, params, weight), layer.batch
+        candidates = [batch * cycles(problem, default_knobs(problem, machine), machine)]
+        if is_candidate(params):
+            candidates += [winograd_cost(problem, weight, m, machine)[0] for m in POINTS]
+    streamed = weight.nbytes > machine.l2_bytes
+    scale = FLOATS_PER_CYCLE / machine.lanes
+    return max(min(candidates), weight.nbytes / BYTES_PER_CYCLE * scale if streamed else 0.0)
+
+
+def _matmul_problem(rows: int, weight: np.ndarray) -> TileProblem:
+    outputs, k = weight.shape[:2]
+    return TileProblem(
+        batch=1, height=1, width=rows, out_channels=outputs, groups=1, reduction=k, strip_row_bytes=4 * k * rows,
+        weight_bytes=weight.nbytes,
+    )  # fmt: skip
