@@ -55,8 +55,6 @@ def recorded_calls(mod: tvm.IRModule) -> list[tuple[str, dict[str, Any] | None]]
 
 
 def _strip_layer(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, dict[str, Any] | None]:
-    if func.attrs and func.attrs.get("tirx.is_scheduled"):
-        return func, None
     sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func}))
     anchor = anchor_of(sch)
     if anchor is None:

@@ -1,8 +1,8 @@
 """Layers with sparse constant weights → lookups, exactly: LCNN's, behind a dictionary, and pruned ones of any origin.
 
 Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
-convolution that both are together. The sparse convolution works on planes (NCHW); `SinkTransposes` moves the
-conversions that this puts around it to where they cancel or cost least.
+convolution that both are together. The sparse convolution works on planes (NCHW), and so does a dictionary whose input
+comes as planes; the changes of layout that this puts around them move down to where they cancel (`sink_transposes`).
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,14 @@ from tvm_fastconv.configs import Dense, Lookup, Method
 from tvm_fastconv.topi.lookup_conv2d import Slab, SparseFilters, lookup_conv2d
 from tvm_fastconv.topi.lookup_dense import SparseRows, lookup_dense
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.pointwise_planes import default_planes_knobs, pack_planes_weight, pointwise_planes
 
-from .conv_call import conv2d_of, layer_report
+from .conv_call import layer_report
 from .graph import CallRewriter, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
-from .operator_call import annotations, known_sizes, primfunc_call
+from .operator_call import OPAQUE, annotations, known_sizes, primfunc_call
+from .sink_transposes import comes_from_planes, planes_of, sink_rules
 from .sparse_layers import SparseLayer, estimates, sparse_layer
 
 
@@ -42,7 +44,7 @@ class DispatchLookup:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         layers = _Layers(self.machine, self.methods)
-        mod = rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer})
+        mod = rewrite_calls(mod, sink_rules() | {"nn.conv2d": layers.layer, "matmul": layers.layer})
         return note_layer(mod, layers.findings)
 
 
@@ -91,10 +93,7 @@ def _reconstructed(layer: SparseLayer) -> relax.Expr:
     assert merged is not None, "a layer without a dictionary has nothing to merge"
     assert dictionary is not None
     weight = relax.const(np.ascontiguousarray(merged.transpose(0, 2, 3, 1)))
-    inner = conv2d_of(dictionary)
-    assert inner is not None
-    padding = [a + b for a, b in zip(layer.params.padding, inner[0].padding, strict=True)]
-    attrs = layer.call.attrs
+    attrs, padding = layer.call.attrs, layer.params_with_padding.padding
     together = relax.op.nn.conv2d(
         dictionary.args[0], weight, attrs.strides, padding, attrs.dilation, 1, "NHWC", "OHWI"
     )
@@ -107,15 +106,13 @@ def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any
     return report | {"operations": operations, "weight_bytes": weight_bytes}
 
 
-def _constants(*arrays: np.ndarray) -> list[relax.Expr]:
-    # A constant has at least one element.
-    return [relax.const(array if array.size else np.zeros(1, array.dtype)) for array in arrays]
-
-
 def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
     """A sparse convolution between two changes of layout."""
-    emit, params = rewriter.builder_.emit, layer.params
-    planes = emit(relax.op.permute_dims(layer.call.args[0], (0, 3, 1, 2)))
+    planes = _atom_planes(rewriter, layer, machine)
+    if planes is None:
+        planes, params = planes_of(rewriter, layer.call.args[0]), layer.params
+    else:
+        params = layer.params_with_padding
     shape = known_sizes(planes, 1)
     if shape is None:
         return None
@@ -128,11 +125,34 @@ def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Ma
     func = lookup_conv2d(shape, filters, params, knobs, attrs)
     batch, height, width, outputs = layer.call.ty.shape
     out_shape = [batch, outputs, height, width]
-    sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *_constants(*arrays)], out_shape)
+    sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *map(relax.const, arrays)], out_shape)
     return relax.op.permute_dims(sums, (0, 2, 3, 1))
 
 
-def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, _machine: Machine) -> relax.Expr | None:
+def _atom_planes(rewriter: CallRewriter, layer: SparseLayer, machine: Machine) -> relax.Var | None:
+    """The dictionary's products, made as planes; ``None`` where its input does not come as planes, or is too small."""
+    dictionary, atoms = layer.dictionary, layer.atoms
+    if dictionary is None or atoms is None or not comes_from_planes(rewriter, dictionary.args[0]):
+        return None
+    data = planes_of(rewriter, dictionary.args[0])
+    shape = known_sizes(data, 1)
+    if shape is None:
+        return None
+    height, width, matrix = int(shape[2]), int(shape[3]), atoms[:, :, 0, 0]
+    found = default_planes_knobs(height * width, matrix.shape[1], len(matrix), machine)
+    if found is None:
+        return None
+    knobs, _ = found
+    reason = f"dictionary of {layer_name(layer.call)}"
+    report = layer_report("lookup", dictionary, atoms, reason)
+    attrs = annotations(rewriter, dictionary, "pointwise_planes", knobs.to_json(), report)
+    func = pointwise_planes(shape, len(matrix), knobs, attrs)
+    packed = relax.const(pack_planes_weight(matrix, knobs))
+    out_shape = [data.ty.shape[0], len(matrix), height, width]
+    return primfunc_call(rewriter, func, "pointwise_planes", [data, packed], out_shape, pattern=OPAQUE)
+
+
+def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
     """Dot products with the nonzeros of each filter, over the flattened input."""
     data, call = layer.call.args[0], layer.call
     matrix = layer.weight.transpose(0, 2, 3, 1).reshape(len(layer.weight), -1)
@@ -142,11 +162,10 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, _machine: Mac
     sizes = known_sizes(data, 1)
     if sizes is None:
         return None
-    rows = SparseRows.of(matrix)
-    arrays = (rows.offsets, rows.coefficients, rows.first)
-    report = _report(layer, reason, sum(array.nbytes for array in arrays))
+    rows = SparseRows.of(matrix, machine.lanes)
+    report = _report(layer, reason, sum(array.nbytes for array in rows.arrays))
     attrs = annotations(rewriter, call, "lookup_dense", "{}", report)
-    func = lookup_dense(sizes[0], matrix.shape[1], rows, attrs)
+    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs)
     out_shape = [data.ty.shape[0], call.ty.shape[-1]]
-    sums = primfunc_call(rewriter, func, "lookup_dense", [data, *_constants(*arrays)], out_shape)
+    sums = primfunc_call(rewriter, func, "lookup_dense", [data, *map(relax.const, rows.arrays)], out_shape)
     return sums if len(call.ty.shape) == 2 else relax.op.reshape(sums, call.ty.shape)

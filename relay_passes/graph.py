@@ -87,6 +87,9 @@ class CallRewriter(PyExprMutator):
         """Note which variable the calls below are bound to."""
         self.binding = binding.var
         super().visit_var_binding_(binding)
+        new = self.visit_expr(binding.var)
+        if new not in self.uses:
+            self.uses[new] = self.uses[binding.var]
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite the arguments of ``call``, then ``call`` itself."""

@@ -35,7 +35,6 @@ from .dispatch_winograd import DispatchWinograd
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
-from .sink_transposes import SinkTransposes
 
 Passes = list[tvm.transform.Pass]
 
@@ -79,7 +78,6 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
     return [
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
-        SinkTransposes(),
         DispatchDepthwise(target),
         DispatchWinograd(target),
         DispatchDense(target),

@@ -2,28 +2,37 @@
 
 A value that was made as planes and turned to NHWC is turned again by the next reader that wants planes. What lies
 between, a bias, an activation, a residual addition, is as well computed on the planes, where it fuses behind the
-operator that made them.
+operator that made them. The pass that puts such turns into the graph uses these rules beside its own.
 """
 
+from collections.abc import Callable
+
 import numpy as np
-import tvm
 from tvm import relax
 from tvm.ir import GenericConst
 
-from .graph import CallRewriter, op_name, rewrite_calls
+from .graph import CallRewriter, op_name
 from .layout_rules import ELEMENTWISE
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
-@tvm.transform.module_pass(opt_level=0, name="SinkTransposes")
-class SinkTransposes:
-    """NHWC ← NCHW goes below element-wise operators; a transpose of its own inverse is nothing."""
+def sink_rules() -> dict[str, Callable]:
+    """Rules for `rewrite_calls`: NHWC ← NCHW goes below element-wise operators; its inverse then undoes it."""
+    return dict.fromkeys(ELEMENTWISE, _elementwise) | {"permute_dims": _permute_dims}
 
-    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Rewrite every Relax function of ``mod``."""
-        rules = dict.fromkeys(ELEMENTWISE, _elementwise)
-        return rewrite_calls(mod, rules | {"permute_dims": _permute_dims})
+
+def planes_of(rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr:
+    """The NHWC value ``expr`` as planes: what it was turned from, or turned now."""
+    value = rewriter.definition(expr)
+    if _axes(value) == TO_LAST:
+        return value.args[0]
+    return rewriter.builder_.emit(relax.op.permute_dims(expr, TO_FIRST))
+
+
+def comes_from_planes(rewriter: CallRewriter, expr: relax.Expr) -> bool:
+    """Whether ``expr`` is a value that was made as planes and turned to NHWC."""
+    return _axes(rewriter.definition(expr)) == TO_LAST
 
 
 def _axes(call: relax.Expr) -> list[int] | None:

@@ -53,6 +53,8 @@ class SparseLayer:
         The 1×1 convolution or product in front, read by this layer alone.
     atoms : ndarray, (k, c, 1, 1), optional
         Its weight.
+    atom_padding : tuple of int
+        Its padding.
     """
 
     call: relax.Call
@@ -60,6 +62,15 @@ class SparseLayer:
     weight: np.ndarray
     dictionary: relax.Call | None = None
     atoms: np.ndarray | None = None
+    atom_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def params_with_padding(self) -> Conv2dParams:
+        """The geometry with the dictionary's padding: it has no bias, so that its atoms are 0 where its input is."""
+        top, left, bottom, right = (
+            a + b for a, b in zip(self.params.padding, self.atom_padding, strict=True)
+        )
+        return dataclasses.replace(self.params, padding=(top, left, bottom, right))
 
     @property
     def density(self) -> float:
@@ -104,8 +115,7 @@ class SparseLayer:
     def merged(self) -> np.ndarray | None:
         """Weights (o, c, kh, kw) of the one convolution that dictionary and layer are together, summed in float64.
 
-        ``None`` where there is no dictionary, or none of planes. Its padding is the layer's and the dictionary's: a
-        dictionary has no bias, so that its atoms are 0 where its input is.
+        ``None`` where there is no dictionary, or none of planes. Its geometry is `params_with_padding`.
         """
         if self.dictionary is None or self.atoms is None or op_name(self.call) == "matmul":
             return None
@@ -119,6 +129,8 @@ def sparse_layer(rewriter: CallRewriter, call: relax.Call, forced: bool) -> Spar
     if found is None:
         return None
     layer = SparseLayer(call, *found)
+    if layer.density == 0:
+        return None
     depthwise = layer.params.groups > 1 and layer.weight.shape[1] == 1
     if depthwise or min(layer.params.padding) < 0 or (layer.density > MAX_DENSITY and not forced):
         return None
@@ -132,7 +144,7 @@ def sparse_layer(rewriter: CallRewriter, call: relax.Call, forced: bool) -> Spar
     plain = Conv2dParams(kernel=(1, 1), out_channels=layer.weight.shape[1], padding=inner[0].padding)
     if inner[0] != plain:
         return layer
-    return dataclasses.replace(layer, dictionary=dictionary, atoms=inner[1])
+    return dataclasses.replace(layer, dictionary=dictionary, atoms=inner[1], atom_padding=inner[0].padding)
 
 
 def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
