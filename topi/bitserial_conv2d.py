@@ -189,7 +189,11 @@ def popcounts(
     ry, rx, rc = reduce_axes(ry=kh, rx=kw, rc=per_digit)
 
     def differing(*at: tirx.Var) -> tvm.ir.Expr:
-        return te.sum(tirx.popcount(bits(at, ry, rx, rc)).astype("int32"), axis=[ry, rx, rc])
+        bits_apart = tirx.popcount(bits(at, ry, rx, rc)).astype("int32")
+        if params.skips_rows:
+            row = at[1] * conv.stride[0] + ry * conv.dilation[0] - conv.padding[0]
+            bits_apart = tirx.Select(tirx.all(row >= 0, row < h), bits_apart, tirx.const(0, "int32"))
+        return te.sum(bits_apart, axis=[ry, rx, rc])
 
     return te.compute(shape, differing, name="bitserial_conv2d", attrs=attrs)
 
