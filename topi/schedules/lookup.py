@@ -24,8 +24,11 @@ RESERVED_REGISTERS = 4
 FLOATS_PER_CYCLE = 16
 """Of multiply-adds in registers; turns cycles into the unit of the dense operators' estimates."""
 
-CROSSING = 1.9
-"""Loads that start anywhere, against aligned ones, for whole cache lines; half as much more for half of them."""
+LOAD_CYCLES = 1.8
+"""To load and add `FLOATS_PER_CYCLE` that start anywhere, most of them across cache lines (Zen 4, from L1)."""
+
+L1_BYTES, FAR = 32 * 1024, 2.0
+"""A block beyond L1 is loaded at half the speed."""
 
 COEFFICIENT_CYCLES, VISIT_CYCLES = 3.0, 12.0
 """What each coefficient takes beside its multiply-adds, and each visit of a filter to a block of channels."""
@@ -139,12 +142,12 @@ def lookup_cycles(problem: LookupProblem, knobs: LookupKnobs, machine: Machine) 
     strips, columns = knobs.tiles(problem.height, problem.width)
     tiles = problem.batch * strips * knobs.strip * columns
     loads = knobs.rows * knobs.vectors * knobs.lanes / FLOATS_PER_CYCLE
-    # A load of half a line crosses into the next one half as often.
-    crossing = 1 + (CROSSING - 1) * min(1.0, knobs.lanes / FLOATS_PER_CYCLE)
+    distance = 1 if knobs.block * problem.slab_bytes(knobs.rows) <= L1_BYTES else FAR
     visits = problem.out_channels * -(-problem.channels // knobs.block)
     copied = problem.channels * problem.slab_bytes(knobs.rows * knobs.strip) / 32
     cycles = tiles * (
-        problem.nonzeros * (loads * crossing + COEFFICIENT_CYCLES) + visits * (2 * loads + VISIT_CYCLES)
+        problem.nonzeros * (loads * LOAD_CYCLES * distance + COEFFICIENT_CYCLES)
+        + visits * (2 * loads + VISIT_CYCLES)
     )
     return (cycles + problem.batch * strips * copied) * FLOATS_PER_CYCLE / machine.lanes
 

@@ -1,0 +1,212 @@
+"""Sparse layers, from PyTorch to the answer of the compiled file, and which way each of them runs."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import tvm_fastconv as fc
+
+# Float32 sums in another order, through up to five layers.
+TOLERANCE = 5e-6
+
+
+def _sparse(layer: nn.Module, density: float) -> nn.Module:
+    kept = torch.rand_like(layer.weight) < density
+    layer.weight.data.mul_(kept)
+    return layer
+
+
+def _compiled(model: nn.Module, x: torch.Tensor, methods: object = None) -> fc.CompiledModel:
+    """Compiled, and checked against PyTorch on another input than the example."""
+    compiled = fc.compile(model.eval(), (x,), methods=methods)
+    other = torch.randn_like(x)
+    want = model(other)
+    assert (compiled(other) - want).abs().max() <= TOLERANCE * want.abs().max()
+    return compiled
+
+
+def _functions(compiled: fc.CompiledModel, x: torch.Tensor) -> list[str]:
+    names = [call.function.removeprefix("fused_").rstrip("0123456789") for call in compiled.profile(x).calls]
+    kinds = ("lookup_conv2d", "lookup_dense", "pointwise_planes", "transpose", "conv2d", "winograd_conv2d")
+    return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, str]]] = {
+    "padding on the dictionary": (
+        lambda: nn.Sequential(
+            nn.Conv2d(64, 32, 1, padding=1, bias=False), _sparse(nn.Conv2d(32, 96, 3), 0.05), nn.BatchNorm2d(96),
+            nn.ReLU(),
+        ),
+        (1, 64, 14, 14), {"0": "pointwise_planes", "1": "lookup_conv2d"},
+    ),
+    "padding on both, biases on both": (
+        lambda: nn.Sequential(
+            nn.Conv2d(64, 32, 1, padding=1), _sparse(nn.Conv2d(32, 96, 3, padding=1, bias=False), 0.05), nn.ReLU()
+        ),
+        (2, 64, 14, 14), {"0": "conv2d", "1": "lookup_conv2d"},
+    ),
+    "stride and groups, no dictionary": (
+        lambda: _sparse(nn.Conv2d(64, 96, 3, stride=2, padding=1, groups=2), 0.1),
+        (1, 64, 28, 28), {"": "lookup_conv2d"},
+    ),
+    "dilation, asymmetric": (
+        lambda: nn.Sequential(nn.ZeroPad2d((1, 2, 0, 3)), _sparse(nn.Conv2d(64, 64, 3, dilation=2), 0.05)),
+        (1, 64, 20, 20), {"1": "lookup_conv2d"},
+    ),
+    "kernel as large as the plane": (
+        lambda: nn.Sequential(
+            nn.Conv2d(32, 64, 1, bias=False), _sparse(nn.Conv2d(64, 256, 6), 0.01), nn.ReLU(),
+            nn.Conv2d(256, 64, 1, bias=False), _sparse(nn.Conv2d(64, 256, 1), 0.02), nn.ReLU(), nn.Flatten(),
+            nn.Linear(256, 10),
+        ),
+        (1, 32, 6, 6), {"1": "lookup_dense"},
+    ),
+    "linear": (
+        lambda: nn.Sequential(_sparse(nn.Linear(2000, 1000), 0.01), nn.ReLU(), nn.Linear(1000, 10)),
+        (3, 2000), {"0": "lookup_dense"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sparse_layers_run_as_lookups(name: str) -> None:
+    make, shape, ops = MODELS[name]
+    model = make()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.weight)
+            norm.running_mean.normal_()
+    compiled = _compiled(model, torch.randn(shape))
+    found = {layer.name: layer for layer in compiled.layers}
+    for layer, op in ops.items():
+        report = found[layer] if layer else next(iter(found.values()))
+        assert report.op == op
+        assert report.method == ("lookup" if op != "conv2d" else report.method)
+
+
+def test_a_shared_dictionary_is_computed_once() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.atoms = nn.Conv2d(64, 32, 1, bias=False)
+            self.first = _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05)
+            self.second = _sparse(nn.Conv2d(32, 64, 5, padding=2), 0.05)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            atoms = self.atoms(x)
+            return self.first(atoms) + self.second(atoms)
+
+    x = torch.randn(1, 64, 14, 14)
+    compiled = _compiled(Shared(), x)
+    assert _functions(compiled, x).count("lookup_conv2d") == 2
+    assert sum(name in ("conv2d", "pointwise_planes") for name in _functions(compiled, x)) == 1
+
+
+def test_a_dictionary_that_is_read_elsewhere_stays() -> None:
+    class Tapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.atoms = nn.Conv2d(64, 32, 1, bias=False)
+            self.sparse = _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            atoms = self.atoms(x)
+            return self.sparse(atoms), atoms
+
+    model, x = Tapped().eval(), torch.randn(1, 64, 14, 14)
+    compiled = fc.compile(model, (x,))
+    for got, want in zip(compiled(x), model(x), strict=True):
+        assert (got - want).abs().max() <= TOLERANCE * want.abs().max()
+    assert next(layer for layer in compiled.layers if layer.name == "atoms").method == "dense"
+    assert sum(name in ("conv2d", "pointwise_planes") for name in _functions(compiled, x)) == 1
+
+
+def test_between_lookups_there_are_only_planes() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = (nn.Conv2d(64, 32, 1, bias=False), _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05))
+            self.conv = nn.Sequential(*parts)
+            self.norm = nn.BatchNorm2d(64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.norm(self.conv(x)) + x)
+
+    x = torch.randn(1, 64, 28, 28)
+    compiled = _compiled(nn.Sequential(Block(), Block(), Block()), x)
+    assert _functions(compiled, x) == ["pointwise_planes", "lookup_conv2d"] * 3
+
+
+def test_what_is_faster_dense_stays_dense_and_says_why() -> None:
+    compiled = _compiled(_sparse(nn.Conv2d(64, 64, 3, padding=1), 0.5), torch.randn(1, 64, 14, 14))
+    (layer,) = compiled.layers
+    assert (layer.method, layer.op) == ("lookup", "winograd_conv2d")
+    assert layer.reason.startswith("dense: 50 % of the weights are not 0; lookups would take ")
+
+
+def test_a_large_dictionary_is_multiplied_out() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(16, 256, 1, bias=False, padding=1), _sparse(nn.Conv2d(256, 64, 3, padding=1), 0.5)
+    )
+    compiled = _compiled(model, torch.randn(1, 16, 14, 14))
+    (layer,) = compiled.layers
+    assert (layer.name, layer.method) == ("1", "lookup")
+    assert layer.reason.startswith("dense(reconstructed)")
+
+
+def test_dense_weights_are_no_lookups() -> None:
+    compiled = _compiled(nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 14, 14))
+    assert compiled.layers[0].method == "dense"
+
+
+def test_methods_decide() -> None:
+    x = torch.randn(1, 64, 14, 14)
+    dense = _compiled(_sparse(nn.Conv2d(64, 64, 3), 0.02), x, fc.Dense())
+    assert (dense.layers[0].method, dense.layers[0].op) != ("lookup", "lookup_conv2d")
+    forced = _compiled(_sparse(nn.Conv2d(64, 64, 3), 0.9), x, fc.Lookup())
+    assert (forced.layers[0].method, forced.layers[0].op) == ("lookup", "lookup_conv2d")
+
+
+def test_a_layer_approximated_on_request_runs_as_lookups() -> None:
+    model, x = nn.Conv2d(64, 128, 3, padding=1).eval(), torch.randn(1, 64, 28, 28)
+    compiled = fc.compile(model, (x,), methods=fc.Lookup(dictionary_size=32, density=0.05))
+    found = {layer.name: layer for layer in compiled.layers}
+    (sparse,) = [layer for name, layer in found.items() if not name.endswith(".dictionary")]
+    assert sparse.op == "lookup_conv2d"
+    assert sparse.reason.startswith("approximated: 32 atoms")
+
+
+def test_no_coefficients_at_all() -> None:
+    model = nn.Sequential(_sparse(nn.Conv2d(8, 8, 3), 0.0), nn.ReLU()).eval()
+    x = torch.randn(1, 8, 6, 6)
+    assert torch.equal(fc.compile(model, (x,))(x), model(x))
+
+
+def test_dynamic_batch() -> None:
+    parts = (nn.Conv2d(64, 32, 1, bias=False), _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05))
+    tail = (nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), _sparse(nn.Linear(64, 40), 0.05))
+    model = nn.Sequential(*parts, *tail).eval()
+    batch = torch.export.Dim("n", min=1, max=8)
+    example = torch.randn(2, 64, 14, 14)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    compiled = fc.compile(program)
+    for n in (1, 5):
+        x = torch.randn(n, 64, 14, 14)
+        want = model(x)
+        assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
+
+
+@pytest.mark.parametrize("cpu", ["x86-64-v2", "haswell"])
+def test_other_processors(cpu: str) -> None:
+    parts = (nn.Conv2d(64, 32, 1, bias=False), _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05), nn.Flatten())
+    model = nn.Sequential(*parts, _sparse(nn.Linear(64 * 14 * 14, 40), 0.01)).eval()
+    x = torch.randn(1, 64, 14, 14)
+    got, want = fc.compile(model, (x,), target=f"x86_64-linux-gnu -mcpu={cpu}")(x), model(x)
+    assert (got - want).abs().max() <= TOLERANCE * want.abs().max()
