@@ -12,6 +12,7 @@ from . import (
     bench_conv2d,
     bench_dense,
     bench_few_bits,
+    bench_lookup_conv2d,
     bench_networks,
     bench_xnor_gemm,
     memory,
@@ -61,6 +62,16 @@ def bitserial(given: argparse.Namespace) -> None:
     bench_bitserial_conv2d.run(settings, bench_bitserial_conv2d.LAYERS, not given.no_write)
 
 
+def lookup(given: argparse.Namespace) -> None:
+    """Measure networks with lookups, and pruned layers of every density."""
+    from .lookup_networks import LOOKUP_NETWORKS
+
+    settings = options.settings_of(given)
+    bench_networks.run(settings, tuple(LOOKUP_NETWORKS), 1, not given.no_write)
+    settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
+    bench_lookup_conv2d.run(settings, bench_lookup_conv2d.LAYERS, not given.no_write)
+
+
 def few_bits(given: argparse.Namespace) -> None:
     """Measure layers of two bits beside binary ones."""
     bench_few_bits.run(options.settings_of(given, bench_conv2d.MIN_TIME), not given.no_write)
@@ -96,6 +107,7 @@ PARTS = {
     "bitserial": bitserial,
     "few_bits": few_bits,
     "bitpack": bitpack,
+    "lookup": lookup,
     "dense": dense,
     "xnor_gemm": xnor_gemm,
     "memory": loaded,

@@ -10,19 +10,39 @@ from . import options, results, runner
 
 
 def run(settings: runner.Settings, networks: tuple[str, ...], batch: int, write: bool) -> list[runner.Row]:
-    """Measure, print and write ``[binary_]networks[-b<batch>][-t<threads>][-<isa>].json``."""
+    """Measure, print and write ``[binary_|lookup_]networks[-b<batch>][-t<threads>][-<isa>].json``."""
+    from .lookup_networks import LOOKUP_NETWORKS
     from .networks import BINARY_NETWORKS, make_network, present
 
     rows = []
     for name in present(networks):
         print(f"{name} ...", file=sys.stderr, flush=True)
-        make = functools.partial(make_network, name, batch)
-        rows.append(runner.measure(runner.Case(name=name, make=make, facts={"batch": batch}), settings))
+        case = runner.Case(
+            name=name, make=functools.partial(make_network, name, batch), facts={"batch": batch}
+        )
+        if name in LOOKUP_NETWORKS:
+            case = lookup_case(name, batch)
+        rows.append(runner.measure(case, settings))
     results.print_table(f"milliseconds, batch {batch}, {results.describe(settings)}", rows)
     if write:
-        stem = "binary_networks" if set(networks) <= set(BINARY_NETWORKS) else "networks"
-        results.write_results(options.results_name(stem, settings, batch), settings, rows)
+        kinds = {"binary_": BINARY_NETWORKS, "lookup_": LOOKUP_NETWORKS}
+        kind = next((kind for kind, known in kinds.items() if set(networks) <= set(known)), "")
+        results.write_results(options.results_name(f"{kind}networks", settings, batch), settings, rows)
     return rows
+
+
+def lookup_case(name: str, batch: int) -> runner.Case:
+    """One of `LOOKUP_NETWORKS` against the dense network it takes the place of."""
+    from .lookup_networks import LOOKUP_NETWORKS, make_lookup_network
+    from .networks import make_network
+
+    dense, _ = LOOKUP_NETWORKS[name]
+    return runner.Case(
+        name=name,
+        make=functools.partial(make_lookup_network, name, batch),
+        make_dense=functools.partial(make_network, dense, batch),
+        facts={"batch": batch, "rivals_run": dense},
+    )
 
 
 def main() -> None:
@@ -33,12 +53,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     given = parser.parse_args()
     settings = options.settings_of(given)
+    from .lookup_networks import LOOKUP_NETWORKS
     from .networks import ALL_NETWORKS, NETWORKS
 
-    networks = given.networks or tuple(NETWORKS)
-    unknown = set(networks) - set(ALL_NETWORKS)
-    if unknown:
-        sys.exit(f"unknown networks {', '.join(sorted(unknown))}: known are {', '.join(ALL_NETWORKS)}")
+    networks, known = given.networks or tuple(NETWORKS), (*ALL_NETWORKS, *LOOKUP_NETWORKS)
+    if unknown := set(networks) - set(known):
+        sys.exit(f"unknown networks {', '.join(sorted(unknown))}: known are {', '.join(known)}")
     run(settings, networks, given.batch, not given.no_write)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -75,16 +75,16 @@ def lcnn_resnet18(dictionary: int = RESNET_DICTIONARY, density: float = RESNET_D
     return module
 
 
-NETWORKS = {
-    "alexnet, LCNN-fast": ("alexnet", lambda: lcnn_alexnet(FAST)),
-    "alexnet, LCNN-accurate": ("alexnet", lambda: lcnn_alexnet(ACCURATE)),
-    "resnet18, dictionaries of 64, density 0.05": ("resnet18", lcnn_resnet18),
+LOOKUP_NETWORKS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    "lcnn_fast_alexnet": ("alexnet", lambda: lcnn_alexnet(FAST)),
+    "lcnn_accurate_alexnet": ("alexnet", lambda: lcnn_alexnet(ACCURATE)),
+    "lcnn_resnet18": ("resnet18", lcnn_resnet18),
 }
-"""Name to (the dense network of the rivals, constructor)."""
+"""Name to (the dense network that rivals run, constructor)."""
 
 
-def make_lookup_network(name: str) -> tuple[nn.Module, Sequence[torch.Tensor]]:
-    """Build one of `NETWORKS` in eval mode, with its input: the same ones every time."""
+def make_lookup_network(name: str, batch: int = 1) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """Build one of `LOOKUP_NETWORKS` in eval mode, with its input: the same ones every time."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        return NETWORKS[name][1]().eval(), (torch.randn(1, 3, 224, 224),)
+        return LOOKUP_NETWORKS[name][1]().eval(), (torch.randn(batch, 3, 224, 224),)

@@ -106,7 +106,8 @@ def present(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
     if importlib.util.find_spec("torchvision") is not None:
         return names
-    missing = [name for name in names if ALL_NETWORKS[name][0] not in (all_cnn_c, bireal18)]
+    own = [name for name, (construct, _) in ALL_NETWORKS.items() if construct in (all_cnn_c, bireal18)]
+    missing = [name for name in names if name not in own]
     print(f"left out, since torchvision is not installed: {', '.join(missing)}", file=sys.stderr)
     return tuple(name for name in names if name not in missing)
 

@@ -31,11 +31,13 @@ class Case:
     """One model to measure: ``make`` returns (module, example inputs); ``facts`` are copied into the results.
 
     ``rivals`` are engines that know this case only: name to a function that builds one, which is a function of no
-    arguments that returns its outputs. They are checked and timed like the others.
+    arguments that returns its outputs. They are checked and timed like the others. ``make_dense`` returns what the
+    engines of other makers run instead, where ours is a compressed form of it.
     """
 
     name: str
     make: Callable[[], tuple[Any, tuple[Any, ...]]]
+    make_dense: Callable[[], tuple[Any, tuple[Any, ...]]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     rivals: Mapping[str, Callable[[], Callable[[], Any]]] = field(default_factory=dict)
 
@@ -81,7 +83,14 @@ def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], ob
 
     module, inputs = case.make()
     reference = reference_outputs(module, inputs)
-    engines = {name: _load(name, module, inputs, settings, reference) for name in settings.engines}
+    theirs = (module, inputs, reference)
+    if case.make_dense is not None:
+        dense, dense_inputs = case.make_dense()
+        theirs = (dense, dense_inputs, reference_outputs(dense, dense_inputs))
+    engines = {
+        name: _load(name, settings, *((module, inputs, reference) if name == OURS else theirs))
+        for name in settings.engines
+    }
     for name, build in case.rivals.items():
         engines[name] = build_callable(name, build, reference=reference)
     runnable = {name: engine.run for name, engine in engines.items() if engine.status == "ok"}
@@ -89,7 +98,7 @@ def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], ob
     return compare(case, {name: _measured(engine, timings.get(name)) for name, engine in engines.items()})
 
 
-def _load(name: str, module: Any, inputs: tuple[Any, ...], settings: Settings, reference: Any) -> Any:
+def _load(name: str, settings: Settings, module: Any, inputs: tuple[Any, ...], reference: Any) -> Any:
     from tvm_fastconv.rivals import Engine, build_callable, build_rival
 
     if name == OURS:
@@ -105,12 +114,12 @@ def _load(name: str, module: Any, inputs: tuple[Any, ...], settings: Settings, r
 class Ours:
     """What a user ships, compiled, saved and loaded from the file, with its inputs."""
 
-    def __init__(self, module: Any, inputs: tuple[Any, ...], settings: Settings) -> None:
+    def __init__(self, module: Any, inputs: tuple[Any, ...], settings: Settings, methods: Any = None) -> None:
         import tvm_fastconv as fc
 
         self._folder = tempfile.TemporaryDirectory()  # the file is mapped: it lives as long as this object
         path = Path(self._folder.name, "model.so")
-        fc.compile(module, inputs, target=OUR_TARGETS[settings.isa]).save(path)
+        fc.compile(module, inputs, target=OUR_TARGETS[settings.isa], methods=methods).save(path)
         self._model = fc.load(path, threads=settings.threads)
         self._inputs = [x.numpy() for x in inputs]
 

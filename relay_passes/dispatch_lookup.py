@@ -1,8 +1,8 @@
 """Layers with sparse constant weights → lookups, exactly: LCNN's, behind a dictionary, and pruned ones of any origin.
 
 Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
-convolution that both are together. The sparse convolution works on planes (NCHW), and so does a dictionary whose input
-comes as planes; the changes of layout that this puts around them move down to where they cancel (`sink_transposes`).
+convolution that both are together. The sparse convolution and its dictionary work on planes (NCHW); the changes of
+layout that this puts around them move down to where they cancel (`sink_transposes`).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from .graph import CallRewriter, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
 from .operator_call import OPAQUE, annotations, known_sizes, primfunc_call
-from .sink_transposes import comes_from_planes, planes_of, sink_rules
+from .sink_transposes import planes_of, sink_rules
 from .sparse_layers import SparseLayer, estimates, sparse_layer
 
 
@@ -130,9 +130,9 @@ def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Ma
 
 
 def _atom_planes(rewriter: CallRewriter, layer: SparseLayer, machine: Machine) -> relax.Var | None:
-    """The dictionary's products, made as planes; ``None`` where its input does not come as planes, or is too small."""
+    """The dictionary's products, made as planes; ``None`` where there is none, or the plane fills no vector."""
     dictionary, atoms = layer.dictionary, layer.atoms
-    if dictionary is None or atoms is None or not comes_from_planes(rewriter, dictionary.args[0]):
+    if dictionary is None or atoms is None:
         return None
     data = planes_of(rewriter, dictionary.args[0])
     shape = known_sizes(data, 1)

@@ -30,11 +30,6 @@ def planes_of(rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr:
     return rewriter.builder_.emit(relax.op.permute_dims(expr, TO_FIRST))
 
 
-def comes_from_planes(rewriter: CallRewriter, expr: relax.Expr) -> bool:
-    """Whether ``expr`` is a value that was made as planes and turned to NHWC."""
-    return _axes(rewriter.definition(expr)) == TO_LAST
-
-
 def _axes(call: relax.Expr) -> list[int] | None:
     if op_name(call) != "permute_dims" or call.attrs.axes is None:
         return None

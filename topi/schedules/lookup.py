@@ -31,7 +31,8 @@ L1_BYTES, FAR = 32 * 1024, 2.0
 """A block beyond L1 is loaded at half the speed."""
 
 COEFFICIENT_CYCLES, VISIT_CYCLES = 3.0, 12.0
-"""What each coefficient takes beside its multiply-adds, and each visit of a filter to a block of channels."""
+"""What each coefficient takes beside its multiply-adds, and each visit of a filter to a block of channels beside
+reading and writing its sums in L2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def lookup_cycles(problem: LookupProblem, knobs: LookupKnobs, machine: Machine) 
     copied = problem.channels * problem.slab_bytes(knobs.rows * knobs.strip) / 32
     cycles = tiles * (
         problem.nonzeros * (loads * LOAD_CYCLES * distance + COEFFICIENT_CYCLES)
-        + visits * (2 * loads + VISIT_CYCLES)
+        + visits * (4 * loads + VISIT_CYCLES)
     )
     return (cycles + problem.batch * strips * copied) * FLOATS_PER_CYCLE / machine.lanes
 
