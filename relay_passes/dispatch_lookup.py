@@ -89,13 +89,18 @@ def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:
 
 def _reconstructed(layer: SparseLayer) -> relax.Expr:
     """Dictionary and layer as one dense convolution."""
-    merged, dictionary = layer.merged(), layer.dictionary
-    assert merged is not None, "a layer without a dictionary has nothing to merge"
-    assert dictionary is not None
-    weight = relax.const(np.ascontiguousarray(merged.transpose(0, 2, 3, 1)))
+    weight, dictionary = layer.merged().transpose(0, 2, 3, 1), layer.dictionary
+    assert dictionary is not None, "a layer without a dictionary has nothing to merge"
     attrs, padding = layer.call.attrs, layer.params_with_padding.padding
     together = relax.op.nn.conv2d(
-        dictionary.args[0], weight, attrs.strides, padding, attrs.dilation, 1, "NHWC", "OHWI"
+        dictionary.args[0],
+        relax.const(np.ascontiguousarray(weight)),
+        attrs.strides,
+        padding,
+        attrs.dilation,
+        1,
+        "NHWC",
+        "OHWI",
     )
     return keep_name(together, layer.call)
 

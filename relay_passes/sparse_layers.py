@@ -112,15 +112,19 @@ class SparseLayer:
         """The default tile of `lookup_conv2d`."""
         return default_lookup_knobs(self.problem, machine)
 
-    def merged(self) -> np.ndarray | None:
-        """Weights (o, c, kh, kw) of the one convolution that dictionary and layer are together, summed in float64.
-
-        ``None`` where there is no dictionary, or none of planes. Its geometry is `params_with_padding`.
-        """
-        if self.dictionary is None or self.atoms is None or op_name(self.call) == "matmul":
+    @property
+    def merged_shape(self) -> tuple[int, ...] | None:
+        """Shape (o, c, kh, kw) of the weights of dictionary and layer as one convolution; ``None`` without planes."""
+        if self.atoms is None or op_name(self.call) == "matmul":
             return None
+        return (len(self.weight), self.atoms.shape[1], *self.params.kernel)
+
+    def merged(self) -> np.ndarray:
+        """Those weights, summed in float64. The geometry is `params_with_padding`."""
+        assert self.atoms is not None, "a layer without a dictionary has nothing to merge"
         atoms = self.atoms[:, :, 0, 0].astype(np.float64)
-        return np.einsum("okrs,kc->ocrs", self.weight.astype(np.float64), atoms).astype(np.float32)
+        together = np.tensordot(self.weight.astype(np.float64), atoms, axes=(1, 0))
+        return together.transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def sparse_layer(rewriter: CallRewriter, call: relax.Call, forced: bool) -> SparseLayer | None:
@@ -165,8 +169,8 @@ def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
         "lookup": before + _lookup_cycles(layer, machine) * scale,
         "dense": before + _dense_cycles(layer, layer.call, layer.weight, machine),
     }
-    merged = layer.merged()
-    if merged is not None:
+    if layer.merged_shape is not None:
+        merged = np.empty(layer.merged_shape, np.float32)  # only its size counts
         costs["reconstructed"] = _dense_cycles(layer, layer.call, merged, machine)
     return costs
 
