@@ -1,4 +1,4 @@
-"""3×3 convolutions of stride 1 → Winograd, where the estimate says it is faster and the layer's weights allow it.
+"""3×3 and 5×5 convolutions of stride 1 → Winograd, where it is faster by estimate and the weights allow it.
 
 F(4×4) and F(2×2) compete with each other and with the direct convolution. A candidate is tried on the layer's own
 weights first: `MAX_ERROR` bounds what it may cost in accuracy. A layer whose output decides something (a sign, a
@@ -13,7 +13,7 @@ from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
 from tvm_fastconv.topi.schedules.winograd import WinogradKnobs, default_winograd_knobs, winograd_cycles
-from tvm_fastconv.topi.winograd_conv2d import POINTS, pack_winograd_weight, winograd_conv2d, winograd_error
+from tvm_fastconv.topi.winograd_conv2d import OUTPUTS, pack_winograd_weight, winograd_conv2d, winograd_error
 
 from .conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report
 from .graph import CallRewriter, rewrite_calls
@@ -26,7 +26,7 @@ MAX_ERROR = 2e-5
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchWinograd")
 class DispatchWinograd:
-    """Swap 3×3 convolutions for Winograd's algorithm, with default knobs for the current target.
+    """Swap 3×3 and 5×5 convolutions for Winograd's algorithm, with default knobs for the current target.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class DispatchWinograd:
         params, weight = found
         direct = direct_problem(call, params, weight)
         slowest = direct.batch * cycles(direct, default_knobs(direct, self.machine), self.machine)
-        costs = {m: winograd_cost(direct, weight, m, self.machine) for m in POINTS}
+        costs = {m: winograd_cost(direct, weight, m, self.machine) for m in OUTPUTS[params.kernel[0]]}
         for m in sorted((m for m in costs if costs[m][0] < slowest), key=lambda m: costs[m][0]):
             if (error := winograd_error(weight, m)) <= MAX_ERROR:
                 reason = (
@@ -71,7 +71,7 @@ class DispatchWinograd:
         data, params = absorb_transpose(rewriter, call.args[0], params)
         packed = pack_winograd_weight(weight, knobs.m, knobs.panel)
         report = layer_report("dense", call, weight, reason)
-        report |= {"weight_bytes": packed.nbytes, "operations": _operations(report, knobs.m)}
+        report |= {"weight_bytes": packed.nbytes, "operations": _operations(report, knobs)}
         return operator_call(
             rewriter,
             call,
@@ -90,7 +90,7 @@ def winograd_cost(
     direct: TileProblem, weight: np.ndarray, m: int, machine: Machine
 ) -> tuple[float, WinogradKnobs]:
     """Estimated cycles of F(m×m), and its knobs."""
-    channels, tiles_w = weight.shape[1], -(-direct.width // m)
+    channels, tiles_w, size = weight.shape[1], -(-direct.width // m), m + weight.shape[-1] - 1
     problem = TileProblem(
         batch=direct.batch,
         height=-(-direct.height // m),
@@ -98,19 +98,21 @@ def winograd_cost(
         out_channels=direct.out_channels,
         groups=1,
         reduction=channels,
-        strip_row_bytes=4 * (m + 2) ** 2 * tiles_w * (channels + direct.out_channels),
-        weight_bytes=4 * (m + 2) ** 2 * channels * direct.out_channels,
+        strip_row_bytes=4 * size**2 * tiles_w * (channels + direct.out_channels),
+        weight_bytes=4 * size**2 * channels * direct.out_channels,
     )
-    knobs = default_winograd_knobs(problem, machine, m)
+    knobs = default_winograd_knobs(problem, machine, m, size)
     return winograd_cycles(problem, knobs, machine), knobs
 
 
 def is_candidate(params: Conv2dParams) -> bool:
-    """Whether Winograd's algorithm applies: 3×3, dense, of stride 1."""
+    """Whether Winograd's algorithm applies: 3×3 or 5×5, of one group and stride 1."""
     plain = params.stride == params.dilation == params.input_dilation == (1, 1)
-    return params.kernel == (3, 3) and plain and params.groups == 1 and min(params.padding) >= 0
+    square = params.kernel[0] == params.kernel[1] and params.kernel[0] in OUTPUTS
+    return square and plain and params.groups == 1 and min(params.padding) >= 0
 
 
-def _operations(report: dict, m: int) -> int:
+def _operations(report: dict, knobs: WinogradKnobs) -> int:
     n, o, height, width = report["output_shape"]
-    return n * o * report["input_shape"][1] * -(-height // m) * -(-width // m) * (m + 2) ** 2
+    tiles = -(-height // knobs.m) * -(-width // knobs.m)
+    return n * o * report["input_shape"][1] * tiles * knobs.size**2

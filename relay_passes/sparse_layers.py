@@ -19,7 +19,7 @@ from tvm_fastconv.topi.schedules.lookup import (
     lookup_cycles,
 )
 from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
-from tvm_fastconv.topi.winograd_conv2d import POINTS
+from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
 
 from .conv_call import conv2d_of, direct_problem, extent, plane_of
 from .dispatch_winograd import is_candidate, winograd_cost
@@ -197,7 +197,7 @@ def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, mach
         problem, batch = direct_problem(call, params, weight), layer.batch
         candidates = [batch * cycles(problem, default_knobs(problem, machine), machine)]
         if is_candidate(params):
-            candidates += [winograd_cost(problem, weight, m, machine)[0] for m in POINTS]
+            candidates += [winograd_cost(problem, weight, m, machine)[0] for m in OUTPUTS[weight.shape[-1]]]
     streamed = weight.nbytes > machine.l2_bytes
     scale = FLOATS_PER_CYCLE / machine.lanes
     return max(min(candidates), weight.nbytes / BYTES_PER_CYCLE * scale if streamed else 0.0)

@@ -38,8 +38,9 @@ def _norm_then_sign(bb: relax.BlockBuilder, y: relax.Expr) -> relax.Expr:
     return bb.emit(op.sign(bb.emit(op.nn.max_pool2d(scaled, (2, 2)))))
 
 
-def test_takes_a_wide_layer() -> None:
-    assert _operators(lambda bb, y: bb.emit(op.nn.relu(y))) == ["winograd_conv2d"]
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_takes_a_wide_layer(kernel: int) -> None:
+    assert _operators(lambda bb, y: bb.emit(op.nn.relu(y)), kernel) == ["winograd_conv2d"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,6 @@ def test_never_feeds_a_decision(then: Callable[[relax.BlockBuilder, relax.Expr],
     assert _operators(then) == ["conv2d"]
 
 
-@pytest.mark.parametrize("other", [{"kernel": 5}, {"stride": 2}, {"channels": 2}, {"plane": 1}])
+@pytest.mark.parametrize("other", [{"kernel": 7}, {"stride": 2}, {"channels": 2}, {"plane": 1}])
 def test_leaves_what_it_does_not_speed_up(other: dict[str, int]) -> None:
     assert _operators(**other) == ["conv2d"]

@@ -14,7 +14,11 @@ from tvm_fastconv.topi.winograd_conv2d import (
 
 from .run_operator import machine, run_operator
 
-TOLERANCE = {2: 1e-6, 4: 1e-5}  # of the largest output: four times what 512 channels were measured to cost
+FORMS = [(2, 3), (4, 3), (2, 5)]
+TOLERANCE = {
+    4: 1e-6,
+    6: 1e-5,
+}  # by tile, of the largest output: four times what 512 channels were measured to cost
 
 CASES = {
     "padded": ((1, 14, 14, 16), 32, (1, 1, 1, 1)),
@@ -22,43 +26,43 @@ CASES = {
     "odd padding": ((1, 7, 11, 12), 8, (0, 2, 1, 0)),
     "no padding": ((1, 10, 6, 100), 24, (0, 0, 0, 0)),
     "several strips": ((1, 60, 48, 32), 32, (1, 1, 1, 1)),
-    "one pixel": ((3, 1, 1, 8), 16, (1, 1, 1, 1)),
+    "plane of one pixel": ((3, 1, 1, 8), 16, (2, 2, 2, 2)),
 }
 
 
-def _case(name: str) -> tuple[np.ndarray, np.ndarray, Conv2dParams]:
+def _case(name: str, taps: int) -> tuple[np.ndarray, np.ndarray, Conv2dParams]:
     shape, out_channels, padding = CASES[name]
     rng = np.random.default_rng(0)
-    weight = rng.standard_normal((out_channels, shape[3], 3, 3), np.float32)
+    weight = rng.standard_normal((out_channels, shape[3], taps, taps), np.float32)
     return (
         rng.standard_normal(shape, np.float32),
         weight,
-        Conv2dParams(kernel=(3, 3), out_channels=out_channels, padding=padding),
+        Conv2dParams(kernel=(taps, taps), out_channels=out_channels, padding=padding),
     )
 
 
-@pytest.mark.parametrize("m", [2, 4])
-def test_matrices_convolve(m: int) -> None:
-    a, g, b = winograd_matrices(m)
-    d, k = np.random.default_rng(0).standard_normal((2, m + 2))
-    want = [d[i : i + 3] @ k[:3] for i in range(m)]
-    np.testing.assert_allclose(a @ ((g @ k[:3]) * (b @ d)), want, rtol=1e-12)  # float64 rounding
+@pytest.mark.parametrize(("m", "taps"), FORMS)
+def test_matrices_convolve(m: int, taps: int) -> None:
+    a, g, b = winograd_matrices(m, taps)
+    d, k = np.random.default_rng(0).standard_normal((2, m + taps - 1))
+    want = [d[i : i + taps] @ k[:taps] for i in range(m)]
+    np.testing.assert_allclose(a @ ((g @ k[:taps]) * (b @ d)), want, rtol=1e-12)  # float64 rounding
 
 
-@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
-def test_reference_equals_direct(name: str, m: int) -> None:
-    data, weight, params = _case(name)
+def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
+    data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
     got = winograd_conv2d_reference(data, weight, params, m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m] * np.abs(want).max())
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
 
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
-@pytest.mark.parametrize("m", [2, 4])
+@pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_direct(name: str, m: int, isa: str) -> None:
-    data, weight, params = _case(name)
+def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
+    data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
     rows, cols = (-(-size // m) for size in want.shape[1:3])
     problem = TileProblem(
@@ -68,13 +72,17 @@ def test_equals_direct(name: str, m: int, isa: str) -> None:
         out_channels=params.out_channels,
         groups=1,
         reduction=data.shape[3],
-        strip_row_bytes=4 * (m + 2) ** 2 * cols * (data.shape[3] + params.out_channels) * 20,  # small strips
+        strip_row_bytes=4
+        * (m + taps - 1) ** 2
+        * cols
+        * (data.shape[3] + params.out_channels)
+        * 20,  # small strips
         weight_bytes=1,
     )
-    knobs = default_winograd_knobs(problem, machine(isa), m)
+    knobs = default_winograd_knobs(problem, machine(isa), m, m + taps - 1)
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m] * np.abs(want).max())
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
 
 
 def test_error_grows_where_the_weights_cancel() -> None:

@@ -22,15 +22,16 @@ class WinogradKnobs(TileKnobs):
 
     Attributes
     ----------
-    m : int
-        Outputs per side of a tile.
+    m, size : int
+        Outputs and inputs per side of a tile.
     """
 
     m: int
+    size: int
 
 
-DATA_CYCLES, OUTPUT_CYCLES = {2: 70, 4: 280}, {2: 45, 4: 180}
-"""Cycles to transform one tile of one vector of channels, there and back (measured on Zen 4; Intel is close)."""
+DATA_CYCLES, OUTPUT_CYCLES = {4: 70, 6: 280}, {(2, 4): 45, (4, 6): 180, (2, 6): 100}
+"""Cycles to transform one tile of one vector of channels, by its sides (measured on Zen 4; Intel is close)."""
 
 STREAM_BYTES = 6
 """Weights arrive at this many bytes per cycle, while little else goes on: each inference reads them from memory."""
@@ -47,21 +48,21 @@ def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs, machine: Machine
     problem : TileProblem
         One product: tiles for pixels, input channels for the reduction.
     """
-    elements = (knobs.m + 2) ** 2
+    elements = knobs.size**2
     products = elements * cycles(problem, knobs, machine)
     tiles = problem.batch * problem.height * problem.width
     transforms = (
         machine.vector_cost(knobs.lanes)
         * tiles
         * (
-            DATA_CYCLES[knobs.m] * -(-problem.reduction // knobs.lanes)
-            + OUTPUT_CYCLES[knobs.m] * -(-problem.out_channels // knobs.lanes)
+            DATA_CYCLES[knobs.size] * -(-problem.reduction // knobs.lanes)
+            + OUTPUT_CYCLES[knobs.m, knobs.size] * -(-problem.out_channels // knobs.lanes)
         )
     )
     return problem.batch * products + problem.weight_bytes / STREAM_BYTES + transforms
 
 
-def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int) -> WinogradKnobs:
+def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int, size: int) -> WinogradKnobs:
     """The register tile of `default_knobs`, in strips that balance re-read weights against spilled transforms."""
     tile = default_knobs(problem, machine)
     tile_rows = -(-problem.height // tile.tile_h)
@@ -71,11 +72,11 @@ def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int) -> Wi
         live = strip * tile.tile_h * problem.strip_row_bytes
         spilled = 2 * live * strips if live > machine.l2_bytes else 0
         moved = (problem.weight_bytes * (strips - 1) + spilled) / CACHE_BYTES
-        idle = (strips * strip - tile_rows) / tile_rows * (m + 2) ** 2 * cycles(problem, tile, machine)
+        idle = (strips * strip - tile_rows) / tile_rows * size**2 * cycles(problem, tile, machine)
         return moved + idle, -strip
 
     strip = min(range(1, tile_rows + 1), key=cost)
-    return WinogradKnobs(**{**asdict(tile), "strip": strip, "chunks": 1, "m": m})
+    return WinogradKnobs(**{**asdict(tile), "strip": strip, "chunks": 1, "m": m, "size": size})
 
 
 def schedule_winograd(
