@@ -18,6 +18,9 @@ BLOCK_BYTES = 24 * 1024
 SLAB_BYTES = 512 * 1024
 """Padded input of all channels under one strip: it stays in L2."""
 
+EPILOGUE_LANES = 32
+"""Pixels that an epilogue takes at once; LLVM splits them into registers."""
+
 RESERVED_REGISTERS = 4
 """Beside the sums: the coefficient, and room for what the compiler hoists."""
 
@@ -156,5 +159,9 @@ def lookup_cycles(problem: LookupProblem, knobs: LookupKnobs, machine: Machine) 
 def schedule_lookup(sch: Schedule, anchor: SBlockRV, last: SBlockRV, knobs: LookupKnobs) -> None:
     """Move ``last``, the block behind all epilogues, to the tile that ``anchor`` has just stored."""
     sch.reverse_compute_at(last, sch.get_loops(anchor)[-1], preserve_unit_loops=True)
-    _, lane = sch.split(sch.get_loops(last)[-1], [None, knobs.lanes])
+    row = sch.get_loops(last)[-1]
+    extent = int(sch.get(row).extent)
+    # Conditions on lanes cost more than vectors of odd widths: a bias on 28 of 32 took as long as half of the sums.
+    even = max(n for n in range(1, EPILOGUE_LANES + 1) if extent % n == 0)
+    _, lane = sch.split(row, [None, even if even >= knobs.lanes // 2 else knobs.lanes])
     sch.vectorize(lane)
