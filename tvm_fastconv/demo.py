@@ -48,7 +48,7 @@ class DemoRow:
 def run_demo(
     *, save_to: str | os.PathLike[str] | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> list[DemoRow]:
-    """Train, compile, evaluate and measure, one way after the other; about half a minute on two cores.
+    """Train, compile, evaluate and measure, one way after the other; about a minute on two cores.
 
     Parameters
     ----------
@@ -64,11 +64,12 @@ def run_demo(
     """
     from .train.digits import load_digits
     from .train.fit import accuracy
-    from .train.models import BinaryDigitsNet, DigitsNet
+    from .train.models import BinaryDigitsNet, DigitsNet, LookupDigitsNet
 
+    networks = {"dense": DigitsNet, "bitserial": BinaryDigitsNet, "lookup": LookupDigitsNet}
     digits, rows = load_digits(), []
     with _torch_threads(THREADS):
-        for method, network in {"dense": DigitsNet, "bitserial": BinaryDigitsNet}.items():
+        for method, network in networks.items():
             model = trained_model(network, digits, _behind(method, progress))
             accuracy_torch = accuracy(model, digits.test_images, digits.test_labels)
             kept = save_to if method == "dense" else None

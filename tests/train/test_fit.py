@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from tvm_fastconv.train.fit import accuracy, fit
+from tvm_fastconv.train.lookup_conv2d import LookupConv2d
 
 
 def _task() -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +50,20 @@ def test_the_same_seed_gives_the_same_weights() -> None:
         weights.append(model[1].weight.detach().clone())
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_layers_ask_for_is_added_to_the_loss() -> None:
+    images, labels = _task()
+    densities = []
+    for penalty in (0.0, 10.0):
+        torch.manual_seed(0)
+        conv = LookupConv2d(1, 8, 3, dictionary_size=2, padding=1, penalty=penalty)
+        model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
+        fit(model, images, labels, epochs=15, learning_rate=0.02)
+        assert accuracy(model, images, labels) > 0.95
+        densities.append(torch.count_nonzero(conv.lookups.sparse_weight()) / conv.lookups.weight.numel())
+    assert densities[0] > 0.8
+    assert densities[1] < 0.6
 
 
 def test_accuracy_counts_the_largest_score() -> None:

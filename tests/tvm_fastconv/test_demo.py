@@ -14,7 +14,7 @@ def test_the_compiled_classifier_is_as_good_as_the_trained_one(tmp_path: Path) -
     pytest.importorskip("sklearn")
     stages: list[str] = []
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    row, binary = run_demo(save_to=tmp_path / "digits.so", progress=stages.append)
+    row, binary, lookup = run_demo(save_to=tmp_path / "digits.so", progress=stages.append)
     assert row.method == "dense"
     assert row.accuracy_compiled == row.accuracy_torch
     assert row.accuracy_torch > 0.97  # 0.99 measured; a linear classifier reaches 0.95
@@ -25,6 +25,9 @@ def test_the_compiled_classifier_is_as_good_as_the_trained_one(tmp_path: Path) -
     assert binary.method == "bitserial"
     assert binary.accuracy_compiled == binary.accuracy_torch
     assert binary.accuracy_torch > 0.96  # 0.98 measured
+    assert lookup.method == "lookup"
+    assert lookup.accuracy_compiled == lookup.accuracy_torch
+    assert lookup.accuracy_torch > 0.98  # 0.99 measured
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -48,6 +51,32 @@ def test_bits_are_equal_layer_by_layer_on_every_held_out_image() -> None:
     with torch.no_grad():
         want = model(images).argmax(1)
     np.testing.assert_array_equal(compile(model, (images,))(images).argmax(1), want)
+
+
+@pytest.mark.slow
+def test_lookups_give_the_same_answer_on_every_held_out_image() -> None:
+    pytest.importorskip("sklearn")
+    from tvm_fastconv.train.digits import load_digits
+    from tvm_fastconv.train.models import LookupDigitsNet
+
+    digits = load_digits()
+    model = trained_model(LookupDigitsNet, digits)
+    densities = {
+        name: (part.sparse_weight() != 0).float().mean().item()
+        for name, part in model.named_modules()
+        if name.endswith("lookups")
+    }
+    assert max(densities.values()) < 0.3  # 0.14 measured
+    images = torch.from_numpy(digits.test_images)
+    compiled = compile(model, (images[:1],))
+    with torch.no_grad():
+        want = model(images).argmax(1)
+    got = torch.cat([compiled(image[None]) for image in images]).argmax(1)
+    np.testing.assert_array_equal(got, want)
+    methods = {layer.name: layer.method for layer in compiled.layers}
+    dense = ("stem.conv", "classifier")
+    assert methods == {name: "dense" if name in dense else "lookup" for name in methods}
+    assert densities.keys() < methods.keys()
 
 
 class _Bits(torch.nn.Module):
