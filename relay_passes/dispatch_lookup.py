@@ -2,7 +2,7 @@
 
 Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
 convolution that both are together. The sparse convolution and its dictionary work on planes (NCHW); the changes of
-layout that this puts around them move down to where they cancel (`sink_transposes`).
+layout that this puts around them move down to where they cancel (`sink_transposes.Planes`).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from .graph import CallRewriter, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
 from .operator_call import OPAQUE, annotations, known_sizes, primfunc_call
-from .sink_transposes import planes_of, sink_rules
+from .sink_transposes import Planes
 from .sparse_layers import SparseLayer, estimates, sparse_layer
 
 
@@ -44,7 +44,7 @@ class DispatchLookup:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         layers = _Layers(self.machine, self.methods)
-        mod = rewrite_calls(mod, sink_rules() | {"nn.conv2d": layers.layer, "matmul": layers.layer})
+        mod = rewrite_calls(mod, layers.planes.rules() | {"nn.conv2d": layers.layer, "matmul": layers.layer})
         return note_layer(mod, layers.findings)
 
 
@@ -54,6 +54,7 @@ class _Layers:
     def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
+        self.planes = Planes()
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
@@ -71,8 +72,9 @@ class _Layers:
                 "reason": f"dictionary of {name}",
             }
         if way == "lookup":
-            emit = _flat if layer.is_flat else _planes
-            return emit(rewriter, layer, reason, self.machine)
+            if layer.is_flat:
+                return _flat(rewriter, layer, reason, self.machine)
+            return _on_planes(rewriter, layer, reason, self.machine, self.planes)
         self.findings[name] = {"method": "lookup", "reason": reason}
         return _reconstructed(layer) if way == "reconstructed" else None
 
@@ -111,11 +113,13 @@ def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any
     return report | {"operations": operations, "weight_bytes": weight_bytes}
 
 
-def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
+def _on_planes(
+    rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine, turns: Planes
+) -> relax.Expr | None:
     """A sparse convolution between two changes of layout."""
-    planes = _atom_planes(rewriter, layer, machine)
+    planes = _atom_planes(rewriter, layer, machine, turns)
     if planes is None:
-        planes, params = planes_of(rewriter, layer.call.args[0]), layer.params
+        planes, params = turns.of(rewriter, layer.call.args[0]), layer.params
     else:
         params = layer.params_with_padding
     shape = known_sizes(planes, 1)
@@ -134,12 +138,14 @@ def _planes(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Ma
     return relax.op.permute_dims(sums, (0, 2, 3, 1))
 
 
-def _atom_planes(rewriter: CallRewriter, layer: SparseLayer, machine: Machine) -> relax.Var | None:
+def _atom_planes(
+    rewriter: CallRewriter, layer: SparseLayer, machine: Machine, turns: Planes
+) -> relax.Var | None:
     """The dictionary's products, made as planes; ``None`` where there is none, or the plane fills no vector."""
     dictionary, atoms = layer.dictionary, layer.atoms
     if dictionary is None or atoms is None:
         return None
-    data = planes_of(rewriter, dictionary.args[0])
+    data = turns.of(rewriter, dictionary.args[0])
     shape = known_sizes(data, 1)
     if shape is None:
         return None

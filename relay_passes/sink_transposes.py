@@ -17,17 +17,48 @@ from .layout_rules import ELEMENTWISE
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
-def sink_rules() -> dict[str, Callable]:
-    """Rules for `rewrite_calls`: NHWC ← NCHW goes below element-wise operators; its inverse then undoes it."""
-    return dict.fromkeys(ELEMENTWISE, _elementwise) | {"permute_dims": _permute_dims}
+class Planes:
+    """The planes behind NHWC values of one graph, and the rules that keep to them.
 
+    A turn NHWC ← NCHW goes below element-wise operators; the inverse of a turn undoes it.
+    """
 
-def planes_of(rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr:
-    """The NHWC value ``expr`` as planes: what it was turned from, or turned now."""
-    value = rewriter.definition(expr)
-    if _axes(value) == TO_LAST:
-        return value.args[0]
-    return rewriter.builder_.emit(relax.op.permute_dims(expr, TO_FIRST))
+    def __init__(self) -> None:
+        self.turned: dict[relax.Expr, relax.Expr] = {}
+
+    def rules(self) -> dict[str, Callable]:
+        """For `rewrite_calls`."""
+        return dict.fromkeys(ELEMENTWISE, self._elementwise) | {"permute_dims": _undo}
+
+    def of(self, rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr:
+        """The NHWC value ``expr`` as planes: what it was turned from, or turned now, once."""
+        known = self._known(rewriter, expr)
+        if known is None:
+            known = rewriter.builder_.emit(relax.op.permute_dims(expr, TO_FIRST))
+            self.turned[expr] = known
+        return known
+
+    def _known(self, rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr | None:
+        value = rewriter.definition(expr)
+        return value.args[0] if _axes(value) == TO_LAST else self.turned.get(expr)
+
+    def _elementwise(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        if all(_axes(rewriter.definition(arg)) != TO_LAST for arg in call.args):
+            return None
+        operands = [self._operand(rewriter, arg) for arg in call.args]
+        if any(operand is None for operand in operands):
+            return None
+        on_planes = rewriter.emit(relax.Call(call.op, operands, call.attrs, call.ty_args), like=call)
+        return relax.op.permute_dims(on_planes, TO_LAST)
+
+    def _operand(self, rewriter: CallRewriter, arg: relax.Expr) -> relax.Expr | None:
+        """``arg`` as it stands beside planes; ``None`` where its own turn would come on top of others."""
+        if isinstance(arg, GenericConst):
+            return _constant(arg)
+        known = self._known(rewriter, arg)
+        # What nobody else reads is turned instead of the planes beside it.
+        alone = isinstance(arg, relax.Var) and len(arg.ty.shape) == 4 and rewriter.uses[arg] <= 1
+        return self.of(rewriter, arg) if known is None and alone else known
 
 
 def _axes(call: relax.Expr) -> list[int] | None:
@@ -36,7 +67,7 @@ def _axes(call: relax.Expr) -> list[int] | None:
     return [int(axis) for axis in call.attrs.axes]
 
 
-def _permute_dims(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+def _undo(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
     inner, outer = rewriter.definition(call.args[0]), _axes(call)
     first = _axes(inner)
     if outer is None or first is None or [first[axis] for axis in outer] != list(range(len(outer))):
@@ -44,22 +75,7 @@ def _permute_dims(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None
     return inner.args[0]
 
 
-def _elementwise(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-    operands = [_planes(rewriter, arg) for arg in call.args]
-    turned = [arg for arg in call.args if _axes(rewriter.definition(arg)) == TO_LAST]
-    if not turned or any(operand is None for operand in operands):
-        return None
-    on_planes = rewriter.emit(relax.Call(call.op, operands, call.attrs, call.ty_args), like=call)
-    return relax.op.permute_dims(on_planes, TO_LAST)
-
-
-def _planes(rewriter: CallRewriter, arg: relax.Expr) -> relax.Expr | None:
-    """``arg`` as it stands beside planes, ``None`` where that would take another transpose."""
-    value = rewriter.definition(arg)
-    if _axes(value) == TO_LAST:
-        return value.args[0]
-    if not isinstance(arg, GenericConst):
-        return None
+def _constant(arg: GenericConst) -> relax.Expr | None:
     array = arg.value.numpy()
     if array.size == 1 or array.ndim > 4:
         return arg if array.size == 1 else None
