@@ -19,6 +19,7 @@ from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .schedules.lookup import LookupKnobs
+from .sparse_lists import compact
 from .window import extents, stage
 
 
@@ -59,10 +60,10 @@ class SparseFilters:
 
     Attributes
     ----------
-    offsets : ndarray, (nonzeros,), uint16, or int32 where that is too short
+    offsets : ndarray, (nonzeros,), uint16 or int32
         Where the tap lies for a tile's first output, in the slab of its block.
     coefficients : ndarray, (nonzeros,), float32
-    first : ndarray, (blocks · o + 1,), int32
+    first : ndarray, (blocks · o + 1,), uint16 or int32
         Where each filter begins in each block, and the end.
     """
 
@@ -82,9 +83,9 @@ class SparseFilters:
         order = np.lexsort((place, o, part))
         counts = np.bincount(part * outputs + o, minlength=-(-slab.channels // block) * outputs)
         return cls(
-            place[order].astype(np.uint16 if block * slab.plane <= 1 << 16 else np.int32),
+            compact(place[order]),
             weight[o, c, row, column][order].astype(np.float32),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+            compact(np.concatenate([[0], np.cumsum(counts)])),
         )
 
 

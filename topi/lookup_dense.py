@@ -16,6 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
+from .sparse_lists import compact
 from .window import extents
 
 
@@ -25,13 +26,13 @@ class SparseRows:
 
     Attributes
     ----------
-    offsets : ndarray, (steps · lanes,), uint16, or int32 where that is too short
+    offsets : ndarray, (steps · lanes,), uint16 or int32
         Columns. Each step of a group holds one for every lane.
     coefficients : ndarray, (steps · lanes,), float32
         0 where a row has no more.
-    first : ndarray, (groups + 1,), int32
+    first : ndarray, (groups + 1,), uint16 or int32
         The step at which each group begins, and the end.
-    rows : ndarray, (groups · lanes,), int32
+    rows : ndarray, (groups · lanes,), uint16 or int32
         Where the sum of each lane goes; behind the last row comes the row of its group's first lane again.
     """
 
@@ -43,23 +44,21 @@ class SparseRows:
     @classmethod
     def of(cls, weight: np.ndarray, lanes: int) -> "SparseRows":
         """Of a dense matrix (o, k)."""
-        outputs, columns = weight.shape
+        outputs = len(weight)
         counts = np.count_nonzero(weight, axis=1)
         order = np.argsort(-counts, kind="stable")
         groups = -(-outputs // lanes)
         rows = np.concatenate([order, np.full(groups * lanes - outputs, order[(groups - 1) * lanes])])
         steps = counts[rows].reshape(groups, lanes).max(1)
         first = np.concatenate([[0], np.cumsum(steps)])
-        offsets = np.zeros((first[-1], lanes), np.uint16 if columns <= 1 << 16 else np.int32)
+        offsets = np.zeros((first[-1], lanes), np.int64)
         coefficients = np.zeros((first[-1], lanes), np.float32)
         for place, row in enumerate(rows):
             at, count = first[place // lanes], counts[row]
             nonzero = np.flatnonzero(weight[row])
             offsets[at : at + count, place % lanes] = nonzero
             coefficients[at : at + count, place % lanes] = weight[row, nonzero]
-        return cls(
-            offsets.reshape(-1), coefficients.reshape(-1), first.astype(np.int32), rows.astype(np.int32)
-        )
+        return cls(compact(offsets.reshape(-1)), coefficients.reshape(-1), compact(first), compact(rows))
 
     @property
     def lanes(self) -> int:

@@ -45,11 +45,6 @@ def test_symbolic_batch() -> None:
     np.testing.assert_allclose(got, lookup_dense_reference(data, weight), atol=1e-5)
 
 
-def test_offsets_are_as_short_as_they_can_be() -> None:
-    assert SparseRows.of(np.ones((1, 1 << 16), np.float32), 8).offsets.dtype == np.uint16
-    assert SparseRows.of(np.ones((1, (1 << 16) + 1), np.float32), 8).offsets.dtype == np.int32
-
-
 def test_groups_of_like_rows_hold_little_padding() -> None:
     weight = _sparse(1000, 500, 0.05)
     sparse = SparseRows.of(weight, 16)
