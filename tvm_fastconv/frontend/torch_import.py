@@ -38,6 +38,10 @@ _DENIED = {
 }  # fmt: skip
 _HEAVY = {"convolution", "conv1d", "conv2d", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm"}
 _FLOATING = {relax.op.atan2, relax.op.divide, relax.op.log_add_exp}
+_OF_MASKS = {
+    relax.op.add: relax.op.logical_or, relax.op.maximum: relax.op.logical_or,
+    relax.op.minimum: relax.op.logical_and, relax.op.multiply: relax.op.logical_and,
+}  # fmt: skip
 _COPIES = {"alias.default", "clone.default", "detach.default", "detach_.default", "lift_fresh_copy.default"}
 _NAMESPACES = {"aten", "quantized_decomposed"}
 _ALIGNMENT = 64  # bytes; what compiled code assumes of every tensor
@@ -191,7 +195,9 @@ class Importer(ExportedProgramImporter):
             if not any(isinstance(getattr(x, "ty", None), relax.TensorType) for x in (left, right)):
                 return intrinsic_op(left, right)
             emit = self.block_builder.emit
-            return emit(relax_op(*promoted(left, right, emit, floating=relax_op in _FLOATING)))
+            operands = promoted(left, right, emit, floating=relax_op in _FLOATING)
+            masks = operands[0].ty.dtype == "bool"
+            return emit((_OF_MASKS.get(relax_op, relax_op) if masks else relax_op)(*operands))
 
         return convert
 
