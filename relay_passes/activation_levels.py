@@ -16,26 +16,16 @@ from tvm import relax
 from tvm_fastconv.topi.bitpack import Grid
 
 from .decisions import Decision
-from .graph import CallRewriter, constant_array, op_name
+from .graph import CallRewriter, op_name
 from .rounded_values import rounded_value
-from .scalar_steps import scalar_step, uniform_value
+from .two_levels import TwoLevels, two_levels
 from .zeros import never_negative
 
-COMPARISONS = {
-    # operator: (strict, flipped) of ``x op t`` as ``(x >= t or x > t) != flipped``
-    "greater_equal": (False, False),
-    "greater": (True, False),
-    "less": (False, True),
-    "less_equal": (True, True),
-}
-MIRRORED = {
-    "greater_equal": "less_equal",
-    "greater": "less",
-    "less": "greater",
-    "less_equal": "greater_equal",
-}
-MOVES = frozenset(("nn.max_pool2d", "nn.pad", "permute_dims", "reshape", "strided_slice"))
-"""Each value of the result is one of the argument's, but for a constant border."""
+MOVES = frozenset((
+    "broadcast_to", "expand_dims", "flip", "image.resize2d", "nn.max_pool2d", "nn.pad", "permute_dims", "repeat",
+    "reshape", "split", "squeeze", "strided_slice", "take", "tile",
+))  # fmt: skip
+"""Each value of the result is one of the first argument's, but for a constant border and resizes between pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,31 +49,52 @@ class ActivationLevels:
     scale: float
 
     @property
+    def highest(self) -> int:
+        """The largest q."""
+        return self.how.high - self.how.low if isinstance(self.how, Grid) else 1
+
+    @property
     def digits(self) -> int:
         """Binary digits of q."""
         return self.how.digits if isinstance(self.how, Grid) else 1
 
 
-def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLevels | str | None:
+Found = ActivationLevels | str | None
+
+
+def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     """The levels of ``expr``; ``None`` where it is no few-level value, a text where it nearly is."""
     found = _levels(rewriter, expr)
-    # A decision about fewer values than it is broadcast to, or about integers, is no operand of ours.
-    whole = isinstance(found, str) or (found and tvm_ffi.structural_equal(found.source.ty, expr.ty))
-    return found if whole else None
+    if not isinstance(found, ActivationLevels):
+        return found and f"dense: {found}"
+    if found.source.ty.dtype == "bool":
+        found = replace(found, source=rewriter.builder_.emit(relax.op.astype(found.source, "float32")))
+    if not tvm_ffi.structural_equal(found.source.ty, expr.ty):
+        return f"dense: its input is decided from {found.source.ty}, not from as many float32 values"
+    return found
 
 
-def _levels(rewriter: CallRewriter, expr: relax.Expr) -> ActivationLevels | str | None:
+def _levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     value = rewriter.definition(expr)
-    if op_name(value) == "sign":
+    if isinstance(value, relax.TupleGetItem):
+        value = rewriter.definition(value.tuple_value)
+    name = op_name(value)
+    if name == "sign":
         return _sign(rewriter, value)
-    if op_name(value) in MOVES and getattr(value.attrs, "pad_mode", "") != "constant":
-        return _moved(expr, _levels(rewriter, value.args[0]))
-    if (pair := _two_levels(rewriter, expr)) is not None:
-        return pair.levels()
+    if name == "concat":
+        return _joined(rewriter, expr, value)
+    if name in MOVES and getattr(value.attrs, "method", "nearest_neighbor") == "nearest_neighbor":
+        return _moved(expr, _with_border(value, _levels(rewriter, value.args[0])))
+    if (pair := two_levels(rewriter, expr)) is not None:
+        return _decided(rewriter, pair)
+    if name in ("add", "subtract") and all(two_levels(rewriter, arg) for arg in value.args):
+        return "its input is made of two decisions, which may have three levels"
     rounded = rounded_value(rewriter, expr)
-    if rounded is None or (found := rounded.grid()) is None:
-        return None
-    return ActivationLevels(rounded.source, found[0], 1, found[1], rounded.gain)
+    found = None if rounded is None else rounded.grid()
+    if rounded is None or found is None or isinstance(found, str):
+        return found
+    grid, step, offset = found
+    return ActivationLevels(rounded.source, grid, step, offset, rounded.gain / step)
 
 
 def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
@@ -94,88 +105,52 @@ def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
     return ActivationLevels(call.args[0], positive, 2, 0, 0.5)
 
 
-def _moved(expr: relax.Expr, found: ActivationLevels | str | None) -> ActivationLevels | str | None:
+def _decided(rewriter: CallRewriter, pair: TwoLevels) -> Found:
+    """Two levels in units of half their distance: neighbouring odd or even integers, or this is no grid."""
+    if pair.yes == pair.no:
+        return None
+    high, low = max(pair.yes, pair.no), min(pair.yes, pair.no)
+    half = (high - low) / 2
+    offset = low / half
+    if abs(offset - round(offset)) > 1e-6 or abs(offset) > 2**15:
+        return f"the levels {low:g} and {high:g} are no multiples of half their distance"
+    return ActivationLevels(*pair.decision(rewriter), 2, round(offset), half)
+
+
+def _moved(expr: relax.Expr, found: Found) -> Found:
     """The levels ``found`` of an argument, read again from the values ``expr`` that they were moved to."""
     if not isinstance(found, ActivationLevels):
         return found
     how = found.how
     if isinstance(how, Grid):
-        # value = scale · (q + offset), and q + low is what is rounded
-        again: Decision | Grid = replace(
-            how, divisor=1.0, scale=1 / found.scale, shift=how.low - found.offset
-        )
+        # value = scale · (step · q + offset), and q + low is what is rounded
+        shift, scale = how.low - found.offset / found.step, 1 / (found.scale * found.step)
+        again: Decision | Grid = replace(how, divisor=1.0, scale=scale, shift=shift)
     else:
         middle = found.scale * (found.step / 2 + found.offset)
         again = replace(Decision.zero(), at=np.array([middle]))
     return replace(found, source=expr, how=again)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """``high`` where the condition holds, else ``low``."""
-
-    condition: relax.Call
-    high: float
-    low: float
-
-    def levels(self) -> ActivationLevels | str | None:
-        """The pair as levels, if it is decided about a computed value."""
-        found = _decision(self.condition)
-        if found is None or self.high == self.low:
-            return None
-        source, decision = found
-        high, low = (self.high, self.low) if self.high > self.low else (self.low, self.high)
-        if self.high < self.low:
-            decision = replace(decision, flip=~decision.flip)
-        # In units of half the distance the levels are neighbouring odd or even integers, or this is no grid.
-        half = (high - low) / 2
-        offset = low / half
-        if abs(offset - round(offset)) > 1e-6 or abs(offset) > 2**15:
-            return f"dense: the levels {low:g} and {high:g} are no multiples of half their distance"
-        return ActivationLevels(source, decision, 2, round(offset), half)
+def _with_border(value: relax.Call, found: Found) -> Found:
+    """``found`` where a constant border that ``value`` lays around it, if any, is on one of its levels."""
+    constant = op_name(value) == "nn.pad" and value.attrs.pad_mode == "constant"
+    if not constant or not isinstance(found, ActivationLevels):
+        return found
+    border = float(value.attrs.pad_value)
+    level = (border / found.scale - found.offset) / found.step
+    on_level = abs(level - round(level)) < 1e-6 and 0 <= round(level) <= found.highest
+    return found if on_level else f"padding with {border:g} is on no level"
 
 
-def _two_levels(rewriter: CallRewriter, expr: relax.Expr) -> _Pair | None:
-    value = rewriter.definition(expr)
-    name = op_name(value)
-    if name == "where":
-        condition, high, low = (rewriter.definition(arg) for arg in value.args)
-        above, below = uniform_value(rewriter, high), uniform_value(rewriter, low)
-        if op_name(condition) in COMPARISONS and above is not None and below is not None:
-            return _Pair(condition, above, below)
-    if name == "astype" and op_name(rewriter.definition(value.args[0])) in COMPARISONS:
-        return _Pair(rewriter.definition(value.args[0]), 1.0, 0.0)
-    if name == "subtract":
-        first, second = (_two_levels(rewriter, arg) for arg in value.args)
-        if first and second and _complementary(first.condition, second.condition):
-            return _Pair(first.condition, first.high - second.low, first.low - second.high)
-    if (affine := scalar_step(rewriter, value)) is not None:
-        inner = _two_levels(rewriter, affine[0])
-        return inner and replace(inner, high=affine[1](inner.high), low=affine[1](inner.low))
-    return None
-
-
-def _complementary(a: relax.Call, b: relax.Call) -> bool:
-    pairs = {
-        ("greater_equal", "less"),
-        ("less", "greater_equal"),
-        ("greater", "less_equal"),
-        ("less_equal", "greater"),
-    }
-    first, second = constant_array(a.args[1]), constant_array(b.args[1])
+def _joined(rewriter: CallRewriter, expr: relax.Expr, value: relax.Call) -> Found:
+    """The levels that all parts of a concatenation have in common."""
+    parts = rewriter.definition(value.args[0])
+    found = [_levels(rewriter, part) for part in parts.fields]
+    known = [part for part in found if isinstance(part, ActivationLevels)]
+    if len(known) < len(found):
+        return next((part for part in found if isinstance(part, str)), None)
+    scales = {(part.scale, part.step, part.offset, part.highest) for part in known}
     return (
-        (op_name(a), op_name(b)) in pairs
-        and a.args[0].same_as(b.args[0])
-        and first is not None
-        and second is not None
-        and np.array_equal(first, second)
+        _moved(expr, known[0]) if len(scales) == 1 else "what is joined in front of it has different levels"
     )
-
-
-def _decision(condition: relax.Call) -> tuple[relax.Expr, Decision] | None:
-    name, (left, right) = op_name(condition) or "", condition.args
-    if constant_array(left) is not None:
-        name, left, right = MIRRORED[name], right, left
-    limit = constant_array(right)
-    decision = None if limit is None else Decision.against(left, limit, *COMPARISONS[name])
-    return None if decision is None else (left, decision)

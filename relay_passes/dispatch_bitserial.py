@@ -27,7 +27,8 @@ from .bit_layers import BitLayer, bit_layer
 from .conv_call import pooling_of
 from .decisions import Decision, trace_back
 from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats
-from .few_level_layers import FewLevelLayer, fastest, few_level_layer, runs_on_bits
+from .few_level_costs import fastest, runs_on_bits
+from .few_level_layers import FewLevelLayer, few_level_layer, transposed_on_bits
 from .graph import CallRewriter, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
@@ -51,7 +52,8 @@ class DispatchBitserial:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         layers = _Bitserial(self.machine, self.methods)
-        mod = rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer})
+        rules = {"nn.conv2d": layers.layer, "matmul": layers.layer, "nn.conv2d_transpose": layers.transposed}
+        mod = rewrite_calls(mod, rules)
         return note_layer(mod, layers.findings)
 
 
@@ -87,6 +89,11 @@ class _Bitserial:
         total = layer.totals(rewriter)
         self.sums[total] = layer
         return scaled_floats(rewriter, call, total, found.scale)
+
+    def transposed(self, rewriter: CallRewriter, call: relax.Call) -> None:
+        """Rule for ``nn.conv2d_transpose``: no operator on bits, which the report says of binary ones."""
+        if (reason := transposed_on_bits(rewriter, call)) is not None:
+            self.findings[layer_name(call) or ""] = {"method": "dense", "reason": reason}
 
     def _words(self, rewriter: CallRewriter, layer: FewLevelLayer) -> relax.Expr:
         """The packed form of the layer's input, made once for each way of grouping its channels."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from tvm import relax, tirx
+from tvm import relax
 
 from tvm_fastconv.topi.bitpack_planar import bitpack_planar, vectors_of
 from tvm_fastconv.topi.bits import WORD, word_count
@@ -15,20 +14,17 @@ from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
 from tvm_fastconv.topi.machine import Machine
 
 from .conv_call import layer_report
-from .few_level_layers import FewLevelLayer, int8_tile
+from .few_level_costs import int8_tile
+from .few_level_layers import FewLevelLayer, plane_shape
 from .graph import CallRewriter, along_channel, op_name
 from .operator_call import OPAQUE, known_sizes, operator_call, primfunc_call
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
-    """``value`` in NHWC; without a plane, its rows are the pixels of one row, or planes of one pixel if unknown."""
-    *lead, columns = list(value.ty.shape)
-    if len(lead) == 3:
+    """``value`` in NHWC, see `plane_shape`."""
+    if len(value.ty.shape) == 4:
         return value
-    known = all(isinstance(n, tirx.IntImm) for n in lead)
-    rows = math.prod(int(n) for n in lead) if known else lead[0]
-    shape = [1, 1, rows, columns] if known else [rows, 1, 1, columns]
-    return rewriter.builder_.emit(relax.op.reshape(value, shape))
+    return rewriter.builder_.emit(relax.op.reshape(value, plane_shape(value.ty.shape)))
 
 
 def pack_planar(

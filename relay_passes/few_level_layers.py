@@ -1,11 +1,13 @@
-"""A convolution or linear layer whose operands both have few levels: what it is, and how it runs fastest."""
+"""A convolution or linear layer whose operands both have few levels: what it is."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from tvm import relax, tirx
@@ -16,7 +18,7 @@ from tvm_fastconv.topi.borders import QuantizedParams
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
 
 from .activation_levels import ActivationLevels, activation_levels
 from .canonicalize_padding import constant_border
@@ -32,7 +34,7 @@ class FewLevelLayer:
     Attributes
     ----------
     call : Call
-        ``nn.conv2d`` in NHWC, or ``matmul`` of two axes.
+        ``nn.conv2d`` in NHWC, or ``matmul`` with a constant of two axes.
     data : Expr
         Its input, without a border of one value.
     conv : Conv2dParams
@@ -97,10 +99,8 @@ class FewLevelLayer:
     @property
     def output_plane(self) -> tuple[int, int, int]:
         """Batch, rows, columns of the result as a plane."""
-        shape = list(self.call.ty.shape)
-        if op_name(self.call) == "nn.conv2d":
-            return extent(shape[0]), int(shape[1]), int(shape[2])
-        return 1, 1, math.prod(extent(n) for n in shape[:-1])
+        batch, rows, columns, _ = plane_shape(self.call.ty.shape)
+        return extent(batch), int(rows), int(columns)
 
     def bit_problem(self) -> TileProblem:
         """For the register tile: one step of the reduction is one word."""
@@ -151,13 +151,13 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
         data, border, padding = bordered
         conv = dataclasses.replace(conv, padding=padding)
     activation = activation_levels(rewriter, data)
-    if isinstance(activation, str):
-        return activation
     if activation is None and op_name(rewriter.definition(data)) != "sign":
         return None
     levels = weight_levels(weight)
     if isinstance(levels, str):
         return f"dense: {levels}"
+    if isinstance(activation, str):
+        return activation
     if activation is None:
         return "dense: many values in front of the sign are exactly 0, so that it has three levels"
     padding_value = border / activation.scale
@@ -166,82 +166,31 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
     return FewLevelLayer(call, data, activation, levels, conv, round(padding_value), weight)
 
 
+def transposed_on_bits(rewriter: CallRewriter, call: relax.Call) -> str | None:
+    """Why a transposed convolution stays dense, if both its operands have few levels."""
+    found = conv2d_of(call)
+    if found is None or not isinstance(weight_levels(found[1]), WeightLevels):
+        return None
+    few = isinstance(activation_levels(rewriter, call.args[0]), ActivationLevels)
+    return "dense: transposed convolutions do not run on bits" if few else None
+
+
 def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
     weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
-    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) not in (2, 3):
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) < 2:
         return None
-    # Of several leading axes all must be known, to become one.
-    known = all(isinstance(n, tirx.IntImm) for n in (shape[1:] if len(shape) == 2 else shape))
+    if not all(isinstance(n, tirx.IntImm) for n in shape[1:]):
+        return None
     params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
-    return (params, np.ascontiguousarray(weight.T)[:, :, None, None]) if known else None
+    return params, np.ascontiguousarray(weight.T)[:, :, None, None]
 
 
-def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
-    """(``bits``, ``int8`` or ``dense``; the reason in words) by estimated cycles."""
-
-    def estimate(problem: TileProblem) -> float:
-        return cycles(problem, default_knobs(problem, machine), machine)
-
-    if layer.is_bit_depthwise:
-        return _fastest_depthwise(layer, machine)
-    costs = {}
-    if runs_on_bits(layer, machine):
-        costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())
-    if _runs_on_int8(layer, machine):
-        costs["int8"] = cycles(layer.int8_problem(), int8_tile(layer, machine), machine)
-    if not costs:
-        per_group = layer.conv.out_channels // layer.conv.groups
-        return "dense", f"dense: groups of {per_group} output channels do not fill vectors"
-    costs["dense"] = estimate(layer.float_problem())
-    best = min(costs, key=lambda way: costs[way])
-    digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
-    if best == "dense":
-        slower = min(cost for way, cost in costs.items() if way != best) / costs[best]
-        return (
-            best,
-            f"dense: {digits} would take {slower:.1f} times as long by estimate",
-        )
-    return best, f"{digits}: {costs['dense'] / costs[best]:.1f} times faster than dense by estimate"
-
-
-def _fastest_depthwise(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
-    """The same for one channel per group, from floats to floats, in multiply-adds of vectors.
-
-    Fitted to 1×1, 3×3 and 5×5 on Zen 4: 12, 26 and 36 µs against 20, 35 and 103 with AVX-512, and 17, 92 and 113
-    against 24, 53 and 183 with AVX2 (64 channels, 56 × 56), where a digit of 8 channels becomes numbers without masks.
-    """
-    taps = layer.weight[0].size
-    bits = 2 + (1.3 if machine.lanes == 16 else 2.75) * taps.bit_length()
-    dense, form = taps + 3, "1-bit activations, 1 weight plane, one channel per group"
-    if bits < dense:
-        return "bits", f"{form}: {dense / bits:.1f} times faster than in floats by estimate"
-    return "dense", f"in floats: {form}, would take {bits / dense:.1f} times as long by estimate"
-
-
-def _weights_in_words(levels: WeightLevels) -> str:
-    if levels.planes != (1, 1):
-        return f"{len(levels.planes)} weight plane{'s' * (len(levels.planes) > 1)}"
-    zeros = int((levels.signs[0] != levels.signs[1]).sum())
-    return f"2 weight planes since {zeros} weight{'s are' if zeros > 1 else ' is'} 0"
-
-
-def runs_on_bits(layer: FewLevelLayer, machine: Machine) -> bool:
-    """Whether there is a tile for it, and its groups fill vectors: one lane at a time is slower than anything."""
-    conv = layer.conv
-    if layer.is_bit_depthwise:
-        return True
-    wide = conv.groups == 1 or conv.out_channels // conv.groups >= machine.lanes // 2
-    return wide and any(feasible_knobs(layer.bit_problem(), machine))
-
-
-def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:
-    """The register tile of `int8_conv2d`, in whole vectors."""
-    return default_knobs(layer.int8_problem(), dataclasses.replace(machine, half_vector_cost=1.0))
-
-
-def _runs_on_int8(layer: FewLevelLayer, machine: Machine) -> bool:
-    """One group, whole fours of channels, more than one of them, and the instruction."""
-    one_step = layer.weight[0].size <= DOT
-    whole = layer.conv.groups == 1 and layer.weight.shape[1] % DOT == 0
-    small = np.abs(layer.integers[0]).max() <= 127 and layer.conv.out_channels > machine.lanes // 2
-    return machine.dot_products and whole and small and not one_step
+def plane_shape(shape: Sequence[Any]) -> list[Any]:
+    """``shape`` in NHWC; what is no plane is a row of pixels, or one such row for each of an unknown batch."""
+    if len(shape) == 4:
+        return list(shape)
+    batch, *rows, channels = shape
+    per_batch = math.prod(int(n) for n in rows)
+    if isinstance(batch, tirx.IntImm):
+        return [1, 1, int(batch) * per_batch, channels]
+    return [batch, 1, per_batch, channels]

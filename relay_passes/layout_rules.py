@@ -122,7 +122,7 @@ def _operand(planner: _Planner, arg: relax.Expr, rank: int) -> relax.Expr | None
     ndim = len(arg.ty.shape)
     if ndim == rank:
         return planner.last(arg)
-    return arg if ndim == 0 else None
+    return planner.first(arg) if ndim == 0 else None
 
 
 def _concat(planner: _Planner, call: relax.Call) -> relax.Call | None:
@@ -167,7 +167,9 @@ def _prelu(planner: _Planner, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
     if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
         return None
-    return relax.op.nn.prelu(planner.last(call.args[0]), call.args[1], _axis(call.attrs.axis, rank))
+    return relax.op.nn.prelu(
+        planner.last(call.args[0]), planner.first(call.args[1]), _axis(call.attrs.axis, rank)
+    )
 
 
 def _pad(planner: _Planner, call: relax.Call) -> relax.Call | None:

@@ -56,16 +56,28 @@ class Rounded:
             low, high = (low - self.bias) / self.gain, (high - self.bias) / self.gain
         return replace(self, low=min(max(self.low, low), high), high=max(min(self.high, high), low))
 
-    def grid(self) -> tuple[Grid, int] | None:
-        """(grid, offset) with which the value is ``gain · (q + offset)``, if its levels are integers and few."""
+    def round(self) -> Rounded | None:
+        """Followed by a rounding, which rounds the bounds of the clips before it too."""
+        if self.rounded or any(0 < abs(abs(b % 1) - 0.5) < 1e-5 for b in (self.low, self.high)):
+            return None
+        return replace(self, low=float(np.round(self.low)), high=float(np.round(self.high)), rounded=True)
+
+    def grid(self) -> tuple[Grid, int, int] | str | None:
+        """(grid, step, offset) of ``value = gain / step · (step · q + offset)``, if its levels are few.
+
+        ``None`` where they are no levels, a text where they are too many, or zero lies between them.
+        """
         low, high = round(self.low), round(self.high)
         if abs(self.low - low) > 1e-4 or abs(self.high - high) > 1e-4 or self.gain <= 0:
             return None
         grid = Grid(divisor=self.divisor, scale=self.scale, shift=self.shift, low=low, high=high)
         offset = low + self.bias / self.gain
-        if not 1 <= grid.digits <= MAX_DIGITS or abs(offset - round(offset)) > 1e-4:
-            return None
-        return grid, round(offset)
+        if not 1 <= grid.digits <= MAX_DIGITS:
+            return f"its input has {high - low + 1} levels" if high > low else None
+        for step in (1, 2):
+            if abs(step * offset - round(step * offset)) <= 1e-4:
+                return grid, step, round(step * offset)
+        return "the levels of its input are no multiples of half their distance"
 
 
 def rounded_value(rewriter: CallRewriter, expr: relax.Expr) -> Rounded | None:
@@ -81,7 +93,7 @@ def _rounded(rewriter: CallRewriter, expr: relax.Expr) -> Rounded | None:
     inner: Rounded | None
     if name == "round":
         inner = _rounded(rewriter, value.args[0]) or Rounded(value.args[0])
-        return None if inner.rounded else replace(inner, rounded=True)
+        return inner.round()
     if name == "clip":
         inner = _rounded(rewriter, value.args[0]) or Rounded(value.args[0])
         return inner.clip(number_of(value.args[1]), number_of(value.args[2]))

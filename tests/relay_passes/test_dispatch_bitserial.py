@@ -401,3 +401,33 @@ def test_planes_are_packed_as_they_come() -> None:
     wide, narrow = torch.randn(2, 40, 9, 9), torch.randn(2, 40, 3, 3)
     assert _functions(_compiled(layer, wide), wide)[:2] == ["bitpack", "bitserial_conv"]
     assert _functions(_compiled(layer, narrow), narrow)[:3] == ["transpose", "bitpack", "bitserial_conv"]
+
+
+@pytest.mark.parametrize("rows", [(), (5,), (5, 3), (2, 3, 5)])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_linear_layers_of_any_rank(rows: tuple[int, ...], dynamic: bool) -> None:
+    layer, x = nn.Linear(48, 64), torch.randn(2, *rows, 48)
+    layer.weight.data.sign_()
+    model = nn.Sequential(_Where(), layer).eval()
+    sizes = ({0: torch.export.Dim("batch", max=8)},) if dynamic else None
+    compiled = fc.compile(torch.export.export(model, (x,), dynamic_shapes=sizes))
+    assert [layer.op for layer in compiled.layers] == ["bitserial_conv2d"]
+    for batch in (1, 2, 5) if dynamic else (2,):
+        x = torch.randn(batch, *rows, 48)
+        # 1e-6: integer sums plus one float32 bias
+        torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-6 * 48)
+
+
+def test_binary_transposed_convolutions_say_that_they_stay_dense() -> None:
+    layer = nn.ConvTranspose2d(32, 32, 3)
+    layer.weight.data.sign_()
+    (found,) = fc.compile(nn.Sequential(_Where(), layer).eval(), torch.randn(1, 32, 8, 8)).layers
+    assert found.method == "dense"
+    assert found.reason == "dense: transposed convolutions do not run on bits"
+    (plain,) = fc.compile(nn.ConvTranspose2d(32, 32, 3).eval(), torch.randn(1, 32, 8, 8)).layers
+    assert plain.reason == ""
+
+
+class _Where(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, 1.0, -1.0)

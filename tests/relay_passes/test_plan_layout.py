@@ -56,6 +56,7 @@ BETWEEN: dict[str, tuple[Callable[[relax.BlockBuilder, relax.Expr], relax.Expr],
     "max pool": (lambda bb, y: bb.emit(op.nn.max_pool2d(y, (3, 3), padding=1)), 2),
     "squeeze-excite": (
         lambda bb, y: bb.emit(op.multiply(y, bb.emit(op.sigmoid(bb.emit(op.mean(y, [2, 3], True)))))), 2),
+    "scaled by its mean": (lambda bb, y: bb.emit(op.multiply(y, bb.emit(op.mean(y)))), 3),
     "pad": (lambda bb, y: bb.emit(op.strided_slice(bb.emit(op.nn.pad(y, [0, 0, 0, 0, 1, 0, 0, 2])), [2], [1], [7])), 4),
     "softmax over channels": (lambda bb, y: bb.emit(op.nn.softmax(y, 1)), 2),
     "residual": (lambda bb, y: bb.emit(op.add(y, _conv(bb, y))), 2),

@@ -24,7 +24,7 @@ from . import (  # noqa: F401
     torch_rules_tensor,
 )
 from .naming import LayerLabeller, Site, labelling, number_layers
-from .torch_rules import RULES, Rule, arguments
+from .torch_rules import RULES, Rule, arguments, promoted
 
 # Converters of TVM that make something else than PyTorch would (random numbers that are no longer random, sizes or
 # branches that depend on values), or that need more than the one pure function the later passes work on.
@@ -37,6 +37,11 @@ _DENIED = {
     "to_sparse.default", "zero_.default",
 }  # fmt: skip
 _HEAVY = {"convolution", "conv1d", "conv2d", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm"}
+_FLOATING = {relax.op.atan2, relax.op.divide, relax.op.log_add_exp}
+_OF_MASKS = {
+    relax.op.add: relax.op.logical_or, relax.op.maximum: relax.op.logical_or,
+    relax.op.minimum: relax.op.logical_and, relax.op.multiply: relax.op.logical_and,
+}  # fmt: skip
 _COPIES = {"alias.default", "clone.default", "detach.default", "detach_.default", "lift_fresh_copy.default"}
 _NAMESPACES = {"aten", "quantized_decomposed"}
 _ALIGNMENT = 64  # bytes; what compiled code assumes of every tensor
@@ -181,6 +186,20 @@ class Importer(ExportedProgramImporter):
         """Return TVM's converters without the denied ones, plus the names of this package's rules."""
         stock = super().create_convert_map()
         return {name: stock[name] for name in stock.keys() - _DENIED} | dict.fromkeys(RULES)
+
+    def _binary_op(self, relax_op: Callable, intrinsic_op: Callable) -> Callable[[fx.Node], Any]:
+        """Return the converter of an operator of two operands, in the dtype in which PyTorch computes it."""
+
+        def convert(node: fx.Node) -> Any:
+            left, right = self.retrieve_args(node)
+            if not any(isinstance(getattr(x, "ty", None), relax.TensorType) for x in (left, right)):
+                return intrinsic_op(left, right)
+            emit = self.block_builder.emit
+            operands = promoted(left, right, emit, floating=relax_op in _FLOATING)
+            masks = operands[0].ty.dtype == "bool"
+            return emit((_OF_MASKS.get(relax_op, relax_op) if masks else relax_op)(*operands))
+
+        return convert
 
     def value_of(self, argument: Any) -> Any:
         """Return an fx argument with every node in it replaced by its Relax value."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import fx
 from tvm import relax
 
@@ -76,6 +77,40 @@ def shape(tensor: relax.Expr) -> list:
 def constant_like(value: float, tensor: relax.Expr) -> relax.Expr:
     """Return a scalar constant of the tensor's dtype."""
     return relax.const(value, tensor.ty.dtype)
+
+
+def promoted(left: Any, right: Any, emit: Emit, *, floating: bool = False) -> list[relax.Expr]:
+    """Return two operands, one of them a tensor at least, in the dtype in which PyTorch combines them.
+
+    Integers become floating point where ``floating``, as in a division.
+    """
+    dtype = torch.result_type(_sample(left), _sample(right))
+    if floating and not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    return [as_dtype(operand, dtype, emit) for operand in (left, right)]
+
+
+def as_dtype(operand: Any, dtype: torch.dtype, emit: Emit) -> relax.Expr:
+    """Return a tensor or a number as a tensor of ``dtype``; a number that is known only at run time stays."""
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(operand, relax.Expr):
+        return relax.const(operand, name)
+    same = not isinstance(operand.ty, relax.TensorType) or dtype_of(operand) == dtype
+    return operand if same else emit(relax.op.astype(operand, name))
+
+
+def dtype_of(tensor: relax.Expr) -> torch.dtype:
+    """Return the dtype of a Relax tensor as PyTorch's."""
+    return getattr(torch, str(tensor.ty.dtype))
+
+
+def _sample(operand: Any) -> Any:
+    """What `torch.result_type` asks of an operand: dtype, whether it has axes, whether it is a number."""
+    if not isinstance(operand, relax.Expr):
+        return operand
+    if not isinstance(operand.ty, relax.TensorType):
+        return 0
+    return torch.empty([1] * len(shape(operand)), dtype=dtype_of(operand), device="meta")
 
 
 def pair(value: int | list[int] | tuple[int, ...]) -> list[int]:

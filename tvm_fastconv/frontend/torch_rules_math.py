@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from tvm import relax
 
-from .torch_rules import Emit, constant_like, rule, shape
+from .torch_rules import Emit, constant_like, dtype_of, promoted, rule, shape
 
 
 def _hard_gate(x: relax.Expr) -> relax.Expr:
@@ -68,17 +68,29 @@ def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
         square = emit(relax.op.multiply(x, x))
         return square if op.exponent == 2 else emit(relax.op.multiply(square, x))
     if op.exponent == 0.5:
-        return emit(relax.op.sqrt(x))
-    return emit(relax.op.power(x, constant_like(op.exponent, x)))
+        return emit(relax.op.sqrt(promoted(x, op.exponent, emit)[0]))
+    return emit(relax.op.power(*promoted(x, op.exponent, emit)))
+
+
+@rule("clamp.default")
+def clamp(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a clamp between numbers, either of which may be missing; no integer is infinite."""
+    x = op.input
+    if dtype_of(x).is_floating_point:
+        low, high = -math.inf if op.min is None else op.min, math.inf if op.max is None else op.max
+        return emit(relax.op.clip(x, low, high))
+    for limit, bound in ((relax.op.maximum, op.min), (relax.op.minimum, op.max)):
+        x = x if bound is None else emit(limit(*promoted(x, bound, emit)))
+    return x
 
 
 @rule("div.Tensor_mode")
 def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
     """Import a division that may round."""
-    other = op.other if isinstance(op.other, relax.Expr) else constant_like(op.other, op.input)
+    operands = promoted(op.input, op.other, emit, floating=op.rounding_mode is None)
     if op.rounding_mode == "floor":
-        return emit(relax.op.floor_divide(op.input, other))
-    quotient = emit(relax.op.divide(op.input, other))
+        return emit(relax.op.floor_divide(*operands))
+    quotient = emit(relax.op.divide(*operands))
     return emit(relax.op.trunc(quotient)) if op.rounding_mode == "trunc" else quotient
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import fx
 from tvm import relax
 
-from .torch_rules import Emit, arguments, constant_like, node_shape, rule, shape, wants_positions
+from .torch_rules import Emit, arguments, constant_like, node_shape, promoted, rule, shape, wants_positions
 
 rule("amax.default")(lambda op, emit: emit(relax.op.max(op.input, list(op.dim) or None, op.keepdim)))
 rule("amin.default")(lambda op, emit: emit(relax.op.min(op.input, list(op.dim) or None, op.keepdim)))
@@ -81,13 +81,7 @@ def index(op: SimpleNamespace, emit: Emit) -> relax.Var:
 @rule("where.self")
 def where(op: SimpleNamespace, emit: Emit) -> relax.Var:
     """Import a selection; two dtypes are promoted as PyTorch does."""
-    names = [str(branch.ty.dtype) for branch in (op.input, op.other)]
-    dtype = str(torch.promote_types(*(getattr(torch, name) for name in names))).removeprefix("torch.")
-    branches = [
-        branch if name == dtype else relax.op.astype(branch, dtype)
-        for branch, name in zip((op.input, op.other), names, strict=True)
-    ]
-    return emit(relax.op.where(op.condition, *branches))
+    return emit(relax.op.where(op.condition, *promoted(op.input, op.other, emit)))
 
 
 def _refuse_layouts(node: fx.Node) -> str | None:

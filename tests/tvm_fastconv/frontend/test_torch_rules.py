@@ -245,6 +245,7 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "sign": torch.sign,
             "binarize": lambda x: (x >= 0).float() * 2 - 1,
             "where": lambda x: torch.where(x >= 0, 1, -1),
+            "where_scalar": lambda x: torch.where(x >= 0, x, torch.tensor(2.0, dtype=torch.float64)),
             "where_mixed": lambda x: torch.where(x >= 0, x, 2),
             "straight_through": lambda x: x.sign().detach() - x.clamp(-1, 1).detach() + x.clamp(-1, 1),
             "squeeze_excite": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)),
@@ -274,6 +275,30 @@ def test_embedding_and_integer_images(run: Callable) -> None:
     bytes_in = torch.randint(0, 255, (1, 3, 4, 4), dtype=torch.uint8)
     imported = import_model(Table({"scaled": lambda x: x.float() / 255}).eval(), bytes_in)
     np.testing.assert_array_equal(run(imported)[0], bytes_in.numpy().astype("float32") / np.float32(255))
+
+
+# In each, PyTorch computes in another dtype than that of one of its operands.
+PROMOTED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "bool times float": lambda x: 2.0 * (x >= 0) - 1.0,
+    "bool times int": lambda x: ((x >= 0) * 2 - 1).float(),
+    "bool times tensor": lambda x: (x >= 0) * x,
+    "bool plus bool": lambda x: (x >= 0) + (x >= 1).int(),
+    "bool times bool": lambda x: (x >= 0) * (x < 1) + (x > 2),
+    "int between fractions": lambda x: x.int().clamp(-0.5, 1.5),
+    "int above": lambda x: x.int().clamp(min=1),
+    "int plus float": lambda x: x.int() + 0.5,
+    "int over int": lambda x: x.int() / 2,
+    "int over int, floored": lambda x: torch.div(x.int(), 2, rounding_mode="floor"),
+    "int over int, true": lambda x: torch.div(x.int(), 3),
+    "int against float": lambda x: x.int() >= 0.5,
+    "int to a fraction": lambda x: x.int().abs() ** 0.5,
+    "float and float64 scalar": lambda x: x * torch.tensor(0.1, dtype=torch.float64),
+}
+
+
+def test_dtypes_are_promoted(run: Callable) -> None:
+    model, x = Table(PROMOTED).eval(), 3 * torch.randn(IMAGE)
+    assert mismatches(model(x), run(import_model(model, x))) == {}
 
 
 @pytest.mark.parametrize(
