@@ -343,6 +343,9 @@ def test_the_sign_of_what_is_never_negative_is_0_or_1(activation) -> None:
     [
         lambda x: torch.sign(torch.cat([F.relu(x[:, :20]), x[:, 20:]], 1)),
         lambda x: torch.sign(F.hardswish(x)),
+        lambda x: torch.sign(F.pad(F.relu(x), (1, 1, 1, 1), value=-1.0)),
+        lambda x: torch.sign(F.hardshrink(x, 0.5)),
+        lambda x: torch.sign(F.relu(x) - F.relu(-x - 0.5)),
     ],
 )
 def test_the_sign_of_what_is_often_zero_keeps_three_levels(activation) -> None:
