@@ -64,7 +64,7 @@ class ApproximateBitserial:
             binary = relax.Call(
                 call.op,
                 [
-                    rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
+                    rewriter.builder_.emit(plus_or_minus_one(call.args[0])),
                     relax.const(found.weight),
                 ],
                 call.attrs,
@@ -81,7 +81,7 @@ class ApproximateBitserial:
             emit = rewriter.builder_.emit
             size = emit(relax.op.mean(emit(relax.op.abs(call.args[0])), [-1], keepdims=True))
             binary = relax.op.matmul(
-                rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
+                rewriter.builder_.emit(plus_or_minus_one(call.args[0])),
                 relax.const(np.ascontiguousarray(found.weight.T)),
             )
             return relax.op.multiply(rewriter.emit(binary, call), size)

@@ -143,7 +143,7 @@ class FewLevelLayer:
 
 def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | str | None:
     """The layer, ``None`` if its input has no few levels, or why it is none although it nearly is."""
-    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
     if found is None:
         return None
     (conv, weight), data, border = found, call.args[0], 0.0
@@ -158,15 +158,22 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
     levels = weight_levels(weight)
     if isinstance(levels, str):
         return f"dense: {levels}"
+    padding_value = padding_level(border, activation)
+    if padding_value is None:
+        return f"dense: padding with {border:g} is on no level"
     if activation is None:
         return "dense: many values in front of the sign are exactly 0, so that it has three levels"
-    padding_value = border / activation.scale
-    if abs(padding_value - round(padding_value)) > 1e-6:
-        return f"dense: padding with {border:g} is on no level"
-    return FewLevelLayer(call, data, activation, levels, conv, round(padding_value), weight)
+    return FewLevelLayer(call, data, activation, levels, conv, padding_value, weight)
 
 
-def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+def padding_level(border: float, activation: ActivationLevels | None) -> int | None:
+    """``border`` in units of ``activation.scale``, or of a sign's where that is ``None``; ``None`` if no multiple."""
+    level = border / (activation.scale if activation else 1.0)
+    return round(level) if abs(level - round(level)) <= 1e-6 else None
+
+
+def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    """Parameters and weight (o, c, 1, 1) of a linear layer on rows, as a 1×1 convolution of them."""
     weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
     if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) not in (2, 3):
         return None
