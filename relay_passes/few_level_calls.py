@@ -15,7 +15,8 @@ from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
 from tvm_fastconv.topi.machine import Machine
 
 from .conv_call import layer_report
-from .few_level_layers import FewLevelLayer, int8_tile
+from .few_level_costs import int8_tile
+from .few_level_layers import FewLevelLayer
 from .graph import CallRewriter, along_channel, op_name
 from .operator_call import OPAQUE, known_sizes, operator_call, primfunc_call
 

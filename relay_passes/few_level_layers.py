@@ -1,4 +1,4 @@
-"""A convolution or linear layer whose operands both have few levels: what it is, and how it runs fastest."""
+"""A convolution or linear layer whose operands both have few levels: what it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tvm_fastconv.topi.borders import QuantizedParams
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
 
 from .activation_levels import ActivationLevels, activation_levels
 from .canonicalize_padding import constant_border
@@ -166,6 +166,16 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
     return FewLevelLayer(call, data, activation, levels, conv, padding_value, weight)
 
 
+def obstacle_to_levels(call: relax.Call) -> str:
+    """Why `few_level_layer` knows nothing of a layer with constant weights, whatever levels it has."""
+    if op_name(call) == "nn.conv2d":
+        return "it is no float32 convolution of planes of known size"
+    weight, axes = constant_array(call.args[1]), len(call.args[0].ty.shape)
+    if weight is not None and weight.ndim == 2 and axes not in (2, 3):
+        return f"its input has {axes} axes; linear layers on bits take 2 or 3, the last of them the channels"
+    return "it is no float32 linear layer of known size"
+
+
 def padding_level(border: float, activation: ActivationLevels | None) -> int | None:
     """``border`` in units of ``activation.scale``, or of a sign's where that is ``None``; ``None`` if no multiple."""
     level = border / (activation.scale if activation else 1.0)
@@ -181,74 +191,3 @@ def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
     known = all(isinstance(n, tirx.IntImm) for n in (shape[1:] if len(shape) == 2 else shape))
     params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
     return (params, np.ascontiguousarray(weight.T)[:, :, None, None]) if known else None
-
-
-def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
-    """(``bits``, ``int8`` or ``dense``; the reason in words) by estimated cycles."""
-
-    def estimate(problem: TileProblem) -> float:
-        return cycles(problem, default_knobs(problem, machine), machine)
-
-    if layer.is_bit_depthwise:
-        return _fastest_depthwise(layer, machine)
-    costs = {}
-    if runs_on_bits(layer, machine):
-        costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())
-    if _runs_on_int8(layer, machine):
-        costs["int8"] = cycles(layer.int8_problem(), int8_tile(layer, machine), machine)
-    if not costs:
-        per_group = layer.conv.out_channels // layer.conv.groups
-        return "dense", f"dense: groups of {per_group} output channels do not fill vectors"
-    costs["dense"] = estimate(layer.float_problem())
-    best = min(costs, key=lambda way: costs[way])
-    digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
-    if best == "dense":
-        slower = min(cost for way, cost in costs.items() if way != best) / costs[best]
-        return (
-            best,
-            f"dense: {digits} would take {slower:.1f} times as long by estimate",
-        )
-    return best, f"{digits}: {costs['dense'] / costs[best]:.1f} times faster than dense by estimate"
-
-
-def _fastest_depthwise(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
-    """The same for one channel per group, from floats to floats, in multiply-adds of vectors.
-
-    Fitted to 1×1, 3×3 and 5×5 on Zen 4: 12, 26 and 36 µs against 20, 35 and 103 with AVX-512, and 17, 92 and 113
-    against 24, 53 and 183 with AVX2 (64 channels, 56 × 56), where a digit of 8 channels becomes numbers without masks.
-    """
-    taps = layer.weight[0].size
-    bits = 2 + (1.3 if machine.lanes == 16 else 2.75) * taps.bit_length()
-    dense, form = taps + 3, "1-bit activations, 1 weight plane, one channel per group"
-    if bits < dense:
-        return "bits", f"{form}: {dense / bits:.1f} times faster than in floats by estimate"
-    return "dense", f"in floats: {form}, would take {bits / dense:.1f} times as long by estimate"
-
-
-def _weights_in_words(levels: WeightLevels) -> str:
-    if levels.planes != (1, 1):
-        return f"{len(levels.planes)} weight plane{'s' * (len(levels.planes) > 1)}"
-    zeros = int((levels.signs[0] != levels.signs[1]).sum())
-    return f"2 weight planes since {zeros} weight{'s are' if zeros > 1 else ' is'} 0"
-
-
-def runs_on_bits(layer: FewLevelLayer, machine: Machine) -> bool:
-    """Whether there is a tile for it, and its groups fill vectors: one lane at a time is slower than anything."""
-    conv = layer.conv
-    if layer.is_bit_depthwise:
-        return True
-    wide = conv.groups == 1 or conv.out_channels // conv.groups >= machine.lanes // 2
-    return wide and any(feasible_knobs(layer.bit_problem(), machine))
-
-
-def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:
-    """The register tile of `int8_conv2d`, in whole vectors."""
-    return default_knobs(layer.int8_problem(), dataclasses.replace(machine, half_vector_cost=1.0))
-
-
-def _runs_on_int8(layer: FewLevelLayer, machine: Machine) -> bool:
-    """One group, whole fours of channels, more than one of them, and the instruction."""
-    one_step = layer.weight[0].size <= DOT
-    whole = layer.conv.groups == 1 and layer.weight.shape[1] % DOT == 0
-    small = np.abs(layer.integers[0]).max() <= 127 and layer.conv.out_channels > machine.lanes // 2
-    return machine.dot_products and whole and small and not one_step

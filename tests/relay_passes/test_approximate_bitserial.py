@@ -107,10 +107,33 @@ def test_dense_keeps_a_binary_layer_dense() -> None:
     assert [layer.method for layer in fc.compile(model, (x,), methods=fc.Dense()).layers] == ["dense"]
 
 
-def test_what_cannot_be_done_is_said() -> None:
-    model, x = nn.Sequential(nn.Conv2d(40, 48, 3, groups=4)).eval(), torch.randn(1, 40, 8, 8)
-    with pytest.raises(fc.MethodError, match=r"layer '0' cannot run on bits: .*groups of 12 output channels"):
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Conv2d(40, 48, 3, groups=4), "groups of 12 output channels do not fill vectors"),
+        (nn.ConvTranspose2d(40, 32, 3), "transposed convolutions do not run on bits"),
+        (nn.Linear(8, 16), "its input has 4 axes; linear layers on bits take 2 or 3"),
+    ],
+)
+def test_what_cannot_be_done_is_said(layer: nn.Module, why: str) -> None:
+    model, x = nn.Sequential(layer).eval(), torch.randn(1, 40, 8, 8)
+    with pytest.raises(fc.MethodError, match=f"layer '0' cannot run on bits: {why}"):
         fc.compile(model, (x,), methods={"0": fc.Bitserial()})
+
+
+def test_more_planes_than_registers_are_said() -> None:
+    class EightBits(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.round(x.clamp(0, 1) * 255) / 255)
+
+    model, x = EightBits(40, 16, 3).eval(), torch.randn(1, 40, 8, 8)
+    with torch.no_grad():
+        model.weight.copy_(2 * torch.randint(-128, 128, model.weight.shape) + 1)
+    why = "8 bits of input times 8 weight planes do not fit the registers"
+    with pytest.raises(fc.MethodError, match=why):
+        fc.compile(
+            model, (x,), target="x86_64-linux-gnu -mcpu=x86-64-v3", methods=fc.Bitserial(weight_bits=8)
+        )
 
 
 @pytest.mark.parametrize("wrong", [{"weight_bits": 0}, {"weight_bits": True}, {"activation_bits": 2}])
