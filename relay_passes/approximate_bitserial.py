@@ -1,9 +1,10 @@
 """On request: a dense layer becomes ``(sign(x) * B) · K · α``, as in XNOR-Net (Rastegari et al., arXiv:1603.05279).
 
 ``B`` are the weights' bits with a scale ``α`` per filter (`decompose.binary`). ``K`` is the mean magnitude of the
-input under each window (section 3.2, eq. 11): without it the result would not follow the input's size. All of it is
-written in standard operators; `DispatchBitserial` recognises the rest. The mean under the windows is a convolution of
-one channel, which reports list as a layer of its own, ``<layer>.magnitude``.
+input under each window, in each group of channels (section 3.2, eq. 11): without it the result would not follow the
+input's size. All of it is written in standard operators; `DispatchBitserial` recognises the rest. The mean under the
+windows is a convolution, which reports list as a layer of its own, ``<layer>.magnitude``. An operand that has so few
+levels already is kept as it is.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from tvm_fastconv.configs import Bitserial, Method
 from tvm_fastconv.decompose.binary import binarize
 
 from .approximate_sign import plus_or_minus_one
-from .graph import CallRewriter, constant_array, rewrite_calls
+from .conv_call import conv2d_of
+from .few_level_layers import FewLevelLayer, few_level_layer, linear_of
+from .graph import CallRewriter, constant_array, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
 from .weight_levels import WeightLevels, weight_levels
@@ -24,7 +27,7 @@ from .weight_levels import WeightLevels, weight_levels
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateBitserial")
 class ApproximateBitserial:
-    """Binarize the layers that ``methods`` names; those whose weights have that few levels already are left alone.
+    """Binarize the layers that ``methods`` names; those that have so few levels already are left alone.
 
     Parameters
     ----------
@@ -37,64 +40,68 @@ class ApproximateBitserial:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``, in NHWC."""
-        findings: dict[str, dict[str, str]] = {}
-
-        def bits_of(call: relax.Call, weight: np.ndarray) -> int | None:
-            config = self.asked.get(layer_name(call) or "")
-            if config is None:
-                return None
-            found = weight_levels(weight)
-            enough = isinstance(found, WeightLevels) and len(found.planes) <= config.weight_bits
-            return None if enough else config.weight_bits
-
-        def note(call: relax.Call, error: float) -> None:
-            text = f"approximated: the weights are off by {100 * error:.0f} % (Frobenius norm)"
-            findings[layer_name(call) or ""] = {"approximation": text}
-
-        def conv2d(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-            weight = constant_array(call.args[1])
-            bits = None if weight is None else bits_of(call, weight)
-            if weight is None or bits is None:
-                return None
-            found = binarize(weight, bits)
-            note(call, found.error)
-            helper = f"{layer_name(call)}.magnitude"
-            findings[helper] = {"reason": f"helper of {layer_name(call)}: the mean of |x| under each window"}
-            size = _mean_magnitude(rewriter, call, weight.shape[1:3], helper)
-            binary = relax.Call(
-                call.op,
-                [
-                    rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
-                    relax.const(found.weight),
-                ],
-                call.attrs,
-            )
-            return relax.op.multiply(rewriter.emit(binary, call), size)
-
-        def matmul(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-            weight = constant_array(call.args[1])
-            bits = None if weight is None or weight.ndim != 2 else bits_of(call, weight.T)
-            if weight is None or bits is None:
-                return None
-            found = binarize(np.ascontiguousarray(weight.T), bits)
-            note(call, found.error)
-            emit = rewriter.builder_.emit
-            size = emit(relax.op.mean(emit(relax.op.abs(call.args[0])), [-1], keepdims=True))
-            binary = relax.op.matmul(
-                rewriter.builder_.emit(plus_or_minus_one(rewriter, call.args[0])),
-                relax.const(np.ascontiguousarray(found.weight.T)),
-            )
-            return relax.op.multiply(rewriter.emit(binary, call), size)
-
-        return note_layer(rewrite_calls(mod, {"nn.conv2d": conv2d, "matmul": matmul}), findings)
+        layers = _Layers(self.asked)
+        return note_layer(
+            rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer}), layers.findings
+        )
 
 
-def _mean_magnitude(
-    rewriter: CallRewriter, call: relax.Call, kernel: tuple[int, ...], name: str
-) -> relax.Expr:
-    """K: the mean of |x| over channels and window, (n, oh, ow, 1), by a convolution called ``name``."""
-    emit, a = rewriter.builder_.emit, call.attrs
-    mean = emit(relax.op.mean(emit(relax.op.abs(call.args[0])), [3], keepdims=True))
-    box = relax.const(np.full((1, *kernel, 1), 1 / np.prod(kernel), np.float32))
-    sums = relax.op.nn.conv2d(mean, box, a.strides, a.padding, a.dilation, 1, "NHWC", "OHWI")
-    return emit(with_layer_name(sums, name))
+class _Layers:
+    """Rewrites the layers of one module, and notes what that costs."""
+
+    def __init__(self, asked: Mapping[str, Bitserial]) -> None:
+        self.asked = asked
+        self.findings: dict[str, dict[str, str]] = {}
+
+    def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for ``nn.conv2d`` and ``matmul``."""
+        config = self.asked.get(layer_name(call) or "")
+        if config is None or (conv2d_of if op_name(call) == "nn.conv2d" else linear_of)(call) is None:
+            return None
+        weight, error = _few_levels(call, config.weight_bits)
+        binary = relax.Call(call.op, [call.args[0], weight], call.attrs)
+        exact = few_level_layer(rewriter, binary)
+        if isinstance(exact, FewLevelLayer) and (error is None or exact.activation.digits == 1):
+            return None if error is None else self._noted(call, error, keep_name(binary, call))
+        signs = rewriter.builder_.emit(plus_or_minus_one(call.args[0]))
+        sums = rewriter.emit(relax.Call(call.op, [signs, weight], call.attrs), call)
+        return self._noted(call, error, relax.op.multiply(sums, self._magnitude(rewriter, call)))
+
+    def _noted(self, call: relax.Call, error: float | None, made: relax.Expr) -> relax.Expr:
+        what = (
+            "the input is its sign times its mean magnitude; the weights are kept"
+            if error is None
+            else f"the weights are off by {100 * error:.0f} % (Frobenius norm)"
+        )
+        self.findings[layer_name(call) or ""] = {"approximation": f"approximated: {what}"}
+        return made
+
+    def _magnitude(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        """K: the mean of |x| over channels and window, one per pixel and group, in the channels of the result."""
+        emit = rewriter.builder_.emit
+        sizes = emit(relax.op.abs(call.args[0]))
+        if op_name(call) == "matmul":
+            return emit(relax.op.mean(sizes, [-1], keepdims=True))
+        name, a = f"{layer_name(call)}.magnitude", call.attrs
+        self.findings[name] = {"reason": f"helper of {layer_name(call)}: the mean of |x| under each window"}
+        groups, (batch, height, width, channels) = int(a.groups), sizes.ty.shape
+        grouped = emit(relax.op.reshape(sizes, [batch, height, width, groups, int(channels) // groups]))
+        mean = emit(relax.op.mean(grouped, [4]))
+        taps = [int(n) for n in list(call.args[1].ty.shape)[1:3]]
+        box = relax.const(np.full((groups, *taps, 1), 1 / np.prod(taps), np.float32))
+        size = relax.op.nn.conv2d(mean, box, a.strides, a.padding, a.dilation, groups, "NHWC", "OHWI")
+        size = emit(with_layer_name(size, name))
+        return size if groups == 1 else emit(relax.op.repeat(size, int(call.ty.shape[3]) // groups, axis=3))
+
+
+def _few_levels(call: relax.Call, bits: int) -> tuple[relax.Expr, float | None]:
+    """The weights of ``call`` in so many bits, and their relative error; they themselves if they have no more."""
+    weight = constant_array(call.args[1])
+    assert weight is not None, "only layers with constant weights get here"
+    by_filter = weight.T if op_name(call) == "matmul" else weight
+    levels = weight_levels(by_filter)
+    if isinstance(levels, WeightLevels) and len(levels.planes) <= bits:
+        return call.args[1], None
+    found = binarize(np.ascontiguousarray(by_filter), bits)
+    made = found.weight.T if op_name(call) == "matmul" else found.weight
+    return relax.const(np.ascontiguousarray(made)), found.error

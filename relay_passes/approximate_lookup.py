@@ -10,18 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import tvm
-import tvm_ffi
 from tvm import relax
 
 from tvm_fastconv.configs import Lookup, Method
 from tvm_fastconv.decompose.lookup import lookup
-from tvm_fastconv.errors import MethodError
 
 from .graph import CallRewriter, constant_array, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
-
-tvm_ffi.register_error(MethodError)  # or TVM would hand it on as a RuntimeError
+from .refusals import Refusals
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateLookup")
@@ -55,8 +52,7 @@ class ApproximateLookup:
             "nn.conv2d_transpose": layers.transposed,
         }
         rewritten = rewrite_calls(mod, rules)
-        if layers.refused:
-            raise MethodError("; ".join(layers.refused))
+        layers.refusals.check()
         return note_layer(rewritten, layers.findings)
 
 
@@ -66,7 +62,7 @@ class _Layers:
     def __init__(self, asked: Mapping[str, Lookup]) -> None:
         self.asked = asked
         self.findings: dict[str, dict[str, str]] = {}
-        self.refused: list[str] = []
+        self.refusals = Refusals("become lookups")
 
     def conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """A 1×1 convolution, then a sparse one."""
@@ -74,7 +70,9 @@ class _Layers:
         if weight is None:
             return None
         if call.attrs.data_layout != "NHWC" or call.attrs.kernel_layout != "OHWI":
-            self._refuse(call, f"its layouts are {call.attrs.data_layout} and {call.attrs.kernel_layout}")
+            self.refusals.refuse(
+                call, f"its layouts are {call.attrs.data_layout} and {call.attrs.kernel_layout}"
+            )
             return None
         groups = int(call.attrs.groups)
         found = self._factors(call, weight.transpose(0, 3, 1, 2), groups)
@@ -94,7 +92,9 @@ class _Layers:
         if weight is None:
             return None
         if weight.ndim != 2:
-            self._refuse(call, f"its weights have {weight.ndim} dimensions, not the 2 of a linear layer")
+            self.refusals.refuse(
+                call, f"its weights have {weight.ndim} dimensions, not the 2 of a linear layer"
+            )
             return None
         found = self._factors(call, weight.T[:, :, None, None], groups=1)
         if found is None:
@@ -107,7 +107,7 @@ class _Layers:
     def transposed(self, _rewriter: CallRewriter, call: relax.Call) -> None:
         """Stays, and is refused if it was asked for."""
         if self._weight(call) is not None:
-            self._refuse(call, "it is a transposed convolution")
+            self.refusals.refuse(call, "it is a transposed convolution")
 
     def _weight(self, call: relax.Call) -> np.ndarray | None:
         """The layer's weight if it is to be approximated."""
@@ -126,7 +126,7 @@ class _Layers:
         try:
             found = [lookup(part, **fields) for part in np.split(weight, groups)]
         except ValueError as error:
-            self._refuse(call, str(error))
+            self.refusals.refuse(call, str(error))
             return None
         dictionary = np.concatenate([factors.dictionary for factors in found])
         coefficients = np.concatenate([factors.coefficients for factors in found])
@@ -139,9 +139,6 @@ class _Layers:
         )
         self.findings[name] = {"approximation": text}
         return dictionary, coefficients
-
-    def _refuse(self, call: relax.Call, why: str) -> None:
-        self.refused.append(f"layer {layer_name(call)!r} cannot become lookups: {why}")
 
 
 def _emit(rewriter: CallRewriter, call: relax.Call, products: relax.Call) -> relax.Var:

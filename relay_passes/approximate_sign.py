@@ -2,24 +2,26 @@
 
 That is what training code means by it, and what one bit can hold. It changes numbers, at exact zeros, so it is
 announced once per model, and the model is verified as it is afterwards. Where x is never negative, sign is 0 or 1, and
-where a relu or a clip makes many zeros, it has three levels in earnest: there it stays.
+where much of x is 0 by construction, it has three levels in earnest: there it stays. It stays too where its layer would
+read more than two levels all the same.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import tvm
 from tvm import relax
 
 from tvm_fastconv.notices import notify
 
+from .activation_levels import ActivationLevels, activation_levels
+from .canonicalize_padding import constant_border
+from .decisions import Decision
+from .few_level_layers import linear_of, padding_level
 from .graph import CallRewriter, constant_array, op_name, rewrite_calls
 from .layer_names import layer_name
 from .weight_levels import WeightLevels, weight_levels
 from .zeros import never_negative, often_zero
-
-LAYERS = ("nn.conv2d", "matmul")
-BETWEEN = frozenset((
-    "add", "divide", "multiply", "negative", "nn.max_pool2d", "nn.pad", "permute_dims", "reshape", "subtract",
-))  # fmt: skip
-"""What may stand between a sign and the layer whose input has two levels because of it."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateSign")
@@ -32,49 +34,74 @@ class ApproximateSign:
         for func in mod.functions.values():
             if isinstance(func, relax.Function):
                 readers |= _signs_before_layers(func)
-        named: list[str] = []
 
         def sign(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-            if rewriter.binding not in readers or _counts_zeros(rewriter, call.args[0]):
-                return None
-            named.append(readers[rewriter.binding])
-            return plus_or_minus_one(rewriter, call.args[0])
+            return plus_or_minus_one(call.args[0]) if rewriter.binding in readers else None
 
-        mod = rewrite_calls(mod, {"sign": sign})
-        if named:
-            where = ", ".join(dict.fromkeys(named))
+        if readers:
+            where = ", ".join(dict.fromkeys(readers.values()))
             notify(f"sign(0) is taken as +1 (in front of {where})")
-        return mod
+        return rewrite_calls(mod, {"sign": sign})
 
 
-def _counts_zeros(rewriter: CallRewriter, data: relax.Expr) -> bool:
-    return never_negative(rewriter, data) or often_zero(rewriter, data)
-
-
-def plus_or_minus_one(rewriter: CallRewriter, data: relax.Expr) -> relax.Expr:
+def plus_or_minus_one(data: relax.Expr) -> relax.Expr:
     """``where(data >= 0, 1, −1)``."""
-    positive = rewriter.builder_.emit(relax.op.greater_equal(data, relax.const(0.0, "float32")))
+    positive = relax.op.greater_equal(data, relax.const(0.0, "float32"))
     return relax.op.where(positive, relax.const(1.0, "float32"), relax.const(-1.0, "float32"))
 
 
+@dataclass
+class _SignsAsBits:
+    """A function read as if every sign that does not count zeros were ±1; for what asks a rewriter for definitions.
+
+    Attributes
+    ----------
+    values : mapping
+        Variable to what it is bound to.
+    signs : list
+        The variables of the signs that were met.
+    """
+
+    values: Mapping[relax.Var, relax.Expr]
+    signs: list[relax.Var] = field(default_factory=list)
+
+    def definition(self, expr: relax.Expr) -> relax.Expr:
+        """What ``expr`` is bound to, or ``expr`` itself."""
+        value = self.values.get(expr, expr) if isinstance(expr, relax.Var) else expr
+        if op_name(value) != "sign" or value.ty.dtype != "float32":
+            return value
+        data = value.args[0]
+        if never_negative(self, data) or often_zero(self, data):
+            return value
+        self.signs.append(expr)
+        return plus_or_minus_one(data)
+
+
 def _signs_before_layers(func: relax.Function) -> dict[relax.Var, str]:
-    """Variable of each float32 sign that a layer with few-level weights reads, and the name of the first such layer."""
+    """Variable of each sign by which a layer with few-level weights has two levels, and the name of the first layer."""
     values = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
     found: dict[relax.Var, str] = {}
     for value in values.values():
-        if op_name(value) not in LAYERS or (weight := constant_array(value.args[1])) is None:
-            continue
-        by_filter = weight.T if op_name(value) == "matmul" else weight
-        if isinstance(weight_levels(by_filter), WeightLevels):
-            for var in _signs_behind(value.args[0], values):
+        if _has_few_level_weights(value):
+            for var in _signs_of_input(value, values):
                 found.setdefault(var, layer_name(value) or "a layer")
     return found
 
 
-def _signs_behind(expr: relax.Expr, values: dict[relax.Var, relax.Expr]) -> list[relax.Var]:
-    value = values.get(expr) if isinstance(expr, relax.Var) else None
-    if value is None or op_name(value) not in BETWEEN | {"sign"}:
+def _has_few_level_weights(value: relax.Expr) -> bool:
+    if op_name(value) == "matmul":
+        layer = linear_of(value)
+        weight = None if layer is None else layer[1]
+    else:
+        weight = constant_array(value.args[1]) if op_name(value) == "nn.conv2d" else None
+    return weight is not None and isinstance(weight_levels(weight), WeightLevels)
+
+
+def _signs_of_input(layer: relax.Call, values: Mapping[relax.Var, relax.Expr]) -> list[relax.Var]:
+    graph, data, border = _SignsAsBits(values), layer.args[0], 0.0
+    if op_name(layer) == "nn.conv2d" and not any(map(int, layer.attrs.padding)):
+        data, border, _ = constant_border(graph, data, layer.attrs.data_layout) or (data, border, None)
+    levels = activation_levels(graph, data)
+    if not isinstance(levels, ActivationLevels) or not isinstance(levels.how, Decision):
         return []
-    if op_name(value) == "sign":
-        return [expr] if value.ty.dtype == "float32" else []
-    return [var for arg in value.args for var in _signs_behind(arg, values)]
+    return graph.signs if padding_level(border, levels) is not None else []

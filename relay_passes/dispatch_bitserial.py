@@ -17,7 +17,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.configs import Bitserial, Dense, Method
+from tvm_fastconv.configs import Bitserial, Dense, Lookup, Method
 from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d
 from tvm_fastconv.topi.bitpack import Grid, bitpack, flip_words, threshold_rows
 from tvm_fastconv.topi.bits import WORD_BITS
@@ -27,12 +27,13 @@ from .bit_layers import BitLayer, bit_layer
 from .conv_call import pooling_of
 from .decisions import Decision, trace_back
 from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats
-from .few_level_costs import fastest, runs_on_bits
-from .few_level_layers import FewLevelLayer, few_level_layer, transposed_on_bits
+from .few_level_costs import fastest, obstacle_to_bits
+from .few_level_layers import FewLevelLayer, few_level_layer, obstacle_to_levels, transposed_on_bits
 from .graph import CallRewriter, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
 from .operator_call import OPAQUE, operator_call
+from .refusals import Refusals
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchBitserial")
@@ -43,7 +44,13 @@ class DispatchBitserial:
     ----------
     target : Target
     methods : mapping, optional
-        Layer name to what the user asked for: ``Dense`` layers stay, ``Bitserial`` ones need not be faster.
+        Layer name to what the user asked for: ``Dense`` and ``Lookup`` layers stay, ``Bitserial`` ones need not be
+        faster.
+
+    Raises
+    ------
+    MethodError
+        A layer asked for cannot run on bits; the message names it and says why.
     """
 
     def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
@@ -52,8 +59,13 @@ class DispatchBitserial:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         layers = _Bitserial(self.machine, self.methods)
-        rules = {"nn.conv2d": layers.layer, "matmul": layers.layer, "nn.conv2d_transpose": layers.transposed}
+        rules = {
+            "nn.conv2d": layers.layer,
+            "matmul": layers.layer,
+            "nn.conv2d_transpose": layers.transposed,
+        }
         mod = rewrite_calls(mod, rules)
+        layers.refusals.check()
         return note_layer(mod, layers.findings)
 
 
@@ -63,6 +75,7 @@ class _Bitserial:
     def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
+        self.refusals = Refusals("run on bits")
         self.sums: dict[relax.Var, BitLayer] = {}
         self.in_floats: dict[relax.Expr, FewLevelLayer] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
@@ -70,13 +83,18 @@ class _Bitserial:
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
         name = layer_name(call) or ""
-        found = None if isinstance(self.methods.get(name), Dense) else few_level_layer(rewriter, call)
+        method = self.methods.get(name)
+        found = None if isinstance(method, Dense | Lookup) else few_level_layer(rewriter, call)
+        asked = isinstance(method, Bitserial)
+        if asked and (obstacle := self._obstacle(call, found)) is not None:
+            self.refusals.refuse(call, obstacle)
+            return None
         if isinstance(found, str):
             self.findings[name] = {"method": "dense", "reason": found}
         if found is None or isinstance(found, str):
             return None
         way, reason = fastest(found, self.machine)
-        if isinstance(self.methods.get(name), Bitserial) and runs_on_bits(found, self.machine):
+        if asked:
             way = "bits"
         if way == "dense":
             self.findings[name] = {"method": "bitserial", "reason": reason}
@@ -91,9 +109,17 @@ class _Bitserial:
         return scaled_floats(rewriter, call, total, found.scale)
 
     def transposed(self, rewriter: CallRewriter, call: relax.Call) -> None:
-        """Rule for ``nn.conv2d_transpose``: no operator on bits, which the report says of binary ones."""
-        if (reason := transposed_on_bits(rewriter, call)) is not None:
-            self.findings[layer_name(call) or ""] = {"method": "dense", "reason": reason}
+        """Rule for ``nn.conv2d_transpose``: no operator on bits; refused if asked for, and binary ones say so."""
+        name, reason = layer_name(call) or "", transposed_on_bits(rewriter, call)
+        if isinstance(self.methods.get(name), Bitserial):
+            self.refusals.refuse(call, "transposed convolutions do not run on bits")
+        elif reason is not None:
+            self.findings[name] = {"method": "dense", "reason": reason}
+
+    def _obstacle(self, call: relax.Call, found: FewLevelLayer | str | None) -> str | None:
+        if isinstance(found, FewLevelLayer):
+            return obstacle_to_bits(found, self.machine)
+        return obstacle_to_levels(call) if found is None else found.removeprefix("dense: ")
 
     def _words(self, rewriter: CallRewriter, layer: FewLevelLayer) -> relax.Expr:
         """The packed form of the layer's input, made once for each way of grouping its channels."""

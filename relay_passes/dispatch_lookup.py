@@ -23,6 +23,7 @@ from .graph import CallRewriter, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name
 from .operator_call import OPAQUE, annotations, known_sizes, primfunc_call
+from .refusals import Refusals
 from .sink_transposes import Planes
 from .sparse_layers import SparseLayer, estimates, sparse_layer
 
@@ -36,6 +37,11 @@ class DispatchLookup:
     target : Target
     methods : mapping, optional
         Layer name to what the user asked for: ``Dense`` layers stay, ``Lookup`` ones need not be faster.
+
+    Raises
+    ------
+    MethodError
+        A layer asked for cannot become lookups; the message names it and says why.
     """
 
     def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
@@ -44,7 +50,13 @@ class DispatchLookup:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         layers = _Layers(self.machine, self.methods)
-        mod = rewrite_calls(mod, layers.planes.rules() | {"nn.conv2d": layers.layer, "matmul": layers.layer})
+        rules = {
+            "nn.conv2d": layers.layer,
+            "matmul": layers.layer,
+            "nn.conv2d_transpose": layers.transposed,
+        }
+        mod = rewrite_calls(mod, layers.planes.rules() | rules)
+        layers.refusals.check()
         return note_layer(mod, layers.findings)
 
 
@@ -55,28 +67,43 @@ class _Layers:
         self.machine, self.methods = machine, methods
         self.findings: dict[str, dict[str, str]] = {}
         self.planes = Planes()
+        self.refusals = Refusals("become lookups")
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
         name = layer_name(call) or ""
-        forced = isinstance(self.methods.get(name), Lookup)
-        layer = sparse_layer(rewriter, call, forced)
-        if layer is None or isinstance(self.methods.get(name), Dense):
+        method = self.methods.get(name)
+        asked = method if isinstance(method, Lookup) else None
+        layer = sparse_layer(rewriter, call, asked)
+        if isinstance(layer, str) or isinstance(method, Dense):
+            if asked is not None:
+                self.refusals.refuse(call, str(layer))
             return None
         costs = estimates(layer, self.machine)
-        way = "lookup" if forced else min(costs, key=lambda way: costs[way])
+        way = "lookup" if asked else min(costs, key=lambda way: costs[way])
         reason = _reason(layer, way, costs)
         if layer.dictionary is not None and way != "reconstructed":
+            self.refusals.withdraw(layer.dictionary)
             self.findings[layer_name(layer.dictionary) or ""] = {
                 "method": "lookup",
                 "reason": f"dictionary of {name}",
             }
         if way == "lookup":
-            if layer.is_flat:
-                return _flat(rewriter, layer, reason, self.machine)
-            return _on_planes(rewriter, layer, reason, self.machine, self.planes)
+            made = (
+                _flat(rewriter, layer, reason, self.machine)
+                if layer.is_flat
+                else _on_planes(rewriter, layer, reason, self.machine, self.planes)
+            )
+            if made is None and asked:
+                self.refusals.refuse(call, "the size of its input is unknown")
+            return made
         self.findings[name] = {"method": "lookup", "reason": reason}
         return _reconstructed(layer) if way == "reconstructed" else None
+
+    def transposed(self, _rewriter: CallRewriter, call: relax.Call) -> None:
+        """Stays, and is refused if it was asked for."""
+        if isinstance(self.methods.get(layer_name(call) or ""), Lookup):
+            self.refusals.refuse(call, "it is a transposed convolution")
 
 
 def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:

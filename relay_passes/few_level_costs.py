@@ -1,4 +1,4 @@
-"""How a layer of few levels runs fastest: on bits, as dot products of bytes, or densely."""
+"""How a layer whose operands both have few levels runs fastest, by estimate: on bits, on bytes or in floats."""
 
 import dataclasses
 
@@ -21,13 +21,12 @@ def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
     if layer.is_bit_depthwise:
         return _fastest_depthwise(layer, machine)
     costs = {}
-    if runs_on_bits(layer, machine):
+    if (obstacle := obstacle_to_bits(layer, machine)) is None:
         costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())
     if _runs_on_int8(layer, machine):
         costs["int8"] = cycles(layer.int8_problem(), int8_tile(layer, machine), machine)
     if not costs:
-        per_group = layer.conv.out_channels // layer.conv.groups
-        return "dense", f"dense: groups of {per_group} output channels do not fill vectors"
+        return "dense", f"dense: {obstacle}"
     costs["dense"] = estimate(layer.float_problem())
     best = min(costs, key=lambda way: costs[way])
     digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
@@ -61,13 +60,17 @@ def _weights_in_words(levels: WeightLevels) -> str:
     return f"2 weight planes since {zeros} weight{'s are' if zeros > 1 else ' is'} 0"
 
 
-def runs_on_bits(layer: FewLevelLayer, machine: Machine) -> bool:
-    """Whether there is a tile for it, and its groups fill vectors: one lane at a time is slower than anything."""
-    conv = layer.conv
-    if layer.is_bit_depthwise:
-        return True
-    wide = conv.groups == 1 or conv.out_channels // conv.groups >= machine.lanes // 2
-    return wide and any(feasible_knobs(layer.bit_problem(), machine))
+def obstacle_to_bits(layer: FewLevelLayer, machine: Machine) -> str | None:
+    """Why it cannot run on bits: it has no tile, or its groups fill no vectors (one lane at a time is slow)."""
+    groups, problem = layer.conv.groups, layer.bit_problem()
+    wide = groups == 1 or problem.out_channels >= machine.lanes // 2
+    if layer.is_bit_depthwise or (wide and any(feasible_knobs(problem, machine))):
+        return None
+    single = dataclasses.replace(problem, pixel_planes=1, vector_planes=1)
+    if wide and any(feasible_knobs(single, machine)):
+        planes = f"{problem.pixel_planes} bits of input times {problem.vector_planes} weight planes"
+        return f"{planes} do not fit the registers"
+    return f"groups of {problem.out_channels} output channels do not fill vectors"
 
 
 def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:

@@ -143,7 +143,7 @@ class FewLevelLayer:
 
 def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | str | None:
     """The layer, ``None`` if its input has no few levels, or why it is none although it nearly is."""
-    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
     if found is None:
         return None
     (conv, weight), data, border = found, call.args[0], 0.0
@@ -158,12 +158,12 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
         return f"dense: {levels}"
     if isinstance(activation, str):
         return activation
+    padding_value = padding_level(border, activation)
+    if padding_value is None:
+        return f"dense: padding with {border:g} is on no level"
     if activation is None:
         return "dense: many values in front of the sign are exactly 0, so that it has three levels"
-    padding_value = border / activation.scale
-    if abs(padding_value - round(padding_value)) > 1e-6:
-        return f"dense: padding with {border:g} is on no level"
-    return FewLevelLayer(call, data, activation, levels, conv, round(padding_value), weight)
+    return FewLevelLayer(call, data, activation, levels, conv, padding_value, weight)
 
 
 def transposed_on_bits(rewriter: CallRewriter, call: relax.Call) -> str | None:
@@ -175,7 +175,21 @@ def transposed_on_bits(rewriter: CallRewriter, call: relax.Call) -> str | None:
     return "dense: transposed convolutions do not run on bits" if few else None
 
 
-def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+def obstacle_to_levels(call: relax.Call) -> str:
+    """Why `few_level_layer` knows nothing of a layer with constant weights, whatever levels it has."""
+    if op_name(call) == "nn.conv2d":
+        return "it is no float32 convolution of planes of known size"
+    return "it is no float32 linear layer on rows of known size"
+
+
+def padding_level(border: float, activation: ActivationLevels | None) -> int | None:
+    """``border`` in units of ``activation.scale``, or of a sign's where that is ``None``; ``None`` if no multiple."""
+    level = border / (activation.scale if activation else 1.0)
+    return round(level) if abs(level - round(level)) <= 1e-6 else None
+
+
+def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    """Parameters and weight (o, c, 1, 1) of a linear layer on rows, as a 1×1 convolution of them."""
     weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
     if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) < 2:
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import relax
 
+from tvm_fastconv.configs import Lookup
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.lookup import (
@@ -127,17 +128,25 @@ class SparseLayer:
         return together.transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def sparse_layer(rewriter: CallRewriter, call: relax.Call, forced: bool) -> SparseLayer | None:
-    """The layer if its weights are sparse, or whatever they are if ``forced``; ``None`` for anything else."""
+def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None) -> SparseLayer | str:
+    """The layer if its weights are sparse, or hold any zeros and lookups are ``asked`` for; else why it is none.
+
+    What was approximated on request counts as sparse, however many coefficients it took.
+    """
     found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
     if found is None:
-        return None
+        return "it is no float32 convolution of planes of known size, and no linear layer"
     layer = SparseLayer(call, *found)
+    if layer.params.groups > 1 and layer.weight.shape[1] == 1:
+        return "it is depthwise"
+    if min(layer.params.padding) < 0:
+        return f"its padding is {layer.params.padding}"
     if layer.density == 0:
-        return None
-    depthwise = layer.params.groups > 1 and layer.weight.shape[1] == 1
-    if depthwise or min(layer.params.padding) < 0 or (layer.density > MAX_DENSITY and not forced):
-        return None
+        return "all of its weights are 0"
+    if layer.density == 1 and (asked is None or asked.dictionary_size is None):
+        return "none of its weights is 0"
+    if layer.density > MAX_DENSITY and asked is None:
+        return f"{100 * layer.density:.2g} % of its weights are not 0"
     dictionary = rewriter.definition(call.args[0])
     alone = rewriter.uses[call.args[0]] <= 1
     if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:

@@ -3,13 +3,25 @@
 from tvm import relax
 
 from .graph import CallRewriter, constant_array, op_name
-from .scalar_steps import number_of
+from .scalar_steps import number_of, uniform_value
 
 NON_NEGATIVE = frozenset(("nn.relu", "sigmoid", "abs", "square", "exp", "sqrt", "nn.softmax", "nn.softplus"))
-KEEPS_SIGN = frozenset((
-    "clip", "nn.adaptive_avg_pool2d", "nn.avg_pool2d", "nn.max_pool2d", "nn.pad", "permute_dims", "reshape",
+ROUNDS = frozenset(("ceil", "floor", "round", "trunc"))
+MOVES = frozenset((
+    "broadcast_to", "concat", "expand_dims", "flip", "nn.adaptive_avg_pool2d", "nn.avg_pool2d", "nn.max_pool2d",
+    "nn.pad", "permute_dims", "repeat", "reshape", "split", "squeeze", "stack", "strided_slice", "take", "tile",
 ))  # fmt: skip
-KEEPS_SIGN_OF_ALL = frozenset(("add", "concat", "maximum", "minimum", "multiply"))
+"""Each value of the result is one of the argument's, or a mean of some, but for a constant border."""
+
+ODD_OR_GATED = frozenset((
+    "asin", "atan", "erf", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.prelu", "nn.silu", "sign", "sinh", "tanh",
+))  # fmt: skip
+"""0 at 0, and not negative above it."""
+
+KEEPS_SIGN = MOVES | ROUNDS | ODD_OR_GATED
+KEEPS_SIGN_OF_ALL = frozenset(("add", "divide", "minimum", "multiply"))
+KEEPS_ZERO = MOVES | ODD_OR_GATED | {"abs", "divide", "negative", "sin", "sqrt", "square", "tan"}
+"""Of the first argument."""
 
 
 def never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:
@@ -17,26 +29,50 @@ def never_negative(rewriter: CallRewriter, expr: relax.Expr) -> bool:
     value = rewriter.definition(expr)
     if (array := constant_array(value)) is not None:
         return bool((array >= 0).all())
+    if isinstance(value, relax.TupleGetItem):
+        return never_negative(rewriter, value.tuple_value)
     if isinstance(value, relax.Tuple):
         return all(never_negative(rewriter, field) for field in value.fields)
     name = op_name(value)
-    if name == "clip" and number_of(value.args[1]) >= 0:
-        return True
-    if name in KEEPS_SIGN_OF_ALL:
-        return all(never_negative(rewriter, arg) for arg in value.args)
-    return name in NON_NEGATIVE or (name in KEEPS_SIGN and never_negative(rewriter, value.args[0]))
+    if name is None or name in NON_NEGATIVE:
+        return name is not None
+    args = (never_negative(rewriter, arg) for arg in value.args)
+    if name == "clip":
+        low, high = number_of(value.args[1]), number_of(value.args[2])
+        return high >= 0 and (low >= 0 or next(args))
+    if name == "nn.pad" and value.attrs.pad_mode == "constant" and value.attrs.pad_value < 0:
+        return False
+    if name == "astype":
+        return str(value.args[0].ty.dtype).startswith(("bool", "uint")) or next(args)
+    if name == "where":
+        return all(never_negative(rewriter, branch) for branch in value.args[1:])
+    if name == "maximum":
+        return any(args)
+    return all(args) if name in KEEPS_SIGN_OF_ALL else name in KEEPS_SIGN and next(args)
 
 
 def often_zero(rewriter: CallRewriter, expr: relax.Expr) -> bool:
-    """Whether a share of ``expr`` is exactly 0 by construction: cut off by a relu or a clip."""
+    """Whether a share of ``expr`` is exactly 0 by construction: cut off, masked, rounded, or a border of zeros."""
     value = rewriter.definition(expr)
+    if (array := constant_array(value)) is not None:
+        return bool((array == 0).any())
+    if isinstance(value, relax.TupleGetItem):
+        return often_zero(rewriter, value.tuple_value)
     if isinstance(value, relax.Tuple):
         return any(often_zero(rewriter, field) for field in value.fields)
     name = op_name(value)
-    if name == "clip" and 0 in (number_of(value.args[1]), number_of(value.args[2])):
+    if name is None or name == "nn.relu" or name in ROUNDS or uniform_value(rewriter, value) == 0:
+        return name is not None
+    args = (often_zero(rewriter, arg) for arg in value.args)
+    if name == "clip":
+        low, high = number_of(value.args[1]), number_of(value.args[2])
+        return 0 in (low, high) or (low < 0 < high and next(args))
+    if name == "nn.pad" and value.attrs.pad_mode == "constant" and value.attrs.pad_value == 0:
         return True
-    if name in ("concat", "multiply"):
-        return any(often_zero(rewriter, arg) for arg in value.args)
-    if name == "divide" or name in KEEPS_SIGN:
-        return often_zero(rewriter, value.args[0])
-    return name == "nn.relu"
+    if name == "astype":
+        return not all(str(of.ty.dtype).startswith("float") for of in (value.args[0], value))
+    if name == "where":
+        return any(often_zero(rewriter, branch) for branch in value.args[1:])
+    if name in ("add", "subtract"):
+        return all(args)
+    return any(args) if name in ("maximum", "minimum", "multiply") else name in KEEPS_ZERO and next(args)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .configs import Bitserial, Method, Methods, resolve_methods
-from .errors import MethodError, ModelError
+from .configs import Methods, resolve_methods
+from .errors import ModelError
 from .frontend import import_model
 from .notices import notify
 from .relay_passes import pipeline
@@ -97,7 +97,6 @@ def compile(
     fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
     _check_lowered(fused["main"])
-    _check_methods(chosen, layers)
     scheduled = run(pipeline.schedule_passes(resolved), fused)
     expected, reason = expected_outputs(source, resolved) if verify else (None, "not asked for")
     if source.mod is signed and expected is not None:
@@ -153,14 +152,6 @@ def _warn_of_zeros(change: float) -> None:
             f"that sign(0) is +1 changes the outputs on the example inputs by {change:.0e} of the largest: values in "
             "front of a sign are exactly 0. Write torch.where(x >= 0, 1.0, -1.0) in the model to train it alike"
         )
-
-
-def _check_methods(chosen: Mapping[str, Method], layers: Sequence[LayerReport]) -> None:
-    """What the user asked for by name must have happened."""
-    for layer in layers:
-        if isinstance(chosen.get(layer.name), Bitserial) and not layer.op.startswith("bitserial"):
-            why = layer.reason or "it is no convolution or linear layer that has levels"
-            raise MethodError(f"layer {layer.name!r} cannot run on bits: {why}")
 
 
 class _Runner:

@@ -10,6 +10,7 @@ from .build import lower_passes
 from .cpu import missing_features
 from .errors import FastconvError
 from .frontend import ImportedModel
+from .notices import notify
 from .relay_passes.graph import static_shape
 from .relay_passes.perturb_decisions import PerturbDecisions
 from .relay_passes.thresholds import decides
@@ -33,6 +34,9 @@ def expected_outputs(imported: ImportedModel, target: tvm.target.Target) -> tupl
     """
     if imported.example_inputs is None:
         return None, "not verified: no example inputs"
+    if not all(np.isfinite(x).all() for x in imported.example_inputs):
+        notify("the compiled model is not verified: the example inputs hold NaN or infinity")
+        return None, "not verified: the example inputs hold NaN or infinity"
     if missing := missing_features(cpu_features(target)):
         return None, f"not verified: this machine lacks {', '.join(missing)}"
     return _reference(imported, target)(*imported.example_inputs), ""

@@ -17,16 +17,11 @@ def _model() -> nn.Sequential:
 def _xnor(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """XNOR-Net's convolution, written down once more."""
     scale = conv.weight.abs().mean((1, 2, 3), keepdim=True)
-    size = F.conv2d(
-        x.abs().mean(1, keepdim=True),
-        torch.full((1, 1, 3, 3), 1 / 9),
-        stride=conv.stride,
-        padding=conv.padding,
-    )
+    how = {"stride": conv.stride, "padding": conv.padding, "groups": conv.groups}
+    mean = torch.full_like(conv.weight, 1 / conv.weight[0].numel())
     signs = torch.where(x >= 0, 1.0, -1.0)
-    return F.conv2d(
-        signs, scale * torch.sign(conv.weight), stride=conv.stride, padding=conv.padding
-    ) * size + conv.bias.reshape(1, -1, 1, 1)
+    sums = F.conv2d(signs, scale * torch.sign(conv.weight), **how) * F.conv2d(x.abs(), mean, **how)
+    return sums + conv.bias.reshape(1, -1, 1, 1)
 
 
 def test_a_layer_asked_for_becomes_xnor_net_s() -> None:
@@ -39,6 +34,41 @@ def test_a_layer_asked_for_becomes_xnor_net_s() -> None:
     assert report["2.magnitude"].reason == "helper of 2: the mean of |x| under each window"
     with torch.no_grad():
         want = model[4](model[3](_xnor(model[2], model[1](model[0](x)))))
+    # 1e-5: float32 sums in another order
+    assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 2), (40, 40)])
+def test_each_group_has_a_magnitude_of_its_own(channels: int, groups: int) -> None:
+    conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=groups)
+    x = torch.randn(2, channels, 9, 8) * torch.linspace(0.1, 10, channels).reshape(1, -1, 1, 1)
+    with torch.no_grad():
+        want = _xnor(conv, x)
+    got = fc.compile(nn.Sequential(conv).eval(), (x,), methods=fc.Bitserial())(x)
+    # 1e-5: float32 sums in another order
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_binary_weights_of_a_float_input_are_kept() -> None:
+    conv, x = nn.Conv2d(40, 64, 3), torch.randn(2, 40, 8, 8)
+    with torch.no_grad():
+        conv.weight.copy_(0.5 * torch.sign(conv.weight))
+        want = _xnor(conv, x)
+    compiled = fc.compile(nn.Sequential(conv).eval(), (x,), methods=fc.Bitserial())
+    assert compiled.layers[-1].reason.startswith(
+        "approximated: the input is its sign times its mean magnitude"
+    )
+    # 1e-5: float32 sums in another order
+    assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_a_binary_input_of_float_weights_is_kept() -> None:
+    conv, x = nn.Conv2d(40, 64, 3, padding=1), torch.randn(2, 40, 8, 8)
+    compiled = fc.compile(nn.Sequential(_Sign(), conv).eval(), (x,), methods=fc.Bitserial())
+    assert [layer.name for layer in compiled.layers] == ["1"]
+    with torch.no_grad():
+        scale = conv.weight.abs().mean((1, 2, 3), keepdim=True)
+        want = F.conv2d(_Sign()(x), scale * torch.sign(conv.weight), conv.bias, padding=1)
     # 1e-5: float32 sums in another order
     assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
 
@@ -77,10 +107,33 @@ def test_dense_keeps_a_binary_layer_dense() -> None:
     assert [layer.method for layer in fc.compile(model, (x,), methods=fc.Dense()).layers] == ["dense"]
 
 
-def test_what_cannot_be_done_is_said() -> None:
-    model, x = nn.Sequential(nn.Conv2d(40, 48, 3, groups=4)).eval(), torch.randn(1, 40, 8, 8)
-    with pytest.raises(fc.MethodError, match=r"layer '0' cannot run on bits: .*groups of 12 output channels"):
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Conv2d(40, 48, 3, groups=4), "groups of 12 output channels do not fill vectors"),
+        (nn.ConvTranspose2d(40, 32, 3), "transposed convolutions do not run on bits"),
+        (nn.Linear(8, 16), "its input has 4 axes; linear layers on bits take 2 or 3"),
+    ],
+)
+def test_what_cannot_be_done_is_said(layer: nn.Module, why: str) -> None:
+    model, x = nn.Sequential(layer).eval(), torch.randn(1, 40, 8, 8)
+    with pytest.raises(fc.MethodError, match=f"layer '0' cannot run on bits: {why}"):
         fc.compile(model, (x,), methods={"0": fc.Bitserial()})
+
+
+def test_more_planes_than_registers_are_said() -> None:
+    class EightBits(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.round(x.clamp(0, 1) * 255) / 255)
+
+    model, x = EightBits(40, 16, 3).eval(), torch.randn(1, 40, 8, 8)
+    with torch.no_grad():
+        model.weight.copy_(2 * torch.randint(-128, 128, model.weight.shape) + 1)
+    why = "8 bits of input times 8 weight planes do not fit the registers"
+    with pytest.raises(fc.MethodError, match=why):
+        fc.compile(
+            model, (x,), target="x86_64-linux-gnu -mcpu=x86-64-v3", methods=fc.Bitserial(weight_bits=8)
+        )
 
 
 @pytest.mark.parametrize("wrong", [{"weight_bits": 0}, {"weight_bits": True}, {"activation_bits": 2}])

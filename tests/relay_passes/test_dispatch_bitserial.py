@@ -343,12 +343,46 @@ def test_the_sign_of_what_is_never_negative_is_0_or_1(activation) -> None:
     [
         lambda x: torch.sign(torch.cat([F.relu(x[:, :20]), x[:, 20:]], 1)),
         lambda x: torch.sign(F.hardswish(x)),
+        lambda x: torch.sign(F.pad(F.relu(x), (1, 1, 1, 1), value=-1.0)),
+        lambda x: torch.sign(F.hardshrink(x, 0.5)),
+        lambda x: torch.sign(F.relu(x) - F.relu(-x - 0.5)),
     ],
 )
 def test_the_sign_of_what_is_often_zero_keeps_three_levels(activation) -> None:
     (layer,) = _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)).layers
     assert layer.method == "dense"
     assert "three levels" in layer.reason
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: torch.sign(x) + 0.3 * x,
+        lambda x: torch.sign(x) * x.cos(),
+        lambda x: torch.sign(x) + torch.sign(x - 1),
+        lambda x: torch.sign(x) * 0.5 + 0.25,
+        lambda x: torch.sign(x) * SLOPES,
+        lambda x: torch.round(torch.clamp(torch.sign(x) * 3, -2, 2)),
+        lambda x: F.pad(torch.sign(x), (1, 1, 1, 1), value=0.3),
+    ],
+)
+def test_a_sign_stays_where_its_layer_reads_more_than_two_levels_all_the_same(activation) -> None:
+    x = torch.randn(2, 40, 8, 8)
+    x[:, :, ::2] = 0
+    _compiled(_Layer(activation, torch.sign), x)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: F.max_pool2d(torch.sign(x), 2),
+        lambda x: (torch.sign(x) + 1) / 2,
+        lambda x: F.pad(-torch.sign(x), (1, 1, 1, 1), value=1.0),
+    ],
+)
+def test_what_may_stand_between_a_sign_and_its_layer(activation) -> None:
+    (layer,) = _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)).layers
+    assert layer.method == "bitserial"
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,39 @@ def test_methods_decide() -> None:
     assert (forced.layers[0].method, forced.layers[0].op) == ("lookup", "lookup_conv2d")
 
 
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: nn.Conv2d(64, 64, 3), "none of its weights is 0"),
+        (lambda: _sparse(nn.Conv2d(64, 64, 3), 0.0), "all of its weights are 0"),
+        (lambda: _sparse(nn.Conv2d(64, 64, 3, groups=64), 0.5), "it is depthwise"),
+        (lambda: _sparse(nn.ConvTranspose2d(64, 32, 3), 0.05), "it is a transposed convolution"),
+    ],
+)
+@pytest.mark.parametrize("methods", [fc.Lookup(), {"0": fc.Lookup()}])
+def test_what_cannot_become_lookups_is_said(make: Callable, why: str, methods: object) -> None:
+    with pytest.raises(fc.MethodError, match=f"layer '0' cannot become lookups: {why}"):
+        fc.compile(nn.Sequential(make()).eval(), (torch.randn(1, 64, 14, 14),), methods=methods)
+
+
+def test_a_dictionary_counts_as_lookups() -> None:
+    model = nn.Sequential(nn.Conv2d(64, 32, 1, bias=False), _sparse(nn.Conv2d(32, 96, 3), 0.9))
+    compiled = _compiled(model, torch.randn(1, 64, 14, 14), fc.Lookup())
+    assert [layer.method for layer in compiled.layers] == ["lookup", "lookup"]
+    assert compiled.layers[-1].op == "lookup_conv2d"
+
+
+def test_a_binary_layer_asked_for_runs_as_lookups() -> None:
+    class Ternary(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.where(x >= 0, 1.0, -1.0))
+
+    layer = _sparse(Ternary(64, 64, 3), 0.1)
+    layer.weight.data.sign_()
+    (report,) = _compiled(layer, torch.randn(1, 64, 14, 14), fc.Lookup()).layers
+    assert report.op == "lookup_conv2d"
+
+
 def test_a_layer_approximated_on_request_runs_as_lookups() -> None:
     model, x = nn.Conv2d(64, 128, 3, padding=1).eval(), torch.randn(1, 64, 28, 28)
     compiled = fc.compile(model, (x,), methods=fc.Lookup(dictionary_size=32, density=0.05))

@@ -112,6 +112,20 @@ def test_says_so_where_nothing_can_be_compared() -> None:
     assert fc.compile(program).manifest.verify == "not verified: no example inputs"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_among_the_example_inputs_are_said_and_no_bug(value: float) -> None:
+    class Rounded(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.round(x.clamp(0, 1) * 3) / 3)
+
+    model, x = Rounded(32, 32, 3).eval(), torch.randn(1, 32, 8, 8)
+    model.weight.data.sign_()
+    x[0, 0, 0, 0] = value
+    with pytest.warns(UserWarning, match="the example inputs hold NaN or infinity"):
+        compiled = fc.compile(model, x)
+    assert compiled.manifest.verify == "not verified: the example inputs hold NaN or infinity"
+
+
 def test_first_difference_allows_rounding_and_catches_nan() -> None:
     calls = [("f", "a"), ("view", None), ("g", None)]  # a view is a call that never runs
 
