@@ -103,7 +103,7 @@ class SparseLayer:
             width=columns,
             channels=channels,
             out_channels=self.params.out_channels,
-            nonzeros=np.count_nonzero(self.weight),
+            nonzeros=int(np.count_nonzero(self.weight)),
             row_bytes=4 * self.params.window_size(1, columns)[1],
             halo=(self.params.kernel[0] - 1) * self.params.dilation[0],
             stride=self.params.stride[0],
