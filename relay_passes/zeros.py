@@ -74,5 +74,29 @@ def often_zero(rewriter: CallRewriter, expr: relax.Expr) -> bool:
     if name == "where":
         return any(often_zero(rewriter, branch) for branch in value.args[1:])
     if name in ("add", "subtract"):
+        first, second = (_half(rewriter, arg) for arg in value.args)
+        if first and second and first[1] != second[1] and first[0].same_as(second[0]):
+            return often_zero(rewriter, first[0])
         return all(args)
     return any(args) if name in ("maximum", "minimum", "multiply") else name in KEEPS_ZERO and next(args)
+
+
+def _half(rewriter: CallRewriter, expr: relax.Expr) -> tuple[relax.Expr, bool] | None:
+    """(x, whether above) of what is x above 0 or below 0, up to factors, and 0 on the other side: PReLU adds two."""
+    value = rewriter.definition(expr)
+    name = op_name(value)
+    if name in ("negative", "multiply"):
+        factors = [constant_array(rewriter.definition(arg)) for arg in value.args]
+        operands = [arg for arg, factor in zip(value.args, factors, strict=True) if factor is None]
+        scaled = len(operands) == 1 and all(factor is None or factor.all() for factor in factors)
+        return _half(rewriter, operands[0]) if scaled else None
+    if name == "clip" and 0 in (limits := [number_of(arg) for arg in value.args[1:]]):
+        return _side(rewriter, value.args[0], above=limits[0] == 0)
+    if name in ("maximum", "minimum") and uniform_value(rewriter, rewriter.definition(value.args[1])) == 0:
+        return _side(rewriter, value.args[0], above=name == "maximum")
+    return _side(rewriter, value.args[0], above=True) if name == "nn.relu" else None
+
+
+def _side(rewriter: CallRewriter, expr: relax.Expr, above: bool) -> tuple[relax.Expr, bool]:
+    value = rewriter.definition(expr)
+    return (value.args[0], not above) if op_name(value) == "negative" else (expr, above)

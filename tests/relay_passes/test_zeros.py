@@ -62,6 +62,8 @@ OFTEN_ZERO = {
     "rounded": lambda x: torch.round(torch.clamp(x, -1, 1)),
     "truncated": lambda x: x.int().float(),
     "difference": lambda x: F.relu(x) - F.relu(-x - 0.5),
+    "twice the same half": lambda x: F.relu(x) + 0.1 * F.relu(x),
+    "PReLU of a relu": lambda x: F.prelu(F.relu(x), torch.tensor([0.25])),
     "odd function": lambda x: torch.tanh(-F.relu(x)),
     "clip around 0": lambda x: torch.clamp(F.relu(x), -1, 1),
     "chunk": lambda x: torch.round(x).chunk(2, 1)[0],
@@ -73,6 +75,9 @@ SELDOM_ZERO = {
     "clip above 0": lambda x: torch.clamp(F.relu(x), 0.5, 1),
     "scaled": lambda x: x * 0.5,
     "border of ones": lambda x: F.pad(x, (1, 1, 1, 1), value=1.0),
+    "both halves": lambda x: F.relu(x) - 0.1 * F.relu(-x),
+    "both halves, clipped": lambda x: x.clamp(min=0) + 0.2 * x.clamp(max=0),
+    "PReLU": lambda x: F.prelu(x, torch.tensor([0.25])),
     "branches": lambda x: torch.where(x > 0, x, 0.1 * x),
 }
 
