@@ -35,7 +35,7 @@ class ActivationLevels:
     Attributes
     ----------
     source : Expr
-        What q is computed from.
+        What q is computed from: float32, or bool.
     how : Decision or Grid
         q is the bit of the decision, or the level on the grid.
     step, offset : int
@@ -67,9 +67,8 @@ def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     found = _levels(rewriter, expr)
     if not isinstance(found, ActivationLevels):
         return found and f"dense: {found}"
-    if found.source.ty.dtype == "bool":
-        found = replace(found, source=rewriter.builder_.emit(relax.op.astype(found.source, "float32")))
-    if not tvm_ffi.structural_equal(found.source.ty, expr.ty):
+    alike = tvm_ffi.structural_equal(found.source.ty.shape, expr.ty.shape)
+    if not alike or found.source.ty.dtype not in ("float32", "bool"):
         return f"dense: its input is decided from {found.source.ty}, not from as many float32 values"
     return found
 

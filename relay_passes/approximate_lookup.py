@@ -134,8 +134,8 @@ class _Layers:
         size = np.linalg.norm(weight) or 1.0
         off = np.linalg.norm(weight - np.concatenate([factors.weight for factors in found])) / size
         text = (
-            f"approximated: {fields['dictionary_size']} atoms, {100 * share:.2g} % of the coefficients; "
-            f"the weights are off by {100 * off:.2g} % (Frobenius norm)"
+            f"approximated: {fields['dictionary_size']} atoms, {100 * share:.3g} % of the coefficients; "
+            f"the weights are off by {100 * off:.3g} % (Frobenius norm)"
         )
         self.findings[name] = {"approximation": text}
         return dictionary, coefficients

@@ -57,13 +57,13 @@ class _SignsAsBits:
 
     Attributes
     ----------
-    values : mapping
+    values : dict
         Variable to what it is bound to.
     signs : list
         The variables of the signs that were met.
     """
 
-    values: Mapping[relax.Var, relax.Expr]
+    values: dict[relax.Var, relax.Expr]
     signs: list[relax.Var] = field(default_factory=list)
 
     def definition(self, expr: relax.Expr) -> relax.Expr:
@@ -75,7 +75,10 @@ class _SignsAsBits:
         if never_negative(graph, data) or often_zero(graph, data):
             return value
         self.signs.append(expr)
-        return plus_or_minus_one(data)
+        builder, selected = relax.BlockBuilder(), plus_or_minus_one(data)
+        positive = relax.Var("positive", relax.TensorType(data.ty.shape, "bool"))
+        self.values[positive] = builder.normalize(selected.args[0])
+        return builder.normalize(relax.Call(selected.op, [positive, *selected.args[1:]]))
 
 
 def _signs_before_layers(func: relax.Function) -> dict[relax.Var, str]:
@@ -99,7 +102,7 @@ def _has_few_level_weights(value: relax.Expr) -> bool:
 
 
 def _signs_of_input(layer: relax.Call, values: Mapping[relax.Var, relax.Expr]) -> list[relax.Var]:
-    reading = _SignsAsBits(values)
+    reading = _SignsAsBits(dict(values))
     graph = cast(Any, reading)  # of a rewriter, only definitions are asked for
     data, border = layer.args[0], 0.0
     if op_name(layer) == "nn.conv2d" and not any(map(int, layer.attrs.padding)):

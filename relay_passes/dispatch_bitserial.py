@@ -140,6 +140,8 @@ class _Bitserial:
     def _pack_bits(
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, groups: int
     ) -> relax.Expr:
+        if source.ty.dtype == "bool":
+            source = rewriter.builder_.emit(relax.op.astype(source, "float32"))
         source, decision = trace_back(rewriter, source, decision)
         channels = int(source.ty.shape[-1])
         for join in (self._decided_by_sums, self._decided_by_pool):

@@ -5,12 +5,14 @@ convolution that both are together. The sparse convolution and its dictionary wo
 layout that this puts around them move down to where they cancel (`sink_transposes.Planes`).
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from tvm_fastconv.configs import Dense, Lookup, Method
 from tvm_fastconv.topi.lookup_conv2d import Slab, SparseFilters, lookup_conv2d
@@ -79,6 +81,9 @@ class _Layers:
             if asked is not None:
                 self.refusals.refuse(call, str(layer))
             return None
+        inner = layer_name(layer.dictionary) if layer.dictionary is not None else None
+        if isinstance(self.methods.get(inner or ""), Dense):
+            layer = dataclasses.replace(layer, dictionary=None, atoms=None, atom_padding=(0, 0, 0, 0))
         costs = estimates(layer, self.machine)
         way = "lookup" if asked else min(costs, key=lambda way: costs[way])
         reason = _reason(layer, way, costs)
@@ -107,7 +112,7 @@ class _Layers:
 
 
 def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:
-    share = f"{100 * layer.density:.2g} % of the weights are not 0"
+    share = f"{100 * layer.density:.3g} % of the weights are not 0"
     dense = min(cost for name, cost in costs.items() if name != "lookup")
     if way == "lookup":
         return f"{share}: {dense / costs['lookup']:.2g} times as fast as dense by estimate"
@@ -195,8 +200,11 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Mach
     data, call = layer.call.args[0], layer.call
     matrix = layer.weight.transpose(0, 2, 3, 1).reshape(len(layer.weight), -1)
     if len(data.ty.shape) != 2:
-        lead = list(data.ty.shape)[:1] if op_name(call) == "nn.conv2d" else [layer.batch]
-        data = rewriter.builder_.emit(relax.op.reshape(data, [*lead, matrix.shape[1]]))
+        lead = list(data.ty.shape)[:1] if op_name(call) == "nn.conv2d" else list(data.ty.shape)[:-1]
+        if len(lead) > 1 and not all(isinstance(n, tirx.IntImm) for n in lead):
+            return None
+        rows = lead if len(lead) == 1 else [math.prod(int(n) for n in lead)]
+        data = rewriter.builder_.emit(relax.op.reshape(data, [*rows, matrix.shape[1]]))
     sizes = known_sizes(data, 1)
     if sizes is None:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_fastconv.configs import Lookup
-from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.lookup import (
     FLOATS_PER_CYCLE,
@@ -32,11 +32,14 @@ MAX_DENSITY = 0.6
 TRANSPOSE_CYCLES = 0.4
 """Per float, in registers; what changing the layout around a layer costs."""
 
-BYTES_PER_CYCLE = 6.0
-"""Read from memory by one core: what weights beyond the caches cost."""
+MEMORY_BYTES, CACHE_BYTES = 6.0, 14.0
+"""Read by one core in a cycle, from memory and from the last cache."""
 
-PRODUCT_CYCLES, ROW_CYCLES = 1.2, 10.0
-"""Of `lookup_dense`: each coefficient, and each output."""
+LAST_CACHE_BYTES = 16 * 1024 * 1024
+"""Weights up to this size may well be in the last cache still; more are read from memory each time."""
+
+PRODUCT_CYCLES, ROW_CYCLES = 2.2, 10.0
+"""Of `lookup_dense`: each coefficient (1.7 to 2.1 on Zen 4), and each output."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class SparseLayer:
     def batch(self) -> int:
         """Items, or rows of a linear layer; 1 if unknown."""
         shape = list(self.call.ty.shape)
-        return math.prod(extent(n) for n in (shape[:1] if len(shape) == 4 else shape[:-1]))
+        return math.prod(extent(n) for n in (shape[:-1] if op_name(self.call) == "matmul" else shape[:1]))
 
     @property
     def is_flat(self) -> bool:
@@ -146,7 +149,7 @@ def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None)
     if layer.density == 1 and (asked is None or asked.dictionary_size is None):
         return "none of its weights is 0"
     if layer.density > MAX_DENSITY and asked is None:
-        return f"{100 * layer.density:.2g} % of its weights are not 0"
+        return f"{100 * layer.density:.3g} % of its weights are not 0"
     dictionary = rewriter.definition(call.args[0])
     alone = rewriter.uses[call.args[0]] <= 1
     if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:
@@ -186,7 +189,7 @@ def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
 
 def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
     nonzeros = np.count_nonzero(layer.weight)
-    read = 6 * nonzeros / BYTES_PER_CYCLE if 6 * nonzeros > machine.l2_bytes else 0.0
+    read = _read_cycles(6 * nonzeros, machine)
     if layer.is_flat:
         return layer.batch * max(PRODUCT_CYCLES * nonzeros + ROW_CYCLES * len(layer.weight), read)
     shapes = [math.prod(extent(n) for n in expr.ty.shape) for expr in (layer.call.args[0], layer.call)]
@@ -200,16 +203,21 @@ def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, mach
     if op_name(call) == "matmul":
         problem = _matmul_problem(layer.batch, weight)
         candidates = [cycles(problem, default_knobs(problem, machine), machine)]
-        batch = 1
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
-        problem, batch = direct_problem(call, params, weight), layer.batch
-        candidates = [batch * cycles(problem, default_knobs(problem, machine), machine)]
+        merged, groups = merge_groups(weight, params.groups, machine.lanes)
+        problem = direct_problem(call, dataclasses.replace(params, groups=groups), merged)
+        candidates = [layer.batch * cycles(problem, default_knobs(problem, machine), machine)]
         if is_candidate(params):
             candidates += [winograd_cost(problem, weight, m, machine)[0] for m in OUTPUTS[weight.shape[-1]]]
-    streamed = weight.nbytes > machine.l2_bytes
-    scale = FLOATS_PER_CYCLE / machine.lanes
-    return max(min(candidates), weight.nbytes / BYTES_PER_CYCLE * scale if streamed else 0.0)
+    return max(min(candidates), _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
+
+
+def _read_cycles(weight_bytes: float, machine: Machine) -> float:
+    """To read weights that no cache, or only the last, keeps from one inference to the next."""
+    if weight_bytes <= machine.l2_bytes:
+        return 0.0
+    return weight_bytes / (CACHE_BYTES if weight_bytes <= LAST_CACHE_BYTES else MEMORY_BYTES)
 
 
 def _matmul_problem(rows: int, weight: np.ndarray) -> TileProblem:

@@ -6,6 +6,7 @@
     "layer2.*" = { method = "bitserial", weight_bits = 2 } # the same with the method's parameters
 """
 
+import dataclasses
 import os
 import sys
 from typing import Any
@@ -46,7 +47,11 @@ def _config(where: str, value: Any) -> Method:
     name, parameters = fields["method"], {key: item for key, item in fields.items() if key != "method"}
     if not isinstance(name, str) or name not in METHODS:
         raise MethodError(f"{where}: unknown method {name!r}; known: {', '.join(METHODS)}")
+    known = [field.name for field in dataclasses.fields(METHODS[name])]
+    if unknown := [key for key in parameters if key not in known]:
+        allowed = ", ".join(known) or "none"
+        raise MethodError(f"{where}: {name} has no parameter {unknown[0]!r}; allowed: {allowed}")
     try:
         return METHODS[name](**parameters)
-    except (TypeError, MethodError) as error:
+    except MethodError as error:
         raise MethodError(f"{where}: {error}") from None

@@ -112,7 +112,6 @@ def test_dense_keeps_a_binary_layer_dense() -> None:
     [
         (nn.Conv2d(40, 48, 3, groups=4), "groups of 12 output channels do not fill vectors"),
         (nn.ConvTranspose2d(40, 32, 3), "transposed convolutions do not run on bits"),
-        (nn.Linear(8, 16), "its input has 4 axes; linear layers on bits take 2 or 3"),
     ],
 )
 def test_what_cannot_be_done_is_said(layer: nn.Module, why: str) -> None:

@@ -74,7 +74,7 @@ def test_a_convolution_becomes_a_dictionary_and_a_sparse_one(attrs: dict) -> Non
     # 1e-5: sums of some 100 products in another order
     np.testing.assert_allclose(evaluate(got, x), want, rtol=0, atol=1e-5 * np.abs(want).max())
     off = 100 * np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight)
-    assert f"the weights are off by {off:.2g} %" in layer_findings(got)["a.conv"]["approximation"]
+    assert f"the weights are off by {off:.3g} %" in layer_findings(got)["a.conv"]["approximation"]
 
 
 def test_a_linear_layer_becomes_two() -> None:
@@ -118,7 +118,7 @@ def test_a_model_computes_what_the_approximated_weights_do() -> None:
     assert list(report) == ["0", "2.dictionary", "2", "4.dictionary", "4"]
     for name in ("2", "4"):
         assert report[name].reason.startswith("approximated: 30 atoms")
-        assert "the weights are off by 30 % (Frobenius norm)" in report[name].reason
+        assert "the weights are off by 29.7 % (Frobenius norm)" in report[name].reason
         weight = model.get_submodule(name).weight
         plain = weight.detach().reshape(*weight.shape, *[1] * (4 - weight.ndim)).numpy()
         found = lookup(plain, dictionary_size=30, error=0.3)

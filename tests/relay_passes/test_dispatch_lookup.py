@@ -216,6 +216,40 @@ def test_a_layer_approximated_on_request_runs_as_lookups() -> None:
     assert sparse.reason.startswith("approximated: 32 atoms")
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 256), (1, 4, 4, 256), (2, 3, 2, 256)])
+def test_linear_layers_on_any_rank(shape: tuple[int, ...]) -> None:
+    compiled = _compiled(_sparse(nn.Linear(256, 500), 0.01), torch.randn(shape), fc.Lookup())
+    assert compiled.layers[0].op == "lookup_dense"
+
+
+def test_rows_of_an_unknown_number_stay_dense() -> None:
+    model = _sparse(nn.Linear(256, 500), 0.01).eval()
+    dims = ({0: torch.export.Dim("n", min=1, max=8)},)
+    compiled = fc.compile(torch.export.export(model, (torch.randn(2, 4, 256),), dynamic_shapes=dims))
+    for n in (1, 5):
+        x = torch.randn(n, 4, 256)
+        assert (compiled(x) - model(x)).abs().max() <= TOLERANCE * model(x).abs().max()
+
+
+@pytest.mark.parametrize("outputs", [3, 15, 17])
+def test_groups_that_fill_no_vectors(outputs: int) -> None:
+    _compiled(_sparse(nn.Conv2d(16, 2 * outputs, 3, groups=2, padding=1), 0.05), torch.randn(1, 16, 14, 14))
+
+
+def test_several_rows_read_dense_weights_once() -> None:
+    compiled = _compiled(_sparse(nn.Linear(2048, 1024), 0.1), torch.randn(4, 2048))
+    assert compiled.layers[0].op == "dense"
+
+
+def test_a_dictionary_kept_dense() -> None:
+    parts = (nn.Conv2d(32, 16, 1, bias=False), _sparse(nn.Conv2d(16, 64, 3, padding=1), 0.05))
+    compiled = _compiled(nn.Sequential(*parts), torch.randn(1, 32, 28, 28), {"0": fc.Dense()})
+    assert [(layer.method, layer.op) for layer in compiled.layers] == [
+        ("dense", "conv2d"),
+        ("lookup", "lookup_conv2d"),
+    ]
+
+
 def test_no_coefficients_at_all() -> None:
     model = nn.Sequential(_sparse(nn.Conv2d(8, 8, 3), 0.0), nn.ReLU()).eval()
     x = torch.randn(1, 8, 6, 6)

@@ -26,7 +26,7 @@ def test_a_method_with_parameters(tmp_path: Path) -> None:
         ('"a*" = { method = ["dense"] }', "unknown method"),
         ('"a*" = { speed = 1 }', "neither a method's name nor a table"),
         ('"a*" = true', "neither a method's name nor a table"),
-        ('"a*" = { method = "dense", speed = 1 }', "unexpected keyword argument 'speed'"),
+        ('"a*" = { method = "dense", speed = 1 }', "no parameter 'speed'; allowed: none"),
         ('"a*" = { method = "lookup", density = 0.1 }', r"m.toml, 'a\*': dictionary_size is None"),
         ("a* = dense", "is not TOML"),
     ],
