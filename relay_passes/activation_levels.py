@@ -89,10 +89,10 @@ def _levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     if name in ("add", "subtract") and all(two_levels(rewriter, arg) for arg in value.args):
         return "its input is made of two decisions, which may have three levels"
     rounded = rounded_value(rewriter, expr)
-    found = None if rounded is None else rounded.grid()
-    if rounded is None or found is None or isinstance(found, str):
-        return found
-    grid, step, offset = found
+    on_grid = None if rounded is None else rounded.grid()
+    if rounded is None or on_grid is None or isinstance(on_grid, str):
+        return on_grid if isinstance(on_grid, str) else None
+    grid, step, offset = on_grid
     return ActivationLevels(rounded.source, grid, step, offset, rounded.gain / step)
 
 

@@ -203,8 +203,8 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Mach
         lead = list(data.ty.shape)[:1] if op_name(call) == "nn.conv2d" else list(data.ty.shape)[:-1]
         if len(lead) > 1 and not all(isinstance(n, tirx.IntImm) for n in lead):
             return None
-        rows = lead if len(lead) == 1 else [math.prod(int(n) for n in lead)]
-        data = rewriter.builder_.emit(relax.op.reshape(data, [*rows, matrix.shape[1]]))
+        count = lead[0] if len(lead) == 1 else math.prod(int(n) for n in lead)
+        data = rewriter.builder_.emit(relax.op.reshape(data, [count, matrix.shape[1]]))
     sizes = known_sizes(data, 1)
     if sizes is None:
         return None

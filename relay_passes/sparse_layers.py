@@ -188,7 +188,7 @@ def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
 
 
 def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
-    nonzeros = np.count_nonzero(layer.weight)
+    nonzeros = int(np.count_nonzero(layer.weight))
     read = _read_cycles(6 * nonzeros, machine)
     if layer.is_flat:
         return layer.batch * max(PRODUCT_CYCLES * nonzeros + ROW_CYCLES * len(layer.weight), read)

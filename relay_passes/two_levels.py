@@ -114,7 +114,7 @@ def _difference(rewriter: CallRewriter, value: relax.Call) -> TwoLevels | None:
 
 
 def _complementary(a: relax.Expr, b: relax.Expr) -> bool:
-    if op_name(a) not in OPPOSITE or OPPOSITE[op_name(a)] != op_name(b) or not a.args[0].same_as(b.args[0]):
+    if op_name(b) is None or OPPOSITE.get(op_name(a) or "") != op_name(b) or not a.args[0].same_as(b.args[0]):
         return False
     first, second = constant_array(a.args[1]), constant_array(b.args[1])
     return first is not None and second is not None and np.array_equal(first, second)
