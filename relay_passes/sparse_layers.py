@@ -38,8 +38,8 @@ MEMORY_BYTES, CACHE_BYTES = 6.0, 14.0
 LAST_CACHE_BYTES = 16 * 1024 * 1024
 """Weights up to this size may well be in the last cache still; more are read from memory each time."""
 
-PRODUCT_CYCLES, ROW_CYCLES = 2.2, 10.0
-"""Of `lookup_dense`: each coefficient (1.7 to 2.1 on Zen 4), and each output."""
+PRODUCT_CYCLES, ROW_CYCLES = 1.4, 10.0
+"""Of `lookup_dense`: each coefficient (1.1 on Zen 4 where lists are long), and each output."""
 
 
 @dataclass(frozen=True)
