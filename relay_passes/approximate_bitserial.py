@@ -17,8 +17,7 @@ from tvm_fastconv.configs import Bitserial, Method
 from tvm_fastconv.decompose.binary import binarize
 
 from .approximate_sign import plus_or_minus_one
-from .conv_call import conv2d_of
-from .few_level_layers import FewLevelLayer, few_level_layer, linear_of
+from .few_level_layers import FewLevelLayer, few_level_candidate, few_level_layer
 from .graph import CallRewriter, constant_array, keep_name, op_name, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
@@ -56,7 +55,7 @@ class _Layers:
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
         config = self.asked.get(layer_name(call) or "")
-        if config is None or (conv2d_of if op_name(call) == "nn.conv2d" else linear_of)(call) is None:
+        if config is None or few_level_candidate(call) is None:
             return None
         weight, error = _few_levels(call, config.weight_bits)
         binary = relax.Call(call.op, [call.args[0], weight], call.attrs)

@@ -18,7 +18,7 @@ from tvm_fastconv.notices import notify
 from .activation_levels import ActivationLevels, activation_levels
 from .canonicalize_padding import constant_border
 from .decisions import Decision
-from .few_level_layers import linear_of, padding_level
+from .few_level_layers import few_level_candidate, padding_level
 from .graph import CallRewriter, constant_array, op_name, rewrite_calls
 from .layer_names import layer_name
 from .weight_levels import WeightLevels, weight_levels
@@ -93,11 +93,13 @@ def _signs_before_layers(func: relax.Function) -> dict[relax.Var, str]:
 
 
 def _has_few_level_weights(value: relax.Expr) -> bool:
-    if op_name(value) == "matmul":
-        layer = linear_of(value)
-        weight = None if layer is None else layer[1]
+    if op_name(value) not in ("nn.conv2d", "matmul"):
+        return False
+    if op_name(value) == "nn.conv2d":
+        weight = constant_array(value.args[1])  # in any layout: this pass comes before they are planned
     else:
-        weight = constant_array(value.args[1]) if op_name(value) == "nn.conv2d" else None
+        found = few_level_candidate(value)
+        weight = None if found is None else found[1]
     return weight is not None and isinstance(weight_levels(weight), WeightLevels)
 
 

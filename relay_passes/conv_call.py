@@ -107,6 +107,33 @@ def direct_problem(call: relax.Call, params: Conv2dParams, weight: np.ndarray) -
     )
 
 
+def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    """A linear layer as a 1×1 convolution: its parameters and weight (o, c, 1, 1).
+
+    ``None`` unless the weight is a float32 matrix, constant, and the input has rows.
+    """
+    weight = constant_array(call.args[1])
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(call.args[0].ty.shape) < 2:
+        return None
+    params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
+    return params, np.ascontiguousarray(weight.T)[:, :, None, None]
+
+
+def linear_problem(call: relax.Call, weight: np.ndarray) -> TileProblem:
+    """The linear layer with ``weight`` (o, c, 1, 1) as the register tile sees it: rows for pixels."""
+    *lead, rows, k = (extent(n) for n in call.args[0].ty.shape)
+    return TileProblem(
+        batch=math.prod(lead),
+        height=1,
+        width=rows,
+        out_channels=len(weight),
+        groups=1,
+        reduction=k,
+        strip_row_bytes=4 * k * rows,
+        weight_bytes=weight.nbytes,
+    )
+
+
 def absorb_transpose(
     rewriter: CallRewriter, data: relax.Expr, params: Conv2dParams
 ) -> tuple[relax.Expr, Conv2dParams]:

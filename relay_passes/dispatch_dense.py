@@ -5,7 +5,6 @@ stays a standard operator.
 """
 
 import dataclasses
-import math
 
 import tvm
 from tvm import relax
@@ -13,10 +12,10 @@ from tvm import relax
 from tvm_fastconv.topi.conv2d import conv2d, merge_groups, pack_weight
 from tvm_fastconv.topi.dense import dense
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.tile import default_knobs
 
-from .conv_call import absorb_transpose, conv2d_of, direct_problem, extent, layer_report
-from .graph import CallRewriter, constant_array, rewrite_calls
+from .conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report, linear_of, linear_problem
+from .graph import CallRewriter, rewrite_calls
 from .operator_call import operator_call
 
 
@@ -60,30 +59,19 @@ class DispatchDense:
         )
 
     def _matmul(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-        weight, data = constant_array(call.args[1]), call.args[0]
-        if weight is None or weight.ndim != 2 or weight.dtype != "float32" or len(data.ty.shape) < 2:
+        found = linear_of(call)
+        if found is None:
             return None
-        *lead, rows, k = (extent(n) for n in data.ty.shape)
-        problem = TileProblem(
-            batch=math.prod(lead),
-            height=1,
-            width=rows,
-            out_channels=weight.shape[1],
-            groups=1,
-            reduction=k,
-            strip_row_bytes=4 * k * rows,
-            weight_bytes=weight.nbytes,
-        )
-        knobs = default_knobs(problem, self.machine)
-        packed = pack_weight(weight.T.reshape(*weight.T.shape, 1, 1), knobs.panel)
+        _, weight = found
+        knobs = default_knobs(linear_problem(call, weight), self.machine)
         return operator_call(
             rewriter,
             call,
             dense,
-            [data, relax.const(packed)],
+            [call.args[0], relax.const(pack_weight(weight, knobs.panel))],
             op="dense",
             knobs=knobs.to_json(),
-            report=layer_report("dense", call, weight.T),
+            report=layer_report("dense", call, weight),
             tile=knobs,
-            out_features=weight.shape[1],
+            out_features=len(weight),
         )

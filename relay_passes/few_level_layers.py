@@ -22,8 +22,8 @@ from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
 
 from .activation_levels import ActivationLevels, activation_levels
 from .canonicalize_padding import constant_border
-from .conv_call import conv2d_of, direct_problem, extent
-from .graph import CallRewriter, constant_array, op_name
+from .conv_call import conv2d_of, direct_problem, extent, linear_of
+from .graph import CallRewriter, op_name
 from .weight_levels import WeightLevels, weight_levels
 
 
@@ -143,7 +143,7 @@ class FewLevelLayer:
 
 def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | str | None:
     """The layer, ``None`` if its input has no few levels, or why it is none although it nearly is."""
-    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
+    found = few_level_candidate(call)
     if found is None:
         return None
     (conv, weight), data, border = found, call.args[0], 0.0
@@ -188,15 +188,12 @@ def padding_level(border: float, activation: ActivationLevels | None) -> int | N
     return round(level) if abs(level - round(level)) <= 1e-6 else None
 
 
-def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
-    """Parameters and weight (o, c, 1, 1) of a linear layer on rows, as a 1×1 convolution of them."""
-    weight, shape = constant_array(call.args[1]), list(call.args[0].ty.shape)
-    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(shape) < 2:
-        return None
-    if not all(isinstance(n, tirx.IntImm) for n in shape[1:]):
-        return None
-    params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
-    return params, np.ascontiguousarray(weight.T)[:, :, None, None]
+def few_level_candidate(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
+    """Parameters and weight of a convolution, or of a linear layer whose rows are known but for the batch."""
+    if op_name(call) == "nn.conv2d":
+        return conv2d_of(call)
+    known = all(isinstance(n, tirx.IntImm) for n in list(call.args[0].ty.shape)[1:])
+    return linear_of(call) if known else None
 
 
 def plane_shape(shape: Sequence[Any]) -> list[Any]:

@@ -19,12 +19,12 @@ from tvm_fastconv.topi.schedules.lookup import (
     default_lookup_knobs,
     lookup_cycles,
 )
-from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
+from tvm_fastconv.topi.schedules.tile import cycles, default_knobs
 from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
 
-from .conv_call import conv2d_of, direct_problem, extent, plane_of
+from .conv_call import conv2d_of, direct_problem, extent, linear_of, linear_problem, plane_of
 from .dispatch_winograd import is_candidate, winograd_cost
-from .graph import CallRewriter, constant_array, op_name
+from .graph import CallRewriter, op_name
 
 MAX_DENSITY = 0.6
 """Share of nonzeros up to which weights count as sparse; none was faster as lookups above it, on any shape measured."""
@@ -49,7 +49,7 @@ class SparseLayer:
     Attributes
     ----------
     call : Call
-        ``nn.conv2d`` in NHWC, or ``matmul`` of two axes.
+        ``nn.conv2d`` in NHWC, or ``matmul`` by a matrix.
     params : Conv2dParams
         Its geometry; a linear layer is a 1×1 convolution of a 1×1 plane.
     weight : ndarray, (o, c / groups, kh, kw), float32
@@ -136,7 +136,7 @@ def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None)
 
     What was approximated on request counts as sparse, however many coefficients it took.
     """
-    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else _linear(call)
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
     if found is None:
         return "it is no float32 convolution of planes of known size, and no linear layer"
     layer = SparseLayer(call, *found)
@@ -154,21 +154,13 @@ def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None)
     alone = rewriter.uses[call.args[0]] <= 1
     if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:
         return layer
-    inner = conv2d_of(dictionary) if op_name(call) == "nn.conv2d" else _linear(dictionary)
+    inner = conv2d_of(dictionary) if op_name(call) == "nn.conv2d" else linear_of(dictionary)
     if inner is None or min(inner[0].padding) < 0:
         return layer
     plain = Conv2dParams(kernel=(1, 1), out_channels=layer.weight.shape[1], padding=inner[0].padding)
     if inner[0] != plain:
         return layer
     return dataclasses.replace(layer, dictionary=dictionary, atoms=inner[1], atom_padding=inner[0].padding)
-
-
-def _linear(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
-    weight = constant_array(call.args[1])
-    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or len(call.args[0].ty.shape) < 2:
-        return None
-    params = Conv2dParams(kernel=(1, 1), out_channels=weight.shape[1])
-    return params, np.ascontiguousarray(weight.T)[:, :, None, None]
 
 
 def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
@@ -201,8 +193,8 @@ def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
 def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, machine: Machine) -> float:
     """Of the fastest dense operator for ``weight`` in place of the one of ``call``."""
     if op_name(call) == "matmul":
-        problem = _matmul_problem(layer.batch, weight)
-        candidates = [cycles(problem, default_knobs(problem, machine), machine)]
+        problem = linear_problem(call, weight)
+        candidates = [problem.batch * cycles(problem, default_knobs(problem, machine), machine)]
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
         merged, groups = merge_groups(weight, params.groups, machine.lanes)
@@ -218,11 +210,3 @@ def _read_cycles(weight_bytes: float, machine: Machine) -> float:
     if weight_bytes <= machine.l2_bytes:
         return 0.0
     return weight_bytes / (CACHE_BYTES if weight_bytes <= LAST_CACHE_BYTES else MEMORY_BYTES)
-
-
-def _matmul_problem(rows: int, weight: np.ndarray) -> TileProblem:
-    outputs, k = weight.shape[:2]
-    return TileProblem(
-        batch=1, height=1, width=rows, out_channels=outputs, groups=1, reduction=k, strip_row_bytes=4 * k * rows,
-        weight_bytes=weight.nbytes,
-    )  # fmt: skip
