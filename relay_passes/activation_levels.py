@@ -19,13 +19,7 @@ from .decisions import Decision
 from .graph import CallRewriter, op_name
 from .rounded_values import rounded_value
 from .two_levels import TwoLevels, two_levels
-from .zeros import never_negative
-
-MOVES = frozenset((
-    "broadcast_to", "expand_dims", "flip", "image.resize2d", "nn.max_pool2d", "nn.pad", "permute_dims", "repeat",
-    "reshape", "split", "squeeze", "strided_slice", "take", "tile",
-))  # fmt: skip
-"""Each value of the result is one of the first argument's, but for a constant border and resizes between pixels."""
+from .zeros import MOVES, never_negative
 
 
 @dataclass(frozen=True)

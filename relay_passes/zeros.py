@@ -8,19 +8,24 @@ from .scalar_steps import number_of, uniform_value
 NON_NEGATIVE = frozenset(("nn.relu", "sigmoid", "abs", "square", "exp", "sqrt", "nn.softmax", "nn.softplus"))
 ROUNDS = frozenset(("ceil", "floor", "round", "trunc"))
 MOVES = frozenset((
-    "broadcast_to", "concat", "expand_dims", "flip", "nn.adaptive_avg_pool2d", "nn.avg_pool2d", "nn.max_pool2d",
-    "nn.pad", "permute_dims", "repeat", "reshape", "split", "squeeze", "stack", "strided_slice", "take", "tile",
+    "broadcast_to", "expand_dims", "flip", "image.resize2d", "nn.max_pool2d", "nn.pad", "permute_dims", "repeat",
+    "reshape", "split", "squeeze", "strided_slice", "take", "tile",
 ))  # fmt: skip
-"""Each value of the result is one of the argument's, or a mean of some, but for a constant border."""
+"""Each value of the result is one of the first argument's, but for a constant border and resizes between pixels."""
+
+JOINS_OR_MEANS = frozenset(("concat", "nn.adaptive_avg_pool2d", "nn.avg_pool2d", "stack"))
+"""Each is one of several arguments', or a mean."""
 
 ODD_OR_GATED = frozenset((
     "asin", "atan", "erf", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.prelu", "nn.silu", "sign", "sinh", "tanh",
 ))  # fmt: skip
 """0 at 0, and not negative above it."""
 
-KEEPS_SIGN = MOVES | ROUNDS | ODD_OR_GATED
+KEEPS_SIGN = MOVES | JOINS_OR_MEANS | ROUNDS | ODD_OR_GATED
 KEEPS_SIGN_OF_ALL = frozenset(("add", "divide", "minimum", "multiply"))
-KEEPS_ZERO = MOVES | ODD_OR_GATED | {"abs", "divide", "negative", "sin", "sqrt", "square", "tan"}
+KEEPS_ZERO = (
+    MOVES | JOINS_OR_MEANS | ODD_OR_GATED | {"abs", "divide", "negative", "sin", "sqrt", "square", "tan"}
+)
 """Of the first argument."""
 
 
