@@ -15,10 +15,11 @@ import tvm
 from tvm import relax, tirx
 
 from tvm_fastconv.configs import Dense, Lookup, Method
-from tvm_fastconv.topi.lookup_conv2d import Slab, SparseFilters, lookup_conv2d
-from tvm_fastconv.topi.lookup_dense import SparseRows, lookup_dense
+from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
+from tvm_fastconv.topi.lookup_dense import lookup_dense
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.pointwise_planes import default_planes_knobs, pack_planes_weight, pointwise_planes
+from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 
 from .conv_call import layer_report
 from .graph import CallRewriter, keep_name, op_name, rewrite_calls
@@ -182,10 +183,9 @@ def _atom_planes(
     if shape is None:
         return None
     height, width, matrix = int(shape[2]), int(shape[3]), atoms[:, :, 0, 0]
-    found = default_planes_knobs(height * width, matrix.shape[1], len(matrix), machine)
-    if found is None:
+    knobs = default_planes_knobs(height * width, len(matrix), machine)
+    if knobs is None:
         return None
-    knobs, _ = found
     reason = f"dictionary of {layer_name(layer.call)}"
     report = layer_report("lookup", dictionary, atoms, reason)
     attrs = annotations(rewriter, dictionary, "pointwise_planes", knobs.to_json(), report)

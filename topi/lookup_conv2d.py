@@ -9,8 +9,6 @@ Bagherinezhad et al., LCNN (arXiv:1611.06473, section 3).
     W[o, :, r, c] = Σ_t C[o, t] · D[I[o, t], :]   at the tap (r, c) of t
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import tvm
 from tvm import tirx
@@ -19,74 +17,8 @@ from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .schedules.lookup import LookupKnobs
-from .sparse_lists import compact
+from .sparse_lists import Slab, SparseFilters
 from .window import extents, stage
-
-
-@dataclass(frozen=True)
-class Slab:
-    """How the padded input under one strip is laid out: (channel, column phase, row, column), flattened.
-
-    A stride takes every s-th column: those of each phase lie side by side, so that vectors are always dense.
-    """
-
-    channels: int
-    phases: int
-    rows: int
-    pitch: int
-
-    @classmethod
-    def of(cls, params: Conv2dParams, channels: int, width: int, knobs: LookupKnobs) -> "Slab":
-        """For outputs ``width`` wide."""
-        rows = params.window_size(knobs.rows * knobs.strip, 1)[0]
-        _, columns = knobs.tiles(1, width)
-        shift = (params.kernel[1] - 1) * params.dilation[1] // params.stride[1]
-        return cls(channels, params.stride[1], rows, columns * knobs.width + shift)
-
-    @property
-    def plane(self) -> int:
-        """Floats of one channel."""
-        return self.phases * self.rows * self.pitch
-
-    @property
-    def size(self) -> int:
-        """Floats of all channels."""
-        return self.channels * self.plane
-
-
-@dataclass(frozen=True)
-class SparseFilters:
-    """The nonzeros of a weight: for every block of channels, filter by filter.
-
-    Attributes
-    ----------
-    offsets : ndarray, (nonzeros,), uint16 or int32
-        Where the tap lies for a tile's first output, in the slab of its block.
-    coefficients : ndarray, (nonzeros,), float32
-    first : ndarray, (blocks · o + 1,), uint16 or int32
-        Where each filter begins in each block, and the end.
-    """
-
-    offsets: np.ndarray
-    coefficients: np.ndarray
-    first: np.ndarray
-
-    @classmethod
-    def of(cls, weight: np.ndarray, params: Conv2dParams, slab: Slab, block: int) -> "SparseFilters":
-        """Of dense weights (o, c / groups, kh, kw), laid out for ``slab`` in blocks of ``block`` channels."""
-        outputs, per_group = weight.shape[:2]
-        o, c, row, column = np.nonzero(weight)
-        channel = c + o // (outputs // params.groups) * per_group
-        part, row_at, column_at = channel // block, row * params.dilation[0], column * params.dilation[1]
-        phase, shift = column_at % slab.phases, column_at // slab.phases
-        place = channel % block * slab.plane + (phase * slab.rows + row_at) * slab.pitch + shift
-        order = np.lexsort((place, o, part))
-        counts = np.bincount(part * outputs + o, minlength=-(-slab.channels // block) * outputs)
-        return cls(
-            compact(place[order]),
-            weight[o, c, row, column][order].astype(np.float32),
-            compact(np.concatenate([[0], np.cumsum(counts)])),
-        )
 
 
 def lookup_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:

@@ -9,100 +9,20 @@ times as long: the processor guesses every end wrong.) Inputs are taken in block
 block to block.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
-from .sparse_lists import compact
+from .dense import dense_reference
+from .sparse_lists import SparseRows
 from .window import extents
-
-BLOCK = 6 * 1024
-"""Inputs that stay in L1 beside the lists that pass by."""
-
-MAX_CHUNKS, FULL_VECTORS = 8, 4
-"""Parts of the outputs for parallelism, and how many vectors of them make a part worth having."""
-
-
-@dataclass(frozen=True)
-class SparseRows:
-    """The nonzeros of a matrix (o, k), in groups of ``lanes`` rows for every chunk of rows and block of columns.
-
-    Attributes
-    ----------
-    lanes, chunks, blocks : int
-    offsets : ndarray, (steps · lanes,), uint16 or int32
-        Columns. Each step of a group holds one for every lane.
-    coefficients : ndarray, (steps · lanes,), float32
-        0 where a row has no more.
-    first : ndarray, (chunks · blocks · groups + 1,), uint16 or int32
-        The step at which each group begins, and the end.
-    rows : ndarray, (chunks · blocks · groups · lanes,), uint16 or int32
-        Where the sum of each lane goes; behind the last row comes the row of its group's first lane again.
-    """
-
-    lanes: int
-    chunks: int
-    blocks: int
-    offsets: np.ndarray
-    coefficients: np.ndarray
-    first: np.ndarray
-    rows: np.ndarray
-
-    @classmethod
-    def of(cls, weight: np.ndarray, lanes: int) -> "SparseRows":
-        """Of a dense matrix (o, k)."""
-        outputs = len(weight)
-        worth = [
-            n for n in range(1, MAX_CHUNKS + 1) if outputs % n == 0 and outputs >= n * FULL_VECTORS * lanes
-        ]
-        chunks, blocks = max(worth, default=1), -(-weight.shape[1] // BLOCK)
-        offsets, coefficients, rows, steps = [], [], [], [0]
-        for start in range(0, outputs, outputs // chunks):
-            for column in range(0, weight.shape[1], BLOCK):
-                part = weight[start : start + outputs // chunks, column : column + BLOCK]
-                for group in _groups(part, lanes):
-                    rows.append(start + group)
-                    listed = _columns(part[group])
-                    offsets.append(column + listed.reshape(-1))
-                    coefficients.append(np.take_along_axis(part[group], listed.T, 1).T.reshape(-1))
-                    steps.append(len(listed))
-        return cls(
-            lanes,
-            chunks,
-            blocks,
-            compact(np.concatenate(offsets)),
-            np.concatenate(coefficients).astype(np.float32),
-            compact(np.cumsum(steps)),
-            compact(np.concatenate(rows)),
-        )
-
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What the operator takes beside its input."""
-        return self.offsets, self.coefficients, self.first, self.rows
-
-
-def _groups(part: np.ndarray, lanes: int) -> list[np.ndarray]:
-    """The rows of ``part`` by falling number of nonzeros, ``lanes`` at a time."""
-    order = np.argsort(-np.count_nonzero(part, axis=1), kind="stable")
-    last = order[-(len(order) % lanes) :] if len(order) % lanes else order[:0]
-    filled = np.concatenate([order, np.repeat(last[:1], -len(order) % lanes)])
-    return list(filled.reshape(-1, lanes))
-
-
-def _columns(rows: np.ndarray) -> np.ndarray:
-    """Columns of the nonzeros of each row, (steps, lanes), the shorter lists followed by columns of zeros."""
-    steps = np.count_nonzero(rows, axis=1).max()
-    return np.argsort(rows == 0, axis=1, kind="stable")[:, :steps].T
 
 
 def lookup_dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``data @ weight.T`` in float64; ``data`` (n, k), ``weight`` (o, k), result (n, o) float32."""
-    return (data.astype(np.float64) @ weight.astype(np.float64).T).astype(np.float32)
+    """`dense_reference`: ``data`` (n, k) by ``weight`` (o, k), result (n, o) float32."""
+    return dense_reference(data, weight)
 
 
 def lookup_dense(

@@ -36,10 +36,8 @@ class PlanesKnobs:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def default_planes_knobs(
-    pixels: int, channels: int, atoms: int, machine: Machine
-) -> tuple[PlanesKnobs, float] | None:
-    """The tile with the least estimated cycles, and those; ``None`` where the plane fills no vector."""
+def default_planes_knobs(pixels: int, atoms: int, machine: Machine) -> PlanesKnobs | None:
+    """The tile with the least estimated cycles; ``None`` where the plane fills no vector."""
     lanes, registers = machine.lanes, machine.registers - 1
 
     def cycles(knobs: PlanesKnobs) -> float:
@@ -47,9 +45,7 @@ def default_planes_knobs(
             return max(rows * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (rows + knobs.vectors)
 
         whole, rest = divmod(atoms, knobs.atoms)
-        return (
-            -(-pixels // knobs.pixels) * channels * (whole * step(knobs.atoms) + (step(rest) if rest else 0))
-        )
+        return -(-pixels // knobs.pixels) * (whole * step(knobs.atoms) + (step(rest) if rest else 0))
 
     tiles = [
         PlanesKnobs(lanes=lanes, vectors=vectors, atoms=rows)
@@ -57,8 +53,7 @@ def default_planes_knobs(
         for rows in range(1, min(registers // vectors, atoms + 1))
         if rows * vectors + vectors + 1 <= registers and lanes * vectors <= pixels
     ]
-    best = min(tiles, key=cycles, default=None)
-    return None if best is None else (best, cycles(best))
+    return min(tiles, key=cycles, default=None)
 
 
 def pointwise_planes_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:

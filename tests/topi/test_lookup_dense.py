@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tvm
 
-from tvm_fastconv.topi.lookup_dense import SparseRows, lookup_dense, lookup_dense_reference
+from tvm_fastconv.topi.lookup_dense import lookup_dense, lookup_dense_reference
 from tvm_fastconv.topi.schedules import schedule_primfunc
+from tvm_fastconv.topi.sparse_lists import SparseRows
 
 from .run_operator import machine, run_primfunc
 

@@ -28,9 +28,8 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
         torch.from_numpy(data), torch.from_numpy(weight)[:, :, None, None]
     ).numpy()
     np.testing.assert_allclose(pointwise_planes_reference(data, weight), want, atol=1e-5)
-    found = default_planes_knobs(shape[2] * shape[3], shape[1], atoms, machine(isa))
-    assert found is not None
-    knobs, _ = found
+    knobs = default_planes_knobs(shape[2] * shape[3], atoms, machine(isa))
+    assert knobs is not None
     func = pointwise_planes(shape, atoms, knobs, ATTRS)
     got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], list(want.shape), "float32", isa)
     # Sums of up to 64 float32 products in another order.
@@ -40,18 +39,18 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
 def test_symbolic_batch() -> None:
     rng = np.random.default_rng(0)
     data, weight = rng.standard_normal((3, 8, 6, 6), np.float32), rng.standard_normal((5, 8), np.float32)
-    found = default_planes_knobs(36, 8, 5, machine("avx2"))
-    assert found is not None
-    func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, found[0], ATTRS)
-    got = run_primfunc(func, [data, pack_planes_weight(weight, found[0])], [3, 5, 6, 6], "float32", "avx2")
+    knobs = default_planes_knobs(36, 5, machine("avx2"))
+    assert knobs is not None
+    func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, ATTRS)
+    got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], [3, 5, 6, 6], "float32", "avx2")
     np.testing.assert_allclose(got, pointwise_planes_reference(data, weight), atol=1e-5)
 
 
 def test_tiles_fit_the_registers() -> None:
-    assert default_planes_knobs(15, 8, 8, machine("avx512")) is None
-    for pixels, channels, atoms in ((3136, 64, 64), (49, 512, 64), (196, 3, 3)):
-        found = default_planes_knobs(pixels, channels, atoms, machine("avx512"))
-        assert found is not None
-        knobs, cycles = found
+    assert default_planes_knobs(15, 8, machine("avx512")) is None
+    for pixels, atoms in ((3136, 64), (49, 64), (196, 3)):
+        knobs = default_planes_knobs(pixels, atoms, machine("avx512"))
+        assert knobs is not None
         assert knobs.atoms * knobs.vectors + knobs.vectors < 32
-        assert cycles >= pixels * channels * atoms / 16
+        assert knobs.pixels <= pixels
+        assert knobs.atoms <= atoms
