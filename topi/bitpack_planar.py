@@ -11,7 +11,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
 from .bitpack import Thresholds, bitpack_reference
-from .bits import WORD, WORD_BITS, word_count
+from .bits import WORD, WORD_BITS, bit_of, word_count
 from .window import extents
 
 MAX_VECTORS = 4
@@ -115,6 +115,6 @@ def _collect(
     for j in range(bits):
         loaded = tirx.BufferLoad(planes, [item, channel + j, tirx.Ramp(pixel, 1, lanes)])
         passes = tirx.GE(loaded, tirx.Broadcast(limit[row + j], lanes))
-        bit = tirx.Broadcast(tirx.const(1 << j, WORD), lanes)
+        bit = tirx.Broadcast(bit_of(j), lanes)
         value = build.bind(value | tirx.Select(passes, bit, none))
     return value

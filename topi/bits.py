@@ -5,6 +5,8 @@ Bit 1 stands for the larger of two levels (+1 of ±1), bit 0 for the smaller. Ch
 """
 
 import numpy as np
+import tvm
+from tvm import tirx
 
 WORD_BITS = 32
 WORD = "uint32"
@@ -13,6 +15,13 @@ WORD = "uint32"
 def word_count(channels: int) -> int:
     """Words that hold one bit of each of ``channels`` channels."""
     return -(-channels // WORD_BITS)
+
+
+def bit_of(channel: int | tvm.ir.Expr) -> tvm.ir.Expr:
+    """The word in which the bit of ``channel`` alone is set."""
+    if isinstance(channel, int):
+        return tirx.const(1 << channel % WORD_BITS, WORD)
+    return tirx.const(1, WORD) << tirx.floormod(channel, WORD_BITS).astype(WORD)
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:

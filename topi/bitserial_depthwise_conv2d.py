@@ -14,7 +14,7 @@ import tvm
 from tvm import te, tirx
 
 from .bit_counters import Words, below, count_bits, stage_maker
-from .bits import WORD, WORD_BITS, pack_bits, pack_planes, unpack_bits, word_count
+from .bits import WORD, WORD_BITS, bit_of, pack_bits, pack_planes, unpack_bits, word_count
 from .bitserial_conv2d import BitserialParams, bitserial_conv2d_reference, packed_limits
 from .borders import class_of
 from .window import extents, stage
@@ -124,10 +124,9 @@ def bitserial_depthwise_conv2d(
 
     def total(b: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> tvm.ir.Expr:
         result = table[(*class_of(params, int(h), int(w), y, x), c)]
-        bit = tirx.const(1, WORD) << tirx.floormod(c, WORD_BITS).astype(WORD)
         for k in range(len(digits)):
             word = planes[b, y, k, x * count + tirx.floordiv(c, WORD_BITS)]
-            differs = tirx.NE(word & bit, tirx.const(0, WORD))
+            differs = tirx.NE(word & bit_of(c), tirx.const(0, WORD))
             result -= tirx.Select(differs, tirx.const(params.step << k, "int32"), tirx.const(0, "int32"))
         return result
 
