@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tvm import te
 
 from tvm_fastconv.topi.bits import pack_bits, pack_planes
 from tvm_fastconv.topi.bitserial_conv2d import (
@@ -19,7 +20,9 @@ from tvm_fastconv.topi.bitserial_conv2d import (
 )
 from tvm_fastconv.topi.borders import border_classes
 from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
+from tvm_fastconv.topi.window import extents
 
 from .run_operator import machine, run_operator
 
@@ -170,6 +173,20 @@ def test_kernel_rows_outside_the_plane_are_passed_over(name: str) -> None:
             bitserial_conv2d_packed, arrays, knobs, "bitserial_conv2d", "avx512", params=params
         )
         np.testing.assert_array_equal(got, pack_bits(_torch(levels, signs, params) >= 0))
+
+
+def test_skipped_rows_are_not_computed() -> None:
+    """One condition stands in the loop over kernel rows, around the whole tile."""
+    params, knobs = CASES["3x3"], dataclasses.replace(_knobs(CASES["3x3"], "avx512"), tile_h=1)
+    for skips in (False, True):
+        params = dataclasses.replace(params, skips_rows=skips)
+        levels, signs = _levels_and_signs(params)
+        arrays = [_words(levels, params), pack_signs(signs, knobs.panel), border_table(signs, params, 7, 9)]
+        tensors = [te.placeholder(extents(*a.shape), str(a.dtype)) for a in arrays]
+        attrs = {"fastconv.op": "bitserial_conv2d", "fastconv.knobs": knobs.to_json()}
+        func = te.create_prim_func([*tensors, bitserial_conv2d(*tensors, params, knobs, attrs)])
+        lines = schedule_primfunc(func, machine("avx512")).script().splitlines()
+        assert sum(line.strip().startswith("if ") for line in lines) == skips
 
 
 @st.composite
