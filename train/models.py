@@ -19,7 +19,37 @@ class ConvBlock(nn.Sequential):
         self.relu = nn.ReLU()
 
 
-class DigitsNet(nn.Module):
+class _Classifier(nn.Module):
+    """Classifier of 8×8 digits: four blocks, two poolings, one linear layer.
+
+    Parameters
+    ----------
+    stem, block1, block2, block3
+        Each ends in an activation or leaves that to the next. Pooling stands behind the second, a mean behind the last.
+    features
+        Channels of the last block.
+    """
+
+    def __init__(
+        self, stem: nn.Module, block1: nn.Module, block2: nn.Module, block3: nn.Module, features: int
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.block1 = block1
+        self.pool = nn.MaxPool2d(2)
+        self.block2 = block2
+        self.block3 = block3
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(features, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return class scores ``(N, 10)`` for images ``(N, 1, 8, 8)``."""
+        x = self.pool(self.block1(self.stem(images)))
+        x = self.average(self.block3(self.block2(x)))
+        return self.classifier(x.flatten(1))
+
+
+class DigitsNet(_Classifier):
     """Classifier of 8×8 digits: four convolutions, two poolings, one linear layer.
 
     Parameters
@@ -29,20 +59,13 @@ class DigitsNet(nn.Module):
     """
 
     def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.stem = ConvBlock(1, width)
-        self.block1 = ConvBlock(width, width)
-        self.pool = nn.MaxPool2d(2)
-        self.block2 = ConvBlock(width, 2 * width)
-        self.block3 = ConvBlock(2 * width, 2 * width)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(2 * width, CLASSES)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return class scores ``(N, 10)`` for images ``(N, 1, 8, 8)``."""
-        x = self.pool(self.block1(self.stem(images)))
-        x = self.average(self.block3(self.block2(x)))
-        return self.classifier(x.flatten(1))
+        super().__init__(
+            ConvBlock(1, width),
+            ConvBlock(width, width),
+            ConvBlock(width, 2 * width),
+            ConvBlock(2 * width, 2 * width),
+            features=2 * width,
+        )
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -63,7 +86,7 @@ def _binarize(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x >= 0, 1.0, -1.0).detach() - clipped.detach() + clipped
 
 
-class BinaryDigitsNet(nn.Module):
+class BinaryDigitsNet(_Classifier):
     """`DigitsNet` with binary convolutions between the first, which sees pixels, and the classifier.
 
     Parameters
@@ -73,23 +96,16 @@ class BinaryDigitsNet(nn.Module):
     """
 
     def __init__(self, width: int = 64) -> None:
-        super().__init__()
-        self.stem = _normed(nn.Conv2d(1, width, 3, padding=1, bias=False))
-        self.block1 = _normed(BinaryConv2d(width, width, 3, padding=1, bias=False))
-        self.pool = nn.MaxPool2d(2)
-        self.block2 = _normed(BinaryConv2d(width, 2 * width, 3, padding=1, bias=False))
-        self.block3 = _normed(BinaryConv2d(2 * width, 2 * width, 3, padding=1, bias=False))
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(2 * width, CLASSES)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return class scores ``(N, 10)`` for images ``(N, 1, 8, 8)``."""
-        x = self.pool(self.block1(self.stem(images)))
-        x = self.average(torch.relu(self.block3(self.block2(x))))
-        return self.classifier(x.flatten(1))
+        super().__init__(
+            _normed(nn.Conv2d(1, width, 3, padding=1, bias=False)),
+            _normed(BinaryConv2d(width, width, 3, padding=1, bias=False)),
+            _normed(BinaryConv2d(width, 2 * width, 3, padding=1, bias=False)),
+            _normed(BinaryConv2d(2 * width, 2 * width, 3, padding=1, bias=False), relu=nn.ReLU()),
+            features=2 * width,
+        )
 
 
-class LookupDigitsNet(nn.Module):
+class LookupDigitsNet(_Classifier):
     """`DigitsNet` with lookup convolutions between the first, which has one input channel, and the classifier.
 
     Parameters
@@ -106,29 +122,21 @@ class LookupDigitsNet(nn.Module):
     def __init__(
         self, width: int = 64, dictionary_sizes: tuple[int, int, int] = (16, 16, 24), penalty: float = 3.0
     ) -> None:
-        super().__init__()
+        def block(inputs: int, outputs: int, dictionary_size: int) -> nn.Sequential:
+            conv = LookupConv2d(
+                inputs, outputs, 3, dictionary_size=dictionary_size, padding=1, bias=False, penalty=penalty
+            )
+            return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
+
         first, second, third = dictionary_sizes
-        self.stem = ConvBlock(1, width)
-        self.block1 = _lookup_block(width, width, first, penalty)
-        self.pool = nn.MaxPool2d(2)
-        self.block2 = _lookup_block(width, 2 * width, second, penalty)
-        self.block3 = _lookup_block(2 * width, 2 * width, third, penalty)
-        self.average = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(2 * width, CLASSES)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return class scores ``(N, 10)`` for images ``(N, 1, 8, 8)``."""
-        x = self.pool(self.block1(self.stem(images)))
-        x = self.average(self.block3(self.block2(x)))
-        return self.classifier(x.flatten(1))
+        super().__init__(
+            ConvBlock(1, width),
+            block(width, width, first),
+            block(width, 2 * width, second),
+            block(2 * width, 2 * width, third),
+            features=2 * width,
+        )
 
 
-def _lookup_block(inputs: int, outputs: int, dictionary_size: int, penalty: float) -> nn.Sequential:
-    conv = LookupConv2d(
-        inputs, outputs, 3, dictionary_size=dictionary_size, padding=1, bias=False, penalty=penalty
-    )
-    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
-
-
-def _normed(conv: nn.Conv2d) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(conv.out_channels)))
+def _normed(conv: nn.Conv2d, **then: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(conv.out_channels), **then))
