@@ -12,7 +12,6 @@ name the implementation that ran.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import warnings
@@ -190,15 +189,7 @@ def _print(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    options.add_arguments(parser)
-    parser.add_argument("--only", default="", help="layers whose name begins like this, such as 3x3/1 64")
-    given = parser.parse_args()
-    settings = options.settings_of(given, MIN_TIME, ENGINES)
-    layers = [layer for layer in LAYERS if layer.name.startswith(given.only)]
-    if not layers:
-        sys.exit(f"no layer's name begins with {given.only!r}: there are {', '.join(x.name for x in LAYERS)}")
-    run(settings, layers, not given.no_write)
+    run(*options.parse_layers(__doc__, LAYERS, MIN_TIME, ENGINES))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ densities.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +22,14 @@ DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6)
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One layer at one density: milliseconds as compiled and with lookups forced, and what was compiled."""
+    """One layer at one density: milliseconds as compiled and with lookups forced, and what was compiled.
+
+    ``nonzero_bytes`` are those that lookups store for each coefficient.
+    """
 
     density: float
     op: str
+    nonzero_bytes: float
     chosen_ms: float
     lookup_ms: float
 
@@ -83,9 +86,10 @@ def measure(layer: Layer, settings: runner.Settings, densities: Sequence[float])
         if name != runner.OURS
     }
     engines = {name: rival.run for name, rival in rivals.items() if rival.status == "ok"}
-    ours = {}
+    ours, nonzeros = {}, {}
     for density in densities:
         module, _ = make_pruned(layer, density)
+        nonzeros[density] = int((module.weight != 0).sum())
         ours[f"chosen {density}"] = runner.Ours(module, inputs, settings)
         ours[f"lookup {density}"] = runner.Ours(module, inputs, settings, methods=fc.Lookup())
     timings = interleave({**engines, **ours}, settings.repeats, settings.min_time)
@@ -98,6 +102,8 @@ def measure(layer: Layer, settings: runner.Settings, densities: Sequence[float])
             Point(
                 density=density,
                 op=" + ".join(report.op for report in ours[f"chosen {density}"].reports().values()),
+                nonzero_bytes=sum(r.weight_bytes for r in ours[f"lookup {density}"].reports().values())
+                / nonzeros[density],
                 chosen_ms=timings[f"chosen {density}"].median * 1e3,
                 lookup_ms=timings[f"lookup {density}"].median * 1e3,
             )
@@ -138,7 +144,8 @@ def run(settings: runner.Settings, layers: Sequence[Layer], write: bool) -> list
         for point in curve.points:
             out.print(
                 f"  {point.density:<5} lookups {point.lookup_ms:.3f}, as compiled {point.chosen_ms:.3f} "
-                f"({point.op}), {curve.ratio(point.density):.2f} times the dense engine's speed"
+                f"({point.op}), {point.nonzero_bytes:.2f} bytes per nonzero, "
+                f"{curve.ratio(point.density):.2f} times the dense engine's speed"
             )
     if write:
         name = options.results_name("lookup_conv2d", settings)
@@ -159,15 +166,7 @@ def run(settings: runner.Settings, layers: Sequence[Layer], write: bool) -> list
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    options.add_arguments(parser)
-    parser.add_argument("--only", default="", help="layers whose name begins like this, such as 3x3/1 64")
-    given = parser.parse_args()
-    settings = options.settings_of(given, MIN_TIME, ENGINES)
-    layers = [layer for layer in LAYERS if layer.name.startswith(given.only)]
-    if not layers:
-        sys.exit(f"no layer's name begins with {given.only!r}: there are {', '.join(x.name for x in LAYERS)}")
-    run(settings, layers, not given.no_write)
+    run(*options.parse_layers(__doc__, LAYERS, MIN_TIME, ENGINES))
 
 
 if __name__ == "__main__":

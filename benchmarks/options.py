@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from .runner import OUR_TARGETS, OURS, Settings
 
@@ -13,6 +15,17 @@ ISA_ENVIRONMENT: dict[str, dict[str, str]] = {
     "native": {},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
 }
+
+
+class Named(Protocol):
+    """A layer, as it is listed and chosen."""
+
+    @property
+    def name(self) -> str:
+        """Shape in a few words."""
+
+
+L = TypeVar("L", bound=Named)
 PINNED = "FASTCONV_BENCH_PINNED"
 
 
@@ -48,6 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", choices=OUR_TARGETS, default="native", help="limit ours and the rivals")
     parser.add_argument("--engines", type=names, default=None, help="comma-separated; default all")
     parser.add_argument("--no-write", action="store_true", help="print only")
+
+
+def parse_layers(
+    description: str | None, layers: Sequence[L], min_time: float, engines: tuple[str, ...]
+) -> tuple[Settings, list[L], bool]:
+    """Command line of a script that measures single layers: (settings, those asked for, whether to write)."""
+    parser = argparse.ArgumentParser(description=description)
+    add_arguments(parser)
+    parser.add_argument("--only", default="", help=f"layers whose name begins like this, as {layers[0].name}")
+    given = parser.parse_args()
+    settings = settings_of(given, min_time, engines)
+    chosen = [layer for layer in layers if layer.name.startswith(given.only)]
+    if not chosen:
+        sys.exit(f"no layer's name begins with {given.only!r}: there are {', '.join(x.name for x in layers)}")
+    return settings, chosen, not given.no_write
 
 
 def settings_of(

@@ -12,7 +12,7 @@ SETTINGS = runner.Settings(engines=("fastconv", "torch"), repeats=2, min_time=0.
 
 
 def _point(density, chosen, lookup):
-    return bench.Point(density=density, op="x", chosen_ms=chosen, lookup_ms=lookup)
+    return bench.Point(density=density, op="x", nonzero_bytes=6.0, chosen_ms=chosen, lookup_ms=lookup)
 
 
 def test_pruning_keeps_the_largest_weights():
@@ -28,6 +28,7 @@ def test_both_forms_are_timed_beside_the_dense_engines():
     assert curve.best_rival == "torch"
     assert [point.density for point in curve.points] == [0.05, 0.5]
     assert curve.points[0].op == "lookup_conv2d"
+    assert 6 <= curve.points[1].nonzero_bytes < curve.points[0].nonzero_bytes < 8
     assert curve.ratio(0.05) == curve.dense_ms / curve.points[0].chosen_ms
 
 
