@@ -92,7 +92,7 @@ class CompiledModel:
         arguments = bind_inputs(inputs, self.manifest.inputs)
         use_threads(self._threads, tvm_ffi())
         result = self._run(arguments)
-        borrowed = (*self._weights, *map(address_range, arguments))
+        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
         outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)))
         return outputs[0] if len(outputs) == 1 else outputs
 
