@@ -32,7 +32,8 @@ class Case:
 
     ``rivals`` are engines that know this case only: name to a function that builds one, which is a function of no
     arguments that returns its outputs. They are checked and timed like the others. ``make_dense`` returns what the
-    engines of other makers run instead, where ours is a compressed form of it.
+    engines of other makers run instead, where ours is a compressed form of it. ``forms`` are other modules with the
+    same answers, by name, that those engines run as well: ``openvino dense`` beside ``openvino``.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     make_dense: Callable[[], tuple[Any, tuple[Any, ...]]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     rivals: Mapping[str, Callable[[], Callable[[], Any]]] = field(default_factory=dict)
+    forms: Mapping[str, Callable[[], tuple[Any, tuple[Any, ...]]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,9 @@ def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], ob
         name: _load(name, settings, *((module, inputs, reference) if name == OURS else theirs))
         for name in settings.engines
     }
+    for form, make in case.forms.items():
+        others = [name for name in settings.engines if name != OURS]
+        engines |= {f"{name} {form}": _load(name, settings, *make(), reference) for name in others}
     for name, build in case.rivals.items():
         engines[name] = build_callable(name, build, reference=reference)
     runnable = {name: engine.run for name, engine in engines.items() if engine.status == "ok"}
