@@ -8,12 +8,12 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_fastconv.topi.schedules.loops import anchor_of
+from tvm_fastconv.topi.schedules.loops import anchors_of
 
 from .layer_findings import layer_findings, with_findings
 
 CALLS = "fastconv.calls"
-"""Module attribute: JSON list of [function name, layer or null], in call order."""
+"""Module attribute: JSON list of [function name, layers], in call order."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="CollectLayers")
@@ -23,15 +23,15 @@ class CollectLayers:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
         mod = mod.clone()
-        layers: dict[str, dict[str, Any] | None] = {}
+        layers: dict[str, list[dict[str, Any]]] = {}
         findings = layer_findings(mod)
         merged: dict[str, tvm.ir.GlobalVar] = {}
         firsts: dict[int, list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]] = {}
         for var, func in mod.functions.items():
             if not isinstance(func, tirx.PrimFunc):
                 continue
-            func, layer = _strip_layer(func)
-            layers[var.name_hint] = layer and with_findings(layer, findings)
+            func, found = _strip_layers(func)
+            layers[var.name_hint] = [with_findings(layer, findings) for layer in found]
             same = firsts.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
             twin = next((v for v, f in same if tvm_ffi.structural_equal(f, func, map_free_vars=True)), None)
             if twin is None:
@@ -39,7 +39,7 @@ class CollectLayers:
                 mod.update_func(var, func)
             merged[var.name_hint] = twin or var
         redirect = _Redirect(mod, merged)
-        calls: list[tuple[str, dict[str, Any] | None]] = []
+        calls: list[tuple[str, list[dict[str, Any]]]] = []
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function):
                 if var.name_hint == "main":
@@ -49,19 +49,23 @@ class CollectLayers:
         return mod.with_attr(CALLS, json.dumps(calls))
 
 
-def recorded_calls(mod: tvm.IRModule) -> list[tuple[str, dict[str, Any] | None]]:
-    """(function name, layer's report fields or ``None``) for every call of ``main``, in call order."""
-    return [(name, layer) for name, layer in json.loads(mod.attrs[CALLS])]
+def recorded_calls(mod: tvm.IRModule) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(function name, report fields of its layers) for every call of ``main``, in call order.
+
+    A chain has several layers, the last of which the others are for; what belongs to no layer has none.
+    """
+    return [(name, layers) for name, layers in json.loads(mod.attrs[CALLS])]
 
 
-def _strip_layer(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, dict[str, Any] | None]:
+def _strip_layers(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[dict[str, Any]]]:
     sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func}))
-    anchor = anchor_of(sch)
-    if anchor is None:
-        return func, None
-    layer = json.loads(sch.get(anchor).annotations["fastconv.layer"])
-    sch.unannotate(anchor, "fastconv.layer")
-    return sch.mod["main"].without_attr("global_symbol"), layer
+    anchors = anchors_of(sch)
+    if not anchors:
+        return func, []
+    layers = [json.loads(sch.get(anchor).annotations["fastconv.layer"]) for anchor in anchors]
+    for anchor in anchors:
+        sch.unannotate(anchor, "fastconv.layer")
+    return sch.mod["main"].without_attr("global_symbol"), layers
 
 
 def _called(func: relax.Function) -> list[str]:

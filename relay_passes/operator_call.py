@@ -19,6 +19,9 @@ from .layer_names import layer_name
 OUT_ELEMWISE_FUSABLE = 4
 """TVM's operator pattern for what element-wise operators may be fused behind."""
 
+CHAIN = "fastconv.chain"
+"""PrimFunc attribute: the number of the chain that an operator is to be fused into."""
+
 OPAQUE = 8
 """TVM's operator pattern for what nothing is fused with."""
 
@@ -33,6 +36,7 @@ def operator_call(
     knobs: str,
     report: dict[str, Any] | None = None,
     pattern: int = OUT_ELEMWISE_FUSABLE,
+    chain: str | None = None,
     **kwargs: Any,
 ) -> relax.Call:
     """A call of ``compute`` in place of ``source``, or of nothing that the source graph has.
@@ -47,12 +51,13 @@ def operator_call(
         Fields of the layer's `LayerReport` beside name, op and schedule; ``None`` for what is no layer of its own.
     pattern : int
         TVM's operator pattern: what may be fused with it.
+    chain : str, optional
+        Operators of the same `CHAIN` become one function.
     """
     attrs = annotations(rewriter, source, op, knobs, report)
     bound = functools.partial(compute, attrs=attrs, **kwargs)
-    return rewriter.builder_.call_te(
-        bound, *args, primfunc_name_hint=op, primfunc_attrs={"op_pattern": pattern}
-    )
+    primfunc_attrs = {"op_pattern": pattern} | ({} if chain is None else {CHAIN: chain})
+    return rewriter.builder_.call_te(bound, *args, primfunc_name_hint=op, primfunc_attrs=primfunc_attrs)
 
 
 def annotations(

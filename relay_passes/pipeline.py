@@ -30,8 +30,10 @@ from .dispatch_bitserial import DispatchBitserial
 from .dispatch_dense import DispatchDense
 from .dispatch_depthwise import DispatchDepthwise
 from .dispatch_lookup import DispatchLookup
+from .dispatch_separable import DispatchSeparable
 from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
+from .fuse_chains import FuseChains
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
@@ -78,6 +80,7 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
     return [
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
+        DispatchSeparable(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),
         DispatchDense(target),
@@ -94,6 +97,7 @@ def fuse() -> Passes:
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),
+        FuseChains(),
         relax.transform.FuseTIR(),
         relax.transform.DeadCodeElimination(),
         CollectLayers(),

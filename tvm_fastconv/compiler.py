@@ -182,9 +182,10 @@ def _compiling(target: tvm.target.Target) -> Iterator[None]:
 def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[tuple[str, str | None]]]:
     """The layers of a fused module, and its calls as (function, name of the layer)."""
     layers, calls = [], []
-    for function, fields in recorded_calls(fused):
-        calls.append((function, fields["name"] if fields else None))
-        if fields and "method" in fields:
-            shapes = {key: tuple(fields[key]) for key in ("input_shape", "output_shape")}
-            layers.append(LayerReport(**{**fields, **shapes}))
+    for function, found in recorded_calls(fused):
+        calls.append((function, found[-1]["name"] if found else None))
+        for fields in found:
+            if "method" in fields:
+                shapes = {key: tuple(fields[key]) for key in ("input_shape", "output_shape")}
+                layers.append(LayerReport(**{**fields, **shapes}))
     return layers, calls

@@ -12,10 +12,11 @@ from tvm.s_tir.schedule import SBlockRV
 from ..machine import Machine
 from .bitserial import schedule_bitpack, schedule_packed_tile
 from .bitserial_depthwise import schedule_bitserial_depthwise
+from .chain import schedule_chain
 from .conv2d import schedule_tile
 from .generic import schedule_generic
 from .lookup import LookupKnobs, schedule_lookup
-from .loops import anchor_of, inline_elementwise, stages_of
+from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
 from .pack_matrix import schedule_pack_columns, schedule_pack_rows
 from .tile import TileKnobs
 from .window import WindowKnobs, schedule_window
@@ -41,10 +42,13 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
         With the same signature and attributes, marked as scheduled.
     """
     sch = Schedule(tvm.IRModule({"main": func}))
-    inline_elementwise(sch)
-    anchor = anchor_of(sch)
-    if anchor is not None:
-        _schedule_anchor(sch, anchor, machine)
+    if len(anchors_of(sch)) > 1:
+        schedule_chain(sch)
+    else:
+        inline_elementwise(sch)
+        anchor = anchor_of(sch)
+        if anchor is not None:
+            _schedule_anchor(sch, anchor, machine)
     schedule_generic(sch, machine)
     return sch.mod["main"].with_attr("tirx.is_scheduled", True)
 

@@ -13,8 +13,10 @@ from .tile import TileKnobs
 
 def schedule_tile(
     sch: Schedule, anchor: SBlockRV, last: SBlockRV, stages: dict[str, SBlockRV], knobs: TileKnobs
-) -> None:
+) -> LoopRV:
     """Schedule the sums of ``anchor`` at the register tiles of ``last``, the block that stores the result.
+
+    Returns the outermost loop, whose steps are parallel tasks.
 
     Parameters
     ----------
@@ -23,14 +25,52 @@ def schedule_tile(
     stages : ``window``, the padded input, absent where the input is read in place; ``bytes`` of `byte_counts`.
     """
     n, y, x, o = _four_loops(sch, last)
-    outer, vector, lane = sch.split(o, [None, knobs.vectors, knobs.lanes])
-    chunk, panel = sch.split(outer, [knobs.chunks, None])
-    strip, row, tile_y = sch.split(y, [None, knobs.strip, knobs.tile_h])
-    column, tile_x = sch.split(x, [None, knobs.tile_w])
-    sch.reorder(n, strip, chunk, panel, row, column, tile_y, tile_x, vector, lane)
+    panel, row, column, tile = _split_tile(sch, y, x, o, knobs)
+    chunk, panel = sch.split(panel, [knobs.chunks, None])
+    strip, row = sch.split(row, [None, knobs.strip])
+    sch.reorder(n, strip, chunk, panel, row, column, *tile)
     outermost = sch.fuse(n, strip, chunk)
     sch.parallel(outermost)
-    keep_in_registers(sch, [tile_y, tile_x, vector], lane)
+    _fill_tile(sch, anchor, outermost, column, tile, stages, knobs)
+    return outermost
+
+
+def place_tile(
+    sch: Schedule,
+    anchor: SBlockRV,
+    last: SBlockRV,
+    outermost: LoopRV,
+    stages: dict[str, SBlockRV],
+    knobs: TileKnobs,
+) -> None:
+    """The same where ``last`` stands under the loop ``outermost`` already, for the rows that its reader needs there."""
+    y, x, o = sch.get_loops(last)[-3:]
+    panel, row, column, tile = _split_tile(sch, y, x, o, knobs)
+    sch.reorder(panel, row, column, *tile)
+    _fill_tile(sch, anchor, outermost, column, tile, stages, knobs)
+
+
+def _split_tile(
+    sch: Schedule, y: LoopRV, x: LoopRV, o: LoopRV, knobs: TileKnobs
+) -> tuple[LoopRV, LoopRV, LoopRV, list[LoopRV]]:
+    """Loops over panels, tile rows and tile columns, and those of a tile."""
+    panel, vector, lane = sch.split(o, [None, knobs.vectors, knobs.lanes])
+    row, tile_y = sch.split(y, [None, knobs.tile_h])
+    column, tile_x = sch.split(x, [None, knobs.tile_w])
+    return panel, row, column, [tile_y, tile_x, vector, lane]
+
+
+def _fill_tile(
+    sch: Schedule,
+    anchor: SBlockRV,
+    outermost: LoopRV,
+    column: LoopRV,
+    tile: list[LoopRV],
+    stages: dict[str, SBlockRV],
+    knobs: TileKnobs,
+) -> None:
+    """Lay out the sums of a tile under the loop ``column``, and the padded input under ``outermost``."""
+    keep_in_registers(sch, tile[:-1], tile[-1])
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
     dots = sch.get(anchor).annotations["fastconv.op"] == "int8_conv2d"

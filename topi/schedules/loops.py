@@ -1,6 +1,7 @@
 """Loop transformations and questions that several schedules share."""
 
 import math
+from collections.abc import Collection
 
 import tvm
 from tvm import tirx
@@ -17,12 +18,14 @@ def top_blocks(sch: Schedule) -> list[SBlockRV]:
     return sch.get_child_blocks(root)
 
 
+def anchors_of(sch: Schedule) -> list[SBlockRV]:
+    """The blocks of our operators, in program order: none, one, or those of a chain."""
+    return [block for block in top_blocks(sch) if "fastconv.op" in sch.get(block).annotations]
+
+
 def anchor_of(sch: Schedule) -> SBlockRV | None:
-    """The block of one of our operators, if the function has one."""
-    for block in top_blocks(sch):
-        if "fastconv.op" in sch.get(block).annotations:
-            return block
-    return None
+    """The first of `anchors_of`, if there is one."""
+    return next(iter(anchors_of(sch)), None)
 
 
 def stages_of(sch: Schedule) -> dict[str, SBlockRV]:
@@ -55,17 +58,23 @@ def is_dear(expr: tvm.ir.Expr | None) -> bool:
     return any(is_dear(part) for part in operands if isinstance(part, tvm.ir.Expr))
 
 
-def inline_elementwise(sch: Schedule) -> None:
+def inline_elementwise(sch: Schedule, kept: Collection[str] = ()) -> None:
     """Inline every element-wise block whose one reader evaluates it no more often than it is evaluated now.
 
-    Cheap arithmetic may be evaluated again, behind a broadcast say; the result of an anchor never is.
+    Cheap arithmetic may be evaluated again, behind a broadcast say; the result of an anchor never is. Blocks whose
+    names are ``kept`` stay.
     """
     anchor = anchor_of(sch)
     results = _behind(sch, anchor) if anchor is not None else set()
     for block in reversed(top_blocks(sch)):
         readers = sch.get_consumers(block)
         name = sch.get(block).name_hint
-        if len(readers) != 1 or is_reduction(sch, block) or "fastconv.stage" in sch.get(block).annotations:
+        if (
+            name in kept
+            or len(readers) != 1
+            or is_reduction(sch, block)
+            or "fastconv.stage" in sch.get(block).annotations
+        ):
             continue
         again = volume(sch, block) != volume(sch, readers[0])
         if again and (

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..machine import Machine
 
@@ -71,10 +71,30 @@ def schedule_window(
     n, y, x, o = sch.get_loops(last)
     known_batch = isinstance(sch.get(n).extent, tirx.IntImm)
     task, row = sch.split(y, [None, knobs.rows])
+    sch.parallel(sch.fuse(n, task))
+    _fill_rows(sch, anchor, (row, x, o), window, knobs, known_batch)
+
+
+def place_window(
+    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs
+) -> None:
+    """The same where ``last`` stands under a loop over strips already, for the rows that its reader needs there."""
+    row, x, o = sch.get_loops(last)[-3:]
+    _fill_rows(sch, anchor, (row, x, o), window, knobs, True)
+
+
+def _fill_rows(
+    sch: Schedule,
+    anchor: SBlockRV,
+    loops: tuple[LoopRV, LoopRV, LoopRV],
+    window: SBlockRV,
+    knobs: WindowKnobs,
+    known_batch: bool,
+) -> None:
+    row, x, o = loops
     column, tile_x = sch.split(x, [None, knobs.tile_w])
     vector, lane = sch.split(o, [None, knobs.lanes])
-    sch.reorder(n, task, row, vector, column, tile_x, lane)
-    sch.parallel(sch.fuse(n, task))
+    sch.reorder(row, vector, column, tile_x, lane)
     sch.vectorize(lane)
     sch.unroll(tile_x)
     sch.set_scope(anchor, 0, "local")

@@ -1,0 +1,172 @@
+"""What a chain of convolutions costs by estimate: one operator after the other, fused, or as one dense convolution."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.window import WindowKnobs, default_window_knobs
+from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
+
+from .conv_call import extent, plane_of
+from .dispatch_winograd import is_candidate, winograd_cost
+from .graph import static_shape
+from .separable_chains import Chain, Stage
+
+TAP_CYCLES, WINDOW_CYCLES = 1.05, 5.0
+"""Of a depthwise convolution, for each vector of outputs: every tap, and what else there is (Zen 4: 37 GMAC/s for 3×3,
+22 for 3×1)."""
+
+NEAR_CYCLES, FAR_CYCLES = 1 / 24, 1 / 7
+"""To write and read again a byte between two operators: in L2, and beyond."""
+
+CALL_CYCLES = 4000
+"""A function of its own: a microsecond."""
+
+MIN_TASKS = 4
+"""Strips of a fused chain, for the threads to share."""
+
+
+@dataclass(frozen=True)
+class FusedPlan:
+    """How a chain runs as one function: output rows of a strip, knobs of every stage, and estimated cycles."""
+
+    rows: int
+    knobs: tuple[TileKnobs | WindowKnobs, ...]
+    cycles: float
+
+
+def dense_cycles(problem: TileProblem, params: Conv2dParams, weight: np.ndarray, machine: Machine) -> float:
+    """Of the faster of direct convolution and Winograd's."""
+    candidates = [problem.batch * cycles(problem, default_knobs(problem, machine), machine)]
+    if is_candidate(params):
+        candidates += [winograd_cost(problem, weight, m, machine)[0] for m in OUTPUTS[weight.shape[-1]]]
+    return min(candidates)
+
+
+def unfused_cycles(chain: Chain, machine: Machine) -> float:
+    """All stages as operators of their own, and the way of what is between them through memory."""
+    total = sum(_alone(stage, machine) for stage in chain.stages)
+    for stage in chain.stages[:-1]:
+        height, width, channels = plane_of(stage.call) or (1, 1, 1)
+        size = 4 * height * width * channels
+        total += CALL_CYCLES + _batch(stage) * size * (
+            NEAR_CYCLES if 2 * size <= machine.l2_bytes else FAR_CYCLES
+        )
+    return total
+
+
+def reconstructed_cycles(chain: Chain, weight: np.ndarray, params: Conv2dParams, machine: Machine) -> float:
+    """The dense convolution with ``weight`` (o, c, kh, kw) in place of all."""
+    first, last = chain.stages[0].call, chain.last.call
+    width = (plane_of(first.args[0]) or (1, 1, 1))[1]
+    (rows, columns, outputs), channels = plane_of(last) or (1, 1, 1), weight.shape[1]
+    problem = TileProblem(
+        batch=_batch(chain.last),
+        height=rows,
+        width=columns,
+        out_channels=outputs,
+        groups=1,
+        reduction=weight[0].size,
+        strip_row_bytes=4 * params.stride[0] * width * channels,
+        weight_bytes=weight.nbytes,
+    )
+    return dense_cycles(problem, params, weight, machine)
+
+
+def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
+    """The strip and tiles with the least estimated cycles; ``None`` where no strip's inner values stay in L2."""
+    # The bounds of a strip within a symbolic batch are beyond TVM's analysis.
+    if static_shape(chain.last.call) is None or not all(map(_has_template, chain.stages)):
+        return None
+    height = (plane_of(chain.last.call) or (1, 1, 1))[0]
+    strips = [
+        rows
+        for rows in range(1, height + 1)
+        if height % rows == 0 and _batch(chain.last) * height >= MIN_TASKS * rows
+    ]
+    plans = [_plan(chain, rows, machine) for rows in strips]
+    return min((plan for plan in plans if plan is not None), key=lambda plan: plan.cycles, default=None)
+
+
+def _has_template(stage: Stage) -> bool:
+    return stage.depthwise or stage.params.groups == 1
+
+
+def _plan(chain: Chain, rows: int, machine: Machine) -> FusedPlan | None:
+    total, strip_bytes, needed = 0.0, 0, rows
+    knobs: list[TileKnobs | WindowKnobs] = []
+    for stage in reversed(chain.stages):
+        _, width, channels = plane_of(stage.call) or (1, 1, 1)
+        strips = (plane_of(chain.last.call) or (1, 1, 1))[0] // rows
+        found = _tile(stage, needed if stage is chain.last else 1, machine)
+        if found is None:
+            return None
+        tile, row_cycles = found
+        knobs.append(tile)
+        total += _batch(stage) * strips * needed * row_cycles
+        if stage is not chain.last:
+            size = 4 * needed * width * channels
+            strip_bytes += size
+            total += _batch(stage) * strips * size * NEAR_CYCLES
+        params = stage.params
+        below = (needed - 1) * params.stride[0] + (params.kernel[0] - 1) * params.dilation[0] + 1
+        needed = min(below, (plane_of(stage.call.args[0]) or (1, 1, 1))[0])
+    if 2 * strip_bytes > machine.l2_bytes:
+        return None
+    return FusedPlan(rows, tuple(reversed(knobs)), total)
+
+
+def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | WindowKnobs, float] | None:
+    """Knobs of one stage in tiles of one row, and the cycles of a row."""
+    _, width, channels = plane_of(stage.call) or (1, 1, 1)
+    if stage.depthwise:
+        knobs = default_window_knobs(1, strip, width, channels, machine)
+        return dataclasses.replace(knobs, rows=strip), _window_cycles(stage, machine) / (
+            plane_of(stage.call) or (1, 1, 1)
+        )[0]
+    problem = dataclasses.replace(_problem(stage, stage.weight, 1), batch=1, height=1)
+    tiles = [
+        dataclasses.replace(tile, strip=strip, chunks=1)
+        for tile in feasible_knobs(problem, machine)
+        if width % tile.tile_w == 0
+    ]
+    best = min(tiles, key=lambda tile: (cycles(problem, tile, machine), tile.to_json()))
+    return best, cycles(problem, best, machine)
+
+
+def _alone(stage: Stage, machine: Machine) -> float:
+    if stage.depthwise:
+        return _batch(stage) * _window_cycles(stage, machine)
+    weight, groups = merge_groups(stage.weight, stage.params.groups, machine.lanes)
+    params = dataclasses.replace(stage.params, groups=groups)
+    return dense_cycles(_problem(stage, weight, groups), params, weight, machine)
+
+
+def _window_cycles(stage: Stage, machine: Machine) -> float:
+    height, width, channels = plane_of(stage.call) or (1, 1, 1)
+    taps = stage.params.kernel[0] * stage.params.kernel[1]
+    return height * width * -(-channels // machine.lanes) * (TAP_CYCLES * taps + WINDOW_CYCLES)
+
+
+def _problem(stage: Stage, weight: np.ndarray, groups: int) -> TileProblem:
+    rows, columns, outputs = plane_of(stage.call) or (1, 1, 1)
+    return TileProblem(
+        batch=_batch(stage),
+        height=rows,
+        width=columns,
+        out_channels=outputs // groups,
+        groups=groups,
+        reduction=weight[0].size,
+        strip_row_bytes=4 * stage.params.stride[0] * stage.params.window_size(1, columns)[1] * stage.channels,
+        weight_bytes=weight.nbytes,
+    )
+
+
+def _batch(stage: Stage) -> int:
+    return extent(stage.call.ty.shape[0])

@@ -1,0 +1,150 @@
+"""Chains of convolutions → one function, or one dense convolution, or as they are: what is fastest by estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_fastconv.configs import Dense, Method
+from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
+from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, pack_depthwise_weight
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.tile import TileKnobs
+from tvm_fastconv.topi.schedules.window import WindowKnobs
+
+from .chain_costs import fused_plan, reconstructed_cycles, unfused_cycles
+from .conv_call import layer_report
+from .graph import CallRewriter, along_channel, keep_name, rewrite_calls
+from .layer_findings import note_layer
+from .operator_call import operator_call
+from .separable_chains import Chain, Stage, reconstructed, separable_chains
+
+MIN_GAIN = 1.03
+"""By which a fused chain must be faster by estimate; less is within the estimate's error."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchSeparable")
+class DispatchSeparable:
+    """Recognise chains of separable convolutions and choose how they run.
+
+    Parameters
+    ----------
+    target : Target
+    methods : mapping, optional
+        Layer name to what the user asked for: chains with a ``Dense`` layer are none, and those of a layer that was
+        asked for by another name are not multiplied out.
+    """
+
+    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
+        self.machine, self.methods = Machine.of(target), methods or {}
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``."""
+        actions: dict[relax.Var, _Action] = {}
+        findings: dict[str, dict[str, str]] = {}
+        for func in [func for func in mod.functions.values() if isinstance(func, relax.Function)]:
+            for number, chain in enumerate(separable_chains(func)):
+                self._choose(chain, str(number), actions, findings)
+
+        def rule(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+            action = actions.get(rewriter.binding)
+            return None if action is None else action(rewriter, call)
+
+        return note_layer(rewrite_calls(mod, {"nn.conv2d": rule}), findings)
+
+    def _choose(
+        self,
+        chain: Chain,
+        number: str,
+        actions: dict[relax.Var, _Action],
+        findings: dict[str, dict[str, str]],
+    ) -> None:
+        if any(isinstance(self.methods.get(stage.name), Dense) for stage in chain.stages):
+            return
+        costs = {"unfused": unfused_cycles(chain, self.machine)}
+        plan = fused_plan(chain, self.machine)
+        if plan is not None and plan.cycles * MIN_GAIN < costs["unfused"]:
+            costs["fused"] = plan.cycles
+        dense = reconstructed(chain) if chain.last.name not in self.methods else None
+        if dense is not None:
+            costs["dense(reconstructed)"] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
+        way = min(costs, key=costs.__getitem__)
+        reason = _reason(chain, way, costs)
+        for stage in chain.stages:
+            findings[stage.name] = {"method": chain.method, "reason": reason}
+        if way == "fused" and plan is not None:
+            for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
+                actions[stage.var] = _Fused(chain, number, stage, knobs)
+        elif way == "dense(reconstructed)" and dense is not None:
+            actions[chain.last.var] = _Reconstructed(chain, *dense)
+
+
+_COMPUTES: dict[str, Callable] = {"conv2d": conv2d, "depthwise_conv2d": depthwise_conv2d}
+
+_Action = Callable[[CallRewriter, relax.Call], relax.Expr]
+
+
+def _reason(chain: Chain, way: str, costs: dict[str, float]) -> str:
+    names = " + ".join(stage.name for stage in chain.stages)
+    others = ", ".join(f"{name} {cost / costs[way]:.2f}" for name, cost in costs.items() if name != way)
+    return f"{way}: {names}; estimated time of others: {others}" if others else f"{way}: {names}"
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """A stage becomes our operator, marked for `FuseChains`."""
+
+    chain: Chain
+    number: str
+    stage: Stage
+    knobs: TileKnobs | WindowKnobs
+
+    def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        stage, knobs = self.stage, self.knobs
+        report = layer_report(self.chain.method, call, stage.weight) | {"op": self.chain.op}
+        if isinstance(knobs, WindowKnobs):
+            op, packed = "depthwise_conv2d", pack_depthwise_weight(stage.weight)
+        else:
+            op, packed = "conv2d", pack_weight(stage.weight, knobs.panel)
+        return operator_call(
+            rewriter,
+            call,
+            _COMPUTES[op],
+            [call.args[0], relax.const(packed)],
+            op=op,
+            knobs=knobs.to_json(),
+            report=report,
+            chain=self.number,
+            params=stage.params,
+            tile=knobs,
+        )
+
+
+@dataclass(frozen=True)
+class _Reconstructed:
+    """The last stage becomes the dense convolution of what the first one reads."""
+
+    chain: Chain
+    weight: np.ndarray
+    bias: np.ndarray | None
+    params: Conv2dParams
+
+    def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        kernel = np.ascontiguousarray(self.weight.transpose(0, 2, 3, 1))
+        dense = relax.op.nn.conv2d(
+            rewriter.visit_expr(self.chain.stages[0].call.args[0]),
+            relax.const(kernel),
+            self.params.stride,
+            self.params.padding,
+            self.params.dilation,
+            1,
+            "NHWC",
+            "OHWI",
+        )
+        if self.bias is None:
+            return keep_name(dense, call)
+        return relax.op.add(rewriter.emit(dense, call), along_channel(self.bias, 4, 3))
