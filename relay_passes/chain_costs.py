@@ -22,6 +22,12 @@ TAP_CYCLES, WINDOW_CYCLES = 1.05, 5.0
 """Of a depthwise convolution, for each vector of outputs: every tap, and what else there is (Zen 4: 37 GMAC/s for 3×3,
 22 for 3×1)."""
 
+GATHER = 10.0
+"""How many times slower a depthwise convolution with a channel multiplier is: it reads its input lane by lane."""
+
+STENCIL_CYCLES = 5.0
+"""Of fixed stencils, which share their sums, for each vector of outputs."""
+
 NEAR_CYCLES, FAR_CYCLES = 1 / 24, 1 / 7
 """To write and read again a byte between two operators: in L2, and beyond."""
 
@@ -81,8 +87,9 @@ def reconstructed_cycles(chain: Chain, weight: np.ndarray, params: Conv2dParams,
 
 def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
     """The strip and tiles with the least estimated cycles; ``None`` where no strip's inner values stay in L2."""
-    # The bounds of a strip within a symbolic batch are beyond TVM's analysis.
-    if static_shape(chain.last.call) is None or not all(map(_has_template, chain.stages)):
+    # The bounds of a strip within a symbolic batch, and of rows with gaps between them, are beyond TVM's analysis.
+    known = static_shape(chain.last.call) is not None and not any(map(_leaves_gaps, chain.stages[1:]))
+    if not known or not _has_templates(chain):
         return None
     height = (plane_of(chain.last.call) or (1, 1, 1))[0]
     strips = [
@@ -94,8 +101,25 @@ def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
     return min((plan for plan in plans if plan is not None), key=lambda plan: plan.cycles, default=None)
 
 
-def _has_template(stage: Stage) -> bool:
-    return stage.depthwise or stage.params.groups == 1
+def _has_templates(chain: Chain) -> bool:
+    """Whether every stage has one. Stencils are reordered: only a bias may follow them, and is folded into the next."""
+    if chain.method == "fixed":
+        first, last = chain.stages
+        return first.linear and (first.bias is None or not any(last.params.padding))
+    return all(
+        stage.params.groups == 1 or (stage.depthwise and not _gathers(stage)) for stage in chain.stages
+    )
+
+
+def _leaves_gaps(stage: Stage) -> bool:
+    """Whether neighbouring windows do not touch."""
+    params = stage.params
+    return any(params.stride[i] > (params.kernel[i] - 1) * params.dilation[i] + 1 for i in (0, 1))
+
+
+def _gathers(stage: Stage) -> bool:
+    """Whether neighbouring outputs read the same channel, which no vector load does."""
+    return stage.params.out_channels != stage.channels
 
 
 def _plan(chain: Chain, rows: int, machine: Machine) -> FusedPlan | None:
@@ -124,12 +148,12 @@ def _plan(chain: Chain, rows: int, machine: Machine) -> FusedPlan | None:
 
 def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | WindowKnobs, float] | None:
     """Knobs of one stage in tiles of one row, and the cycles of a row."""
-    _, width, channels = plane_of(stage.call) or (1, 1, 1)
+    height, width, channels = plane_of(stage.call) or (1, 1, 1)
     if stage.depthwise:
-        knobs = default_window_knobs(1, strip, width, channels, machine)
-        return dataclasses.replace(knobs, rows=strip), _window_cycles(stage, machine) / (
-            plane_of(stage.call) or (1, 1, 1)
-        )[0]
+        knobs = dataclasses.replace(default_window_knobs(1, strip, width, channels, machine), rows=strip)
+        if stage.shared_kernels is not None:
+            return knobs, STENCIL_CYCLES * width * -(-channels // machine.lanes)
+        return knobs, _window_cycles(stage, machine) / height
     problem = dataclasses.replace(_problem(stage, stage.weight, 1), batch=1, height=1)
     tiles = [
         dataclasses.replace(tile, strip=strip, chunks=1)
@@ -151,7 +175,8 @@ def _alone(stage: Stage, machine: Machine) -> float:
 def _window_cycles(stage: Stage, machine: Machine) -> float:
     height, width, channels = plane_of(stage.call) or (1, 1, 1)
     taps = stage.params.kernel[0] * stage.params.kernel[1]
-    return height * width * -(-channels // machine.lanes) * (TAP_CYCLES * taps + WINDOW_CYCLES)
+    vectors = height * width * -(-channels // machine.lanes)
+    return vectors * (TAP_CYCLES * taps + WINDOW_CYCLES) * (GATHER if _gathers(stage) else 1)
 
 
 def _problem(stage: Stage, weight: np.ndarray, groups: int) -> TileProblem:

@@ -12,6 +12,7 @@ from tvm import relax
 from tvm_fastconv.configs import Dense, Method
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, pack_depthwise_weight
+from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils, pack_stencil_weight
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs
@@ -77,13 +78,12 @@ class DispatchSeparable:
         for stage in chain.stages:
             findings[stage.name] = {"method": chain.method, "reason": reason}
         if way == "fused" and plan is not None:
+            fused = _FusedStencils if chain.method == "fixed" else _Fused
             for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
-                actions[stage.var] = _Fused(chain, number, stage, knobs)
+                actions[stage.var] = fused(chain, number, stage, knobs)
         elif way == "dense(reconstructed)" and dense is not None:
             actions[chain.last.var] = _Reconstructed(chain, *dense)
 
-
-_COMPUTES: dict[str, Callable] = {"conv2d": conv2d, "depthwise_conv2d": depthwise_conv2d}
 
 _Action = Callable[[CallRewriter, relax.Call], relax.Expr]
 
@@ -104,24 +104,52 @@ class _Fused:
     knobs: TileKnobs | WindowKnobs
 
     def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
-        stage, knobs = self.stage, self.knobs
-        report = layer_report(self.chain.method, call, stage.weight) | {"op": self.chain.op}
+        data, weight, knobs = call.args[0], self.stage.weight, self.knobs
         if isinstance(knobs, WindowKnobs):
-            op, packed = "depthwise_conv2d", pack_depthwise_weight(stage.weight)
-        else:
-            op, packed = "conv2d", pack_weight(stage.weight, knobs.panel)
+            packed = relax.const(pack_depthwise_weight(weight))
+            return self._operator(rewriter, call, depthwise_conv2d, [data, packed])
+        return self._operator(rewriter, call, conv2d, [data, relax.const(pack_weight(weight, knobs.panel))])
+
+    def _operator(
+        self,
+        rewriter: CallRewriter,
+        call: relax.Call,
+        compute: Callable,
+        args: list[relax.Expr],
+        **kwargs: object,
+    ) -> relax.Call:
         return operator_call(
             rewriter,
             call,
-            _COMPUTES[op],
-            [call.args[0], relax.const(packed)],
-            op=op,
-            knobs=knobs.to_json(),
-            report=report,
+            compute,
+            args,
+            op=compute.__name__,
+            knobs=self.knobs.to_json(),
+            report=layer_report(self.chain.method, call, self.stage.weight) | {"op": self.chain.op},
             chain=self.number,
-            params=stage.params,
-            tile=knobs,
+            params=self.stage.params,
+            tile=self.knobs,
+            **kwargs,
         )
+
+
+@dataclass(frozen=True)
+class _FusedStencils(_Fused):
+    """The same for fixed stencils, whose order of channels is another, and for the 1×1 convolution behind them."""
+
+    def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        stencils, stage, knobs = self.chain.stages[0], self.stage, self.knobs
+        if stage is stencils:
+            kernels = stage.shared_kernels
+            return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+        assert isinstance(knobs, TileKnobs), "only the stencils have another template"
+        packed = pack_weight(pack_stencil_weight(stage.weight, stencils.channels), knobs.panel)
+        data = rewriter.visit_expr(stencils.var)
+        sums = self._operator(rewriter, call, conv2d, [data, relax.const(packed)])
+        if stencils.bias is None:
+            return sums
+        bias = stage.weight[:, :, 0, 0].astype(np.float64) @ stencils.bias
+        return relax.op.add(rewriter.builder_.emit(sums), along_channel(bias.astype(np.float32), 4, 3))
 
 
 @dataclass(frozen=True)

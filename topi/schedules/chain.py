@@ -11,7 +11,7 @@ from tvm.s_tir.schedule import SBlockRV
 from .conv2d import place_tile, schedule_tile
 from .loops import anchors_of, inline_elementwise, is_reduction
 from .tile import TileKnobs
-from .window import WindowKnobs, place_window
+from .window import WindowKnobs, place_stencils, place_window
 
 
 def schedule_chain(sch: Schedule) -> None:
@@ -23,9 +23,11 @@ def schedule_chain(sch: Schedule) -> None:
     for anchor, result in reversed(chain):
         stages = _stages(sch, anchor)
         sch.compute_at(result, outermost, preserve_unit_loops=True)
-        if sch.get(anchor).annotations["fastconv.op"] == "depthwise_conv2d":
-            knobs = WindowKnobs.from_json(sch.get(anchor).annotations["fastconv.knobs"])
-            place_window(sch, anchor, result, stages["window"], knobs)
+        op = sch.get(anchor).annotations["fastconv.op"]
+        if op == "depthwise_conv2d":
+            place_window(sch, anchor, result, stages["window"], _window(sch, anchor))
+        elif op == "fixed_stencils":
+            place_stencils(sch, anchor, stages["window"], _window(sch, anchor))
         else:
             place_tile(sch, anchor, result, outermost, stages, _tile(sch, anchor))
 
@@ -48,3 +50,7 @@ def _stages(sch: Schedule, anchor: SBlockRV) -> dict[str, SBlockRV]:
 
 def _tile(sch: Schedule, anchor: SBlockRV) -> TileKnobs:
     return TileKnobs.from_json(sch.get(anchor).annotations["fastconv.knobs"])
+
+
+def _window(sch: Schedule, anchor: SBlockRV) -> WindowKnobs:
+    return WindowKnobs.from_json(sch.get(anchor).annotations["fastconv.knobs"])

@@ -110,3 +110,19 @@ def _fill_rows(
     for loop in (column, row) if known_batch else ():
         sch.annotate(loop, "pragma_loop_partition_hint", 1)
     sch.decompose_reduction(anchor, ry)
+
+
+def place_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
+    """Lay out stencils under a loop over strips: those of a vector of channels side by side, to share their sums."""
+    channels = int(sch.get(window).iter_vars[-1].dom.extent)
+    row, x, o = sch.get_loops(block)[-3:]
+    stencil, c = sch.split(o, [None, channels])
+    vector, lane = sch.split(c, [None, knobs.lanes])
+    column, tile_x = sch.split(x, [None, knobs.tile_w])
+    sch.reorder(row, vector, column, tile_x, stencil, lane)
+    sch.vectorize(lane)
+    sch.unroll(tile_x)
+    sch.unroll(stencil)
+    sch.compute_inline(window)
+    for loop in (column, row):
+        sch.annotate(loop, "pragma_loop_partition_hint", 1)

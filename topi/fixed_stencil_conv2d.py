@@ -1,0 +1,105 @@
+"""Convolution of every channel with the same few constant kernels, NHWC: fxnn's fixed stencils.
+
+A kernel that is an outer product is applied as sums down its columns, then one along its row. Kernels with equal
+columns share those sums, and neighbouring pixels do: the five stencils of fxnn (blur, two derivatives, diagonal
+difference, identity) take 12 additions for each pixel where 26 taps are not zero.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import te, tirx
+
+from .conv2d import Conv2dParams, conv2d_reference
+from .schedules.window import WindowKnobs
+from .window import extents, padded_window
+
+
+def fixed_stencil_conv2d_reference(data: np.ndarray, kernels: np.ndarray, params: Conv2dParams) -> np.ndarray:
+    """``data`` (n, h, w, c), ``kernels`` (m, kh, kw): result (n, oh, ow, m · c), channel ``s · c + i`` by kernel s."""
+    channels = data.shape[3]
+    weight = np.broadcast_to(kernels, (channels, *kernels.shape)).reshape(-1, 1, *kernels.shape[1:])
+    interleaved = conv2d_reference(data, weight, params)
+    by_channel = interleaved.reshape(*interleaved.shape[:3], channels, len(kernels))
+    return by_channel.swapaxes(3, 4).reshape(interleaved.shape)
+
+
+def fixed_stencils(
+    data: te.Tensor, kernels: np.ndarray, params: Conv2dParams, tile: WindowKnobs, attrs: dict[str, str]
+) -> te.Tensor:
+    """Apply ``kernels`` to every channel.
+
+    Parameters
+    ----------
+    data : Tensor, (n, h, w, c), float32
+    kernels : ndarray, (m, kh, kw)
+        Compiled in.
+    params : Conv2dParams
+        With ``groups`` = c and ``out_channels`` = m · c.
+
+    Returns
+    -------
+    Tensor, (n, oh, ow, m · c)
+        Channel ``s · c + i`` is kernel s over channel i: vectors of channels stay vectors.
+    """
+    n, h, w, c = data.shape
+    oh, ow = params.output_size(int(h), int(w))
+    window = padded_window(data, params.window_size(oh, tile.round_up(oh, ow)[1]), params.padding)
+    parts = [outer_product(kernel) for kernel in kernels]
+
+    def stencil(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        def pixel(row: int, column: int) -> tvm.ir.Expr:
+            top, left = y * params.stride[0], x * params.stride[1]
+            return window[b, top + row * params.dilation[0], left + column * params.dilation[1], o % c]
+
+        def apply(kernel: np.ndarray, part: tuple[np.ndarray, np.ndarray] | None) -> tvm.ir.Expr:
+            if part is None:
+                return _sum(kernel.reshape(-1), lambda i: pixel(*divmod(i, kernel.shape[1])))
+            down, along = part
+            return _sum(along, lambda column: _sum(down, lambda row: pixel(row, column)))
+
+        *others, value = [apply(*each) for each in zip(kernels, parts, strict=True)]
+        for s, other in reversed(list(enumerate(others))):
+            value = tirx.Select(o // c == s, other, value)
+        return value
+
+    return te.compute(extents(n, oh, ow, params.out_channels), stencil, name="fixed_stencils", attrs=attrs)
+
+
+def outer_product(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """``kernel`` (kh, kw) as (down, along), or ``None`` where it is no outer product.
+
+    ``down`` has whole numbers without a common factor where it can, its first one positive: kernels that are
+    multiples of each other along a column have the same.
+    """
+    columns = kernel[:, np.abs(kernel).sum(axis=0) > 0]
+    if not columns.size:
+        return np.zeros(len(kernel)), np.zeros(kernel.shape[1])
+    down = columns[:, 0].astype(np.float64)
+    whole = np.round(down).astype(np.int64)
+    first = down[np.flatnonzero(down)[0]]
+    down = down / (math.copysign(math.gcd(*whole.tolist()), first) if (whole == down).all() else first)
+    along = down @ kernel.astype(np.float64) / (down @ down)
+    return (down, along) if np.array_equal(np.outer(down, along), kernel) else None
+
+
+def _sum(factors: np.ndarray, value: Callable[[int], tvm.ir.Expr]) -> tvm.ir.Expr:
+    """``Σ factors[i] · value(i)``: additions for ±1, doublings for ±2, nothing for 0."""
+    total: tvm.ir.Expr | None = None
+    for i in np.flatnonzero(factors).tolist():
+        term, size = value(i), abs(float(factors[i]))
+        if size != 1:
+            term = term + term if size == 2 else term * tirx.const(size, "float32")
+        if total is not None:
+            total = total + term if factors[i] > 0 else total - term
+        else:
+            total = term if factors[i] > 0 else -term
+    return tirx.const(0, "float32") if total is None else total
+
+
+def pack_stencil_weight(weight: np.ndarray, channels: int) -> np.ndarray:
+    """Reorder the input channels of a 1×1 kernel (o, c · m, 1, 1) from ``i · m + s``, PyTorch's, to ``s · c + i``."""
+    by_channel = weight.reshape(len(weight), channels, -1)
+    return np.ascontiguousarray(by_channel.swapaxes(1, 2)).reshape(weight.shape)
