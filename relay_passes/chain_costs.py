@@ -9,12 +9,11 @@ import numpy as np
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, feasible_knobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs, default_window_knobs
-from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
 
 from .conv_call import extent, plane_of
-from .dispatch_winograd import is_candidate, winograd_cost
+from .dense_costs import dense_cycles
 from .graph import static_shape
 from .separable_chains import Chain, Stage
 
@@ -45,14 +44,6 @@ class FusedPlan:
     rows: int
     knobs: tuple[TileKnobs | WindowKnobs, ...]
     cycles: float
-
-
-def dense_cycles(problem: TileProblem, params: Conv2dParams, weight: np.ndarray, machine: Machine) -> float:
-    """Of the faster of direct convolution and Winograd's."""
-    candidates = [problem.batch * cycles(problem, default_knobs(problem, machine), machine)]
-    if is_candidate(params):
-        candidates += [winograd_cost(problem, weight, m, machine)[0] for m in OUTPUTS[weight.shape[-1]]]
-    return min(candidates)
 
 
 def unfused_cycles(chain: Chain, machine: Machine) -> float:
@@ -102,8 +93,11 @@ def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
 
 
 def _has_templates(chain: Chain) -> bool:
-    """Whether every stage has one. Stencils are reordered: only a bias may follow them, and is folded into the next."""
-    if chain.method == "fixed":
+    """Whether every stage has one.
+
+    Kernels of a channel are put into another order: only a bias may follow them, and is folded into the next stage.
+    """
+    if chain.multiplies:
         first, last = chain.stages
         return first.linear and (first.bias is None or not any(last.params.padding))
     return all(
@@ -153,7 +147,8 @@ def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | Windo
         knobs = dataclasses.replace(default_window_knobs(1, strip, width, channels, machine), rows=strip)
         if stage.shared_kernels is not None:
             return knobs, STENCIL_CYCLES * width * -(-channels // machine.lanes)
-        return knobs, _window_cycles(stage, machine) / height
+        gather = GATHER if _gathers(stage) and stage.channels % machine.lanes == 0 else 1
+        return knobs, _window_cycles(stage, machine) / gather / height
     problem = dataclasses.replace(_problem(stage, stage.weight, 1), batch=1, height=1)
     tiles = [
         dataclasses.replace(tile, strip=strip, chunks=1)

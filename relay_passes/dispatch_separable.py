@@ -11,8 +11,8 @@ from tvm import relax
 
 from tvm_fastconv.configs import Dense, Method
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
-from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, pack_depthwise_weight
-from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils, pack_stencil_weight
+from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, kernel_major, pack_depthwise_weight
+from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs
@@ -78,7 +78,7 @@ class DispatchSeparable:
         for stage in chain.stages:
             findings[stage.name] = {"method": chain.method, "reason": reason}
         if way == "fused" and plan is not None:
-            fused = _FusedStencils if chain.method == "fixed" else _Fused
+            fused = _Reordered if chain.multiplies else _Fused
             for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
                 actions[stage.var] = fused(chain, number, stage, knobs)
         elif way == "dense(reconstructed)" and dense is not None:
@@ -134,21 +134,22 @@ class _Fused:
 
 
 @dataclass(frozen=True)
-class _FusedStencils(_Fused):
-    """The same for fixed stencils, whose order of channels is another, and for the 1×1 convolution behind them."""
+class _Reordered(_Fused):
+    """The same where a depthwise stage has several kernels: all channels of the first one, then of the next."""
 
     def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
-        stencils, stage, knobs = self.chain.stages[0], self.stage, self.knobs
-        if stage is stencils:
+        first, stage, knobs = self.chain.stages[0], self.stage, self.knobs
+        if isinstance(knobs, WindowKnobs):
             kernels = stage.shared_kernels
-            return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
-        assert isinstance(knobs, TileKnobs), "only the stencils have another template"
-        packed = pack_weight(pack_stencil_weight(stage.weight, stencils.channels), knobs.panel)
-        data = rewriter.visit_expr(stencils.var)
-        sums = self._operator(rewriter, call, conv2d, [data, relax.const(packed)])
-        if stencils.bias is None:
+            if kernels is not None:
+                return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+            packed = relax.const(pack_depthwise_weight(kernel_major(stage.weight, first.channels, axis=0)))
+            return self._operator(rewriter, call, depthwise_conv2d, [call.args[0], packed], kernel_major=True)
+        packed = relax.const(pack_weight(kernel_major(stage.weight, first.channels, axis=1), knobs.panel))
+        sums = self._operator(rewriter, call, conv2d, [rewriter.visit_expr(first.var), packed])
+        if first.bias is None:
             return sums
-        bias = stage.weight[:, :, 0, 0].astype(np.float64) @ stencils.bias
+        bias = stage.weight[:, :, 0, 0].astype(np.float64) @ first.bias
         return relax.op.add(rewriter.builder_.emit(sums), along_channel(bias.astype(np.float32), 4, 3))
 
 

@@ -104,6 +104,12 @@ class Chain:
         """The stage whose result the others are for."""
         return self.stages[-1]
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether it is a depthwise stage with several kernels for each channel, and a 1×1 one."""
+        first = self.stages[0]
+        return len(self.stages) == 2 and first.depthwise and first.params.out_channels > first.channels
+
 
 Matches = Callable[[tuple[Stage, ...]], bool]
 

@@ -20,10 +20,9 @@ from tvm_fastconv.topi.schedules.lookup import (
     lookup_cycles,
 )
 from tvm_fastconv.topi.schedules.tile import cycles, default_knobs
-from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
 
 from .conv_call import conv2d_of, direct_problem, extent, linear_of, linear_problem, plane_of
-from .dispatch_winograd import is_candidate, winograd_cost
+from .dense_costs import dense_cycles
 from .graph import CallRewriter, op_name
 
 MAX_DENSITY = 0.6
@@ -194,15 +193,13 @@ def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, mach
     """Of the fastest dense operator for ``weight`` in place of the one of ``call``."""
     if op_name(call) == "matmul":
         problem = linear_problem(call, weight)
-        candidates = [problem.batch * cycles(problem, default_knobs(problem, machine), machine)]
+        direct = problem.batch * cycles(problem, default_knobs(problem, machine), machine)
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
         merged, groups = merge_groups(weight, params.groups, machine.lanes)
         problem = direct_problem(call, dataclasses.replace(params, groups=groups), merged)
-        candidates = [layer.batch * cycles(problem, default_knobs(problem, machine), machine)]
-        if is_candidate(params):
-            candidates += [winograd_cost(problem, weight, m, machine)[0] for m in OUTPUTS[weight.shape[-1]]]
-    return max(min(candidates), _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
+        direct = dense_cycles(problem, params, weight, machine)
+    return max(direct, _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
 
 
 def _read_cycles(weight_bytes: float, machine: Machine) -> float:

@@ -19,8 +19,20 @@ def pack_depthwise_weight(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
 
 
+def kernel_major(array: np.ndarray, channels: int, axis: int) -> np.ndarray:
+    """Reorder ``axis``, m kernels for each of ``channels``, from PyTorch's ``i · m + s`` to ``s · channels + i``."""
+    lead, rest = array.shape[:axis], array.shape[axis + 1 :]
+    by_channel = array.reshape(*lead, channels, -1, *rest)
+    return np.ascontiguousarray(by_channel.swapaxes(axis, axis + 1)).reshape(array.shape)
+
+
 def depthwise_conv2d(
-    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: WindowKnobs, attrs: dict[str, str]
+    data: te.Tensor,
+    weight: te.Tensor,
+    params: Conv2dParams,
+    tile: WindowKnobs,
+    attrs: dict[str, str],
+    kernel_major: bool = False,
 ) -> te.Tensor:
     """Convolve every channel with its own kernels.
 
@@ -31,6 +43,8 @@ def depthwise_conv2d(
         From `pack_depthwise_weight`; output channel o reads input channel o // multiplier.
     params : Conv2dParams
         With ``groups`` = c.
+    kernel_major : bool
+        Output channel o reads input channel o % c instead: neighbouring outputs read neighbouring inputs.
 
     Returns
     -------
@@ -48,7 +62,8 @@ def depthwise_conv2d(
     def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         row = y * params.stride[0] + ry * params.dilation[0]
         col = x * params.stride[1] + rx * params.dilation[1]
-        return te.sum(window[b, row, col, o // multiplier] * weight[ry, rx, o], axis=[ry, rx])
+        channel = o % c if kernel_major else o // multiplier
+        return te.sum(window[b, row, col, channel] * weight[ry, rx, o], axis=[ry, rx])
 
     sums = te.compute(extents(n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
     return te.compute(extents(n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")

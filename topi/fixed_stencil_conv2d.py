@@ -13,6 +13,7 @@ import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams, conv2d_reference
+from .depthwise_conv2d import kernel_major
 from .schedules.window import WindowKnobs
 from .window import extents, padded_window
 
@@ -22,8 +23,7 @@ def fixed_stencil_conv2d_reference(data: np.ndarray, kernels: np.ndarray, params
     channels = data.shape[3]
     weight = np.broadcast_to(kernels, (channels, *kernels.shape)).reshape(-1, 1, *kernels.shape[1:])
     interleaved = conv2d_reference(data, weight, params)
-    by_channel = interleaved.reshape(*interleaved.shape[:3], channels, len(kernels))
-    return by_channel.swapaxes(3, 4).reshape(interleaved.shape)
+    return kernel_major(interleaved, channels, axis=3)
 
 
 def fixed_stencils(
@@ -97,9 +97,3 @@ def _sum(factors: np.ndarray, value: Callable[[int], tvm.ir.Expr]) -> tvm.ir.Exp
         else:
             total = term if factors[i] > 0 else -term
     return tirx.const(0, "float32") if total is None else total
-
-
-def pack_stencil_weight(weight: np.ndarray, channels: int) -> np.ndarray:
-    """Reorder the input channels of a 1×1 kernel (o, c · m, 1, 1) from ``i · m + s``, PyTorch's, to ``s · c + i``."""
-    by_channel = weight.reshape(len(weight), channels, -1)
-    return np.ascontiguousarray(by_channel.swapaxes(1, 2)).reshape(weight.shape)
