@@ -82,6 +82,24 @@ def bitpack(given: argparse.Namespace) -> None:
     bench_bitpack.run(options.settings_of(given), not given.no_write)
 
 
+def separable(given: argparse.Namespace) -> None:
+    """Measure chains of separable convolutions."""
+    settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
+    from . import bench_separable
+    from .separable_layers import LAYERS
+
+    bench_separable.run(settings, LAYERS, not given.no_write)
+
+
+def separable_networks(given: argparse.Namespace) -> None:
+    """Measure networks with separable convolutions."""
+    settings = options.settings_of(given)
+    from . import bench_separable_networks
+    from .separable_networks import SEPARABLE_NETWORKS
+
+    bench_separable_networks.run(settings, SEPARABLE_NETWORKS, not given.no_write)
+
+
 def dense(given: argparse.Namespace) -> None:
     """Measure fully connected layers."""
     bench_dense.run(options.settings_of(given), not given.no_write)
@@ -108,6 +126,8 @@ PARTS = {
     "few_bits": few_bits,
     "bitpack": bitpack,
     "lookup": lookup,
+    "separable": separable,
+    "separable_networks": separable_networks,
     "dense": dense,
     "xnor_gemm": xnor_gemm,
     "memory": loaded,

@@ -125,7 +125,7 @@ def make_network(name: str, batch: int = 1) -> tuple[nn.Module, tuple[torch.Tens
         images = [torch.randn(count, 3, size, size) for count in (2, batch)]
         if name in BINARY_NETWORKS:
             _make_exact(module, images)
-        _settle_batch_norm(module, images[0])
+        settle_batch_norm(module, images[0])
         return module.eval(), (images[1],)
 
 
@@ -142,7 +142,8 @@ def _make_exact(module: nn.Module, images: list[torch.Tensor]) -> None:
             layer.weight.data.mul_(64).round_().div_(64)
 
 
-def _settle_batch_norm(module: nn.Module, images: torch.Tensor) -> None:
+def settle_batch_norm(module: nn.Module, images: torch.Tensor) -> None:
+    """Make the statistics of these images those that the module's batch norms run with; leaves it in training mode."""
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

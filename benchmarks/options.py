@@ -64,12 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_layers(
-    description: str | None, layers: Sequence[L], min_time: float, engines: tuple[str, ...]
+    description: str | None,
+    layers: Sequence[L],
+    min_time: float = 0.1,
+    engines: tuple[str, ...] | None = None,
 ) -> tuple[Settings, list[L], bool]:
-    """Command line of a script that measures single layers: (settings, those asked for, whether to write)."""
+    """Command line of a script that measures what has a name: (settings, those asked for, whether to write)."""
     parser = argparse.ArgumentParser(description=description)
     add_arguments(parser)
-    parser.add_argument("--only", default="", help=f"layers whose name begins like this, as {layers[0].name}")
+    parser.add_argument("--only", default="", help=f"those whose name begins like this, as {layers[0].name}")
     given = parser.parse_args()
     settings = settings_of(given, min_time, engines)
     chosen = [layer for layer in layers if layer.name.startswith(given.only)]

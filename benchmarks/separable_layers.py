@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tvm_fastconv.train.fixed_stencil_conv2d import FixedStencilConv2d
+from tvm_fastconv.train.separable_conv2d import CPConv2d, DepthwiseSeparableConv2d, SpatialConv2d
+
 from .networks import SEED
 
 
@@ -56,79 +59,32 @@ class ChainLayer:
         return dense.eval(), inputs
 
 
-def depthwise_separable(
-    channels: int, outputs: int, kernel: int = 3, activation: bool = True
-) -> nn.Sequential:
-    """k×k depthwise, batch norm and ReLU, then 1×1: MobileNet's layer."""
-    middle = [nn.BatchNorm2d(channels), nn.ReLU()] if activation else []
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=not activation),
-        *middle,
-        nn.Conv2d(channels, outputs, 1),
-    )
-
-
-def cp(channels: int, outputs: int, rank: int, kernel: int = 3) -> nn.Sequential:
-    """1×1, depthwise k×1 and 1×k, 1×1 (Lebedev et al., arXiv:1412.6553)."""
-    pad = kernel // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, rank, 1, bias=False),
-        nn.Conv2d(rank, rank, (kernel, 1), padding=(pad, 0), groups=rank, bias=False),
-        nn.Conv2d(rank, rank, (1, kernel), padding=(0, pad), groups=rank, bias=False),
-        nn.Conv2d(rank, outputs, 1),
-    )
-
-
-def spatial(channels: int, outputs: int, kernel: int) -> nn.Sequential:
-    """k×1, then 1×k: a simply factorised convolution."""
-    pad = kernel // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, outputs, (kernel, 1), padding=(pad, 0), bias=False),
-        nn.Conv2d(outputs, outputs, (1, kernel), padding=(0, pad)),
-    )
-
-
-STENCILS = (
-    ((1, 2, 1), (2, 4, 2), (1, 2, 1)),
-    ((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
-    ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
-    ((1, 0, -1), (0, 0, 0), (-1, 0, 1)),
-    ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
-)
-"""Blur, two derivatives, diagonal difference, identity: fxnn's five."""
-
-
-def fixed_stencils(channels: int, outputs: int) -> nn.Sequential:
-    """The five stencils over every channel, then 1×1."""
-    stencils = nn.Conv2d(channels, 5 * channels, 3, padding=1, groups=channels, bias=False)
-    stencils.weight.data.copy_(torch.tensor(STENCILS, dtype=torch.float32).repeat(channels, 1, 1)[:, None])
-    return nn.Sequential(stencils, nn.Conv2d(5 * channels, outputs, 1))
-
-
 LAYERS = (
     *(
         ChainLayer(
             kind="depthwise-separable", channels=c, outputs=o, size=size, linear=False,
-            build=lambda c=c, o=o: depthwise_separable(c, o),
+            build=lambda c=c, o=o: DepthwiseSeparableConv2d(c, o, 3, padding=1),
         )
         for c, o, size in ((96, 256, 16), (128, 128, 28), (256, 512, 14))
     ),
     *(
         ChainLayer(
-            kind=f"cp {rank}", channels=c, outputs=c, size=size, build=lambda c=c, rank=rank: cp(c, c, rank)
+            kind=f"cp {rank}", channels=c, outputs=c, size=size,
+            build=lambda c=c, rank=rank: CPConv2d(c, c, 3, rank=rank, padding=1),
         )
         for c, size, rank in ((128, 28, 64), (256, 14, 96))
     ),
     *(
         ChainLayer(
-            kind="stencils", channels=c, outputs=128, size=size, build=lambda c=c: fixed_stencils(c, 128)
+            kind="stencils", channels=c, outputs=128, size=size,
+            build=lambda c=c: FixedStencilConv2d(c, 128, padding=1),
         )
         for c, size in ((64, 56), (128, 28))
     ),
     *(
         ChainLayer(
             kind=f"spatial {k}x1+1x{k}", channels=96, outputs=96, size=32, kernel=k,
-            build=lambda k=k: spatial(96, 96, k),
+            build=lambda k=k: SpatialConv2d(96, 96, k, padding=k // 2),
         )
         for k in (3, 5, 7)
     ),

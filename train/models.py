@@ -1,20 +1,30 @@
 """Networks to train: small ones, each a plain ``nn.Module`` whose layers have names worth reading in a report."""
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
 from .digits import CLASSES
+from .fixed_stencil_conv2d import FixedStencilConv2d
 from .lookup_conv2d import LookupConv2d
+from .separable_conv2d import CPConv2d, DepthwiseSeparableConv2d, SpatialConv2d
 
 
 class ConvBlock(nn.Sequential):
-    """3×3 convolution without bias, batch norm, ReLU: ``(N, inputs, H, W)`` to ``(N, outputs, H, W)``."""
+    """Convolution, batch norm, ReLU: ``(N, inputs, H, W)`` to ``(N, outputs, H, W)``.
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Parameters
+    ----------
+    conv
+        By default 3×3, without bias.
+    """
+
+    def __init__(self, inputs: int, outputs: int, conv: nn.Module | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv = conv or nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
 
@@ -122,11 +132,11 @@ class LookupDigitsNet(_Classifier):
     def __init__(
         self, width: int = 64, dictionary_sizes: tuple[int, int, int] = (16, 16, 24), penalty: float = 3.0
     ) -> None:
-        def block(inputs: int, outputs: int, dictionary_size: int) -> nn.Sequential:
+        def block(inputs: int, outputs: int, dictionary_size: int) -> ConvBlock:
             conv = LookupConv2d(
                 inputs, outputs, 3, dictionary_size=dictionary_size, padding=1, bias=False, penalty=penalty
             )
-            return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
+            return ConvBlock(inputs, outputs, conv)
 
         first, second, third = dictionary_sizes
         super().__init__(
@@ -138,5 +148,57 @@ class LookupDigitsNet(_Classifier):
         )
 
 
+class SeparableDigitsNet(_Classifier):
+    """`DigitsNet` with separable convolutions between the first, which has one input channel, and the classifier.
+
+    Parameters
+    ----------
+    conv
+        Makes what takes the place of a 3×3 convolution, from its input and output channels.
+    width
+        Channels of the first half; the second half has twice as many.
+    """
+
+    def __init__(self, conv: Callable[[int, int], nn.Module], width: int = 32) -> None:
+        def block(inputs: int, outputs: int) -> ConvBlock:
+            return ConvBlock(inputs, outputs, conv(inputs, outputs))
+
+        super().__init__(
+            ConvBlock(1, width),
+            block(width, width),
+            block(width, 2 * width),
+            block(2 * width, 2 * width),
+            features=2 * width,
+        )
+
+
 def _normed(conv: nn.Conv2d, **then: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(conv.out_channels), **then))
+
+
+def _spatial(inputs: int, outputs: int) -> nn.Module:
+    return SpatialConv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
+def _cp(inputs: int, outputs: int) -> nn.Module:
+    return CPConv2d(inputs, outputs, 3, rank=min(inputs, outputs), padding=1, bias=False)
+
+
+def _separable(inputs: int, outputs: int) -> nn.Module:
+    return DepthwiseSeparableConv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
+def _fixed(inputs: int, outputs: int) -> nn.Module:
+    return FixedStencilConv2d(inputs, outputs, padding=1, bias=False)
+
+
+DIGITS_NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "dense": DigitsNet,
+    "bitserial": BinaryDigitsNet,
+    "lookup": LookupDigitsNet,
+    "spatial": partial(SeparableDigitsNet, _spatial),
+    "cp": partial(SeparableDigitsNet, _cp),
+    "separable": partial(SeparableDigitsNet, _separable),
+    "fixed": partial(SeparableDigitsNet, _fixed),
+}
+"""Method to a classifier whose inner convolutions have its structure."""
