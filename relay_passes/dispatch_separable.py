@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tvm
@@ -116,7 +117,7 @@ class _Fused:
         call: relax.Call,
         compute: Callable,
         args: list[relax.Expr],
-        **kwargs: object,
+        **kwargs: Any,
     ) -> relax.Call:
         return operator_call(
             rewriter,

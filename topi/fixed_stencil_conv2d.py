@@ -61,8 +61,8 @@ def fixed_stencils(
             return _sum(along, lambda column: _sum(down, lambda row: pixel(row, column)))
 
         *others, value = [apply(*each) for each in zip(kernels, parts, strict=True)]
-        for s, other in reversed(list(enumerate(others))):
-            value = tirx.Select(o // c == s, other, value)
+        for number, other in reversed(list(enumerate(others))):
+            value = tirx.Select(o // c == number, other, value)
         return value
 
     return te.compute(extents(n, oh, ow, params.out_channels), stencil, name="fixed_stencils", attrs=attrs)

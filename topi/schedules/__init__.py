@@ -19,12 +19,12 @@ from .lookup import LookupKnobs, schedule_lookup
 from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
 from .pack_matrix import schedule_pack_columns, schedule_pack_rows
 from .tile import TileKnobs
-from .window import WindowKnobs, schedule_window
+from .window import WindowKnobs, schedule_stencils, schedule_window
 from .winograd import WinogradKnobs, schedule_winograd
 from .xnor_gemm import schedule_xnor_gemm
 
 TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d", "int8_conv2d")
-GENERIC = ("bit_max_pool2d", "fixed_stencils", "lookup_dense")
+GENERIC = ("bit_max_pool2d", "lookup_dense")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 
 
@@ -64,6 +64,9 @@ def _schedule_anchor(sch: Schedule, anchor: SBlockRV, machine: Machine) -> None:
         return
     if name == "bitserial_depthwise_conv2d":
         schedule_bitserial_depthwise(sch, anchor, stages, machine)
+        return
+    if name == "fixed_stencils":
+        schedule_stencils(sch, anchor, stages["window"], WindowKnobs.from_json(knobs))
         return
     if name == "pack_rows":
         schedule_pack_rows(sch, anchor, stages)

@@ -17,7 +17,7 @@ from .window import WindowKnobs, place_stencils, place_window
 def schedule_chain(sch: Schedule) -> None:
     """Schedule a function of several anchors, each of which reads the result of the one before it."""
     results = [_result(sch, anchor) for anchor in anchors_of(sch)]
-    inline_elementwise(sch, kept=results)
+    inline_elementwise(sch, kept=[*results, *(sch.get(anchor).name_hint for anchor in anchors_of(sch))])
     *chain, last = zip(anchors_of(sch), map(sch.get_sblock, results), strict=True)
     outermost = schedule_tile(sch, *last, _stages(sch, last[0]), _tile(sch, last[0]))
     for anchor, result in reversed(chain):

@@ -112,11 +112,16 @@ def _fill_rows(
     sch.decompose_reduction(anchor, ry)
 
 
+def schedule_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
+    """Schedule fixed stencils, which have no reduction, in parallel rows."""
+    place_stencils(sch, block, window, knobs)
+    sch.parallel(sch.fuse(*sch.get_loops(block)[:2]))
+
+
 def place_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
-    """Lay out stencils under a loop over strips: those of a vector of channels side by side, to share their sums."""
-    channels = int(sch.get(window).iter_vars[-1].dom.extent)
+    """Lay out the innermost three loops: all stencils of a vector of channels side by side, to share their sums."""
     row, x, o = sch.get_loops(block)[-3:]
-    stencil, c = sch.split(o, [None, channels])
+    stencil, c = sch.split(o, [None, int(sch.get(window).iter_vars[-1].dom.extent)])
     vector, lane = sch.split(c, [None, knobs.lanes])
     column, tile_x = sch.split(x, [None, knobs.tile_w])
     sch.reorder(row, vector, column, tile_x, stencil, lane)
@@ -124,5 +129,4 @@ def place_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: Wind
     sch.unroll(tile_x)
     sch.unroll(stencil)
     sch.compute_inline(window)
-    for loop in (column, row):
-        sch.annotate(loop, "pragma_loop_partition_hint", 1)
+    sch.annotate(column, "pragma_loop_partition_hint", 1)
