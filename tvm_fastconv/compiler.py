@@ -14,9 +14,9 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .configs import Methods, resolve_methods
 from .errors import ModelError
 from .frontend import import_model
+from .method_patterns import Methods, resolve_methods
 from .notices import notify
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
