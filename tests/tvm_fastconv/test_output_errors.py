@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 import tvm_fastconv as fc
+from tvm_fastconv.decompose.lookup import lookup
 from tvm_fastconv.decompose.spatial import spatial
 
 
@@ -89,3 +90,22 @@ def test_without_finite_example_inputs_nothing_is_said() -> None:
     reason = next(layer.reason for layer in compiled.layers if layer.name == "3")
     assert "the weights are off by" in reason
     assert "its output" not in reason
+
+
+def test_a_layer_that_is_the_result_itself() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(24, 30, bias=False), torch.randn(4, 24)
+    compiled = fc.compile(nn.Sequential(layer).eval(), x, methods=fc.Lookup(dictionary_size=10, density=0.4))
+    found = lookup(layer.weight.detach().numpy()[:, :, None, None], dictionary_size=10, density=0.4)
+    with torch.no_grad():
+        missed = x.double() @ (layer.weight.double() - torch.from_numpy(found.weight[:, :, 0, 0])).T
+        off = 100 * float(missed.norm() / layer(x).norm())
+    # 0.6 %: the report has three digits
+    assert _reported(compiled, "0") == pytest.approx(off, rel=6e-3)
+
+
+def test_nothing_is_relative_to_an_output_of_zeros() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, bias=False)).eval()
+    (_, layer) = fc.compile(model, torch.zeros(1, 3, 8, 8), methods=fc.FixedStencil()).layers
+    assert "the weights are off by" in layer.reason
+    assert "its output" not in layer.reason
