@@ -1,6 +1,6 @@
 """On request: a dense convolution becomes a chain of small ones, by CP, Tucker, spatial, depthwise or fixed factors.
 
-What stands in the chain says `separable_chains`. No stage but the last is followed by a bias, so zeros that the layer
+What stands in the chain says `factor_chains`. No stage but the last is followed by a bias, so zeros that the layer
 pads with stay exact wherever in the chain they are added.
 """
 
@@ -18,7 +18,7 @@ from .graph import CallRewriter, constant_array, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
 from .refusals import Refusals
-from .separable_chains import CHAINS, Chain, Stage, chain_of
+from .factor_chains import CHAINS, Chain, Stage, chain_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateSeparable")
