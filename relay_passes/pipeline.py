@@ -20,6 +20,7 @@ from tvm_fastconv.configs import Method
 
 from .approximate_bitserial import ApproximateBitserial
 from .approximate_lookup import ApproximateLookup
+from .approximate_separable import ApproximateSeparable
 from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .canonicalize_padding import CanonicalizePadding
@@ -72,7 +73,7 @@ def canonicalize() -> Passes:
 
 def approximate(methods: Mapping[str, Method]) -> Passes:
     """Dense layers → structured ones, where ``methods`` says so."""
-    return [ApproximateBitserial(methods), ApproximateLookup(methods)]
+    return [ApproximateBitserial(methods), ApproximateLookup(methods), ApproximateSeparable(methods)]
 
 
 def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes:

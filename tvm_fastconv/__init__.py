@@ -13,35 +13,54 @@ from .errors import ArtifactError, FastconvError, InputError, MethodError, Model
 if TYPE_CHECKING:
     from . import ops
     from .compiler import compile
-    from .configs import Bitserial, Dense, Lookup
+    from .configs import (
+        CP,
+        Bitserial,
+        Dense,
+        DepthwiseSeparable,
+        FixedStencil,
+        Lookup,
+        SpatialSeparable,
+        Tucker,
+    )
     from .report import LayerReport
     from .runtime import CompiledModel, load
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CP",
     "ArtifactError",
     "Bitserial",
     "CompiledModel",
     "Dense",
+    "DepthwiseSeparable",
     "FastconvError",
+    "FixedStencil",
     "InputError",
     "LayerReport",
     "Lookup",
     "MethodError",
     "ModelError",
+    "SpatialSeparable",
     "TargetError",
+    "Tucker",
     "compile",
     "load",
     "ops",
 ]
 
 _MODULE_OF = {
+    "CP": "configs",
     "Bitserial": "configs",
     "CompiledModel": "runtime",
     "Dense": "configs",
+    "DepthwiseSeparable": "configs",
+    "FixedStencil": "configs",
     "LayerReport": "report",
     "Lookup": "configs",
+    "SpatialSeparable": "configs",
+    "Tucker": "configs",
     "compile": "compiler",
     "load": "runtime",
 }

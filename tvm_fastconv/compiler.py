@@ -14,10 +14,11 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .configs import Methods, resolve_methods
 from .errors import ModelError
 from .frontend import import_model
+from .method_patterns import Methods, resolve_methods
 from .notices import notify
+from .output_errors import with_output_errors
 from .relay_passes import pipeline
 from .relay_passes.collect_layers import recorded_calls
 from .relay_passes.dump_ir import with_dumps
@@ -89,6 +90,7 @@ def compile(
     canonical = run(pipeline.canonicalize(), signed)
     chosen = resolve_methods(methods, named_layers(canonical["main"]))
     approximated = run(pipeline.approximate(chosen), canonical)
+    approximated = with_output_errors(canonical, approximated, imported.example_inputs)
     # What was given up on purpose is no error: the graph after it is what the file must compute.
     source = imported
     for before, after in ((canonical, approximated), (simple, signed)):

@@ -1,8 +1,7 @@
-"""What a user may ask of a layer: frozen, keyword-only configs, and which layers a pattern names."""
+"""What a user may ask of a layer: frozen, keyword-only configs. Which layers they apply to says `method_patterns`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from .errors import MethodError
 
@@ -68,6 +67,110 @@ class Lookup:
         _check_share("error", self.error, "above 0, below 1", lambda share: 0 < share < 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CP:
+    """Replace the layer by 1×1, depthwise k×1, depthwise 1×k, 1×1 (Lebedev et al., arXiv:1412.6553).
+
+    Attributes
+    ----------
+    rank : int, optional
+        Channels between the four. At full rank, where more would change nothing, it is capped.
+    ratio : float, optional
+        Largest share of the layer's parameters that the four have, above 0 and at most 1.
+    error : float, optional
+        Largest relative error of the weights (Frobenius norm), above 0 and below 1.
+    """
+
+    rank: int | None = None
+    ratio: float | None = None
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_one(self, ("rank", "ratio", "error"))
+        if self.rank is not None:
+            _check_int("rank", self.rank, 1, None)
+        _check_share("ratio", self.ratio, "above 0, at most 1", lambda share: 0 < share <= 1)
+        _check_share("error", self.error, "above 0, below 1", lambda share: 0 < share < 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tucker:
+    """Replace the layer by 1×1, k×k between fewer channels, 1×1 (Kim et al., arXiv:1511.06530).
+
+    Attributes
+    ----------
+    ranks : tuple of two int, optional
+        Input and output channels of the convolution in the middle, capped where more would change nothing.
+    error : float, optional
+        Largest relative error of the weights (Frobenius norm), above 0 and below 1.
+    """
+
+    ranks: tuple[int, int] | None = None
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_one(self, ("ranks", "error"))
+        if self.ranks is not None:
+            if not isinstance(self.ranks, tuple) or len(self.ranks) != 2:
+                raise MethodError(
+                    f"ranks is {self.ranks!r}; allowed: a pair, (input channels, output channels)"
+                )
+            for place, rank in enumerate(self.ranks):
+                _check_int(f"ranks[{place}]", rank, 1, None)
+        _check_share("error", self.error, "above 0, below 1", lambda share: 0 < share < 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialSeparable:
+    """Replace the layer by k×1, then 1×k (Jaderberg et al., arXiv:1405.3866). With nothing set, ``rank`` is 1.
+
+    Attributes
+    ----------
+    rank : int, optional
+        Channels between the two, in multiples of the output channels and capped at full rank.
+    error : float, optional
+        Largest relative error of the weights (Frobenius norm), above 0 and below 1.
+    """
+
+    rank: int | None = None
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank is None and self.error is None:
+            object.__setattr__(self, "rank", 1)
+        _check_one(self, ("rank", "error"))
+        if self.rank is not None:
+            _check_int("rank", self.rank, 1, None)
+        _check_share("error", self.error, "above 0, below 1", lambda share: 0 < share < 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseSeparable:
+    """Replace the layer by a depthwise convolution and a 1×1 one (Guo et al., arXiv:1808.05517).
+
+    Attributes
+    ----------
+    multiplier : int
+        Kernels for each input channel, capped where more would change nothing.
+    """
+
+    multiplier: int = 1
+
+    def __post_init__(self) -> None:
+        _check_int("multiplier", self.multiplier, 1, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedStencil:
+    """Replace the layer, 3×3, by five fixed stencils on each input channel and a 1×1 convolution."""
+
+
+def _check_one(config: object, names: tuple[str, ...]) -> None:
+    if sum(getattr(config, name) is not None for name in names) != 1:
+        values = [f"{name} is {getattr(config, name)!r}" for name in names]
+        raise MethodError(f"{', '.join(values[:-1])} and {values[-1]}; allowed: one of them, the others None")
+
+
 def _check_int(name: str, value: object, low: int, high: int | None) -> None:
     if (
         isinstance(value, bool)
@@ -79,14 +182,6 @@ def _check_int(name: str, value: object, low: int, high: int | None) -> None:
         raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
 
 
-def _instead(config: object) -> str:
-    """What to write in place of what is no config."""
-    for name, cls in METHODS.items():
-        if config is cls or (isinstance(config, str) and config == name):
-            return f"write fc.{cls.__name__}()"
-    return "known are " + ", ".join(f"fc.{cls.__name__}()" for cls in METHODS.values())
-
-
 def _check_share(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> None:
     if value is not None and (
         isinstance(value, bool) or not isinstance(value, int | float) or not holds(value)
@@ -94,54 +189,16 @@ def _check_share(name: str, value: object, allowed: str, holds: Callable[[float]
         raise MethodError(f"{name} is {value!r}; allowed: {allowed}")
 
 
-METHODS: dict[str, type] = {"dense": Dense, "bitserial": Bitserial, "lookup": Lookup}
+Method = Dense | Bitserial | Lookup | CP | Tucker | SpatialSeparable | DepthwiseSeparable | FixedStencil
+
+METHODS: dict[str, type] = {
+    "dense": Dense,
+    "bitserial": Bitserial,
+    "lookup": Lookup,
+    "cp": CP,
+    "tucker": Tucker,
+    "spatial": SpatialSeparable,
+    "separable": DepthwiseSeparable,
+    "fixed": FixedStencil,
+}
 """Method name, as reports and method files spell it, to its config."""
-
-Method = Dense | Bitserial | Lookup
-Methods = Method | Mapping[str, Method]
-
-
-def resolve_methods(methods: Methods | None, layers: Iterable[str]) -> dict[str, Method]:
-    """Which config applies to which layer.
-
-    Parameters
-    ----------
-    methods : config, or mapping from shell-style pattern over layer names to config
-        One config applies to every layer. Later patterns may not contradict earlier ones.
-    layers : iterable of str
-        Names of the model's layers.
-
-    Returns
-    -------
-    dict
-        Layer name to config, for the layers that are named.
-
-    Raises
-    ------
-    MethodError
-        Something is no config, a pattern matches no layer, or two patterns give one layer different configs.
-    """
-    names = list(layers)
-    if methods is None:
-        return {}
-    patterns = methods if isinstance(methods, Mapping) else {"*": methods}
-    chosen: dict[str, tuple[str, Method]] = {}
-    for pattern, config in patterns.items():
-        if not isinstance(pattern, str):
-            raise MethodError(
-                f"{pattern!r} is no pattern over layer names: write it as a text, {str(pattern)!r}"
-            )
-        if type(config) not in METHODS.values():
-            raise MethodError(f"{config!r} for layers {pattern!r} is not a method; {_instead(config)}")
-        matches = [name for name in names if fnmatchcase(name, pattern)]
-        if not matches and isinstance(methods, Mapping):
-            raise MethodError(
-                f"the pattern {pattern!r} matches no layer; the layers are {', '.join(names) or 'none'}"
-            )
-        for name in matches:
-            other, known = chosen.setdefault(name, (pattern, config))
-            if known != config:
-                raise MethodError(
-                    f"layer {name!r} is named by {other!r} as {known} and by {pattern!r} as {config}"
-                )
-    return {name: config for name, (_, config) in chosen.items()}

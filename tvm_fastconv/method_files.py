@@ -4,6 +4,7 @@
 
     "layer1.*" = "dense"                                   # a pattern over layer names, and a method by name
     "layer2.*" = { method = "bitserial", weight_bits = 2 } # the same with the method's parameters
+    "layer3.*" = { method = "tucker", ranks = [32, 48] }   # an array where a parameter is a tuple
 """
 
 import dataclasses
@@ -44,7 +45,8 @@ def _config(where: str, value: Any) -> Method:
         raise MethodError(
             f'{where}: {value!r} is neither a method\'s name nor a table like {{ method = "dense" }}'
         )
-    name, parameters = fields["method"], {key: item for key, item in fields.items() if key != "method"}
+    name = fields["method"]
+    parameters = {key: _tuple(item) for key, item in fields.items() if key != "method"}
     if not isinstance(name, str) or name not in METHODS:
         raise MethodError(f"{where}: unknown method {name!r}; known: {', '.join(METHODS)}")
     known = [field.name for field in dataclasses.fields(METHODS[name])]
@@ -55,3 +57,7 @@ def _config(where: str, value: Any) -> Method:
         return METHODS[name](**parameters)
     except MethodError as error:
         raise MethodError(f"{where}: {error}") from None
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

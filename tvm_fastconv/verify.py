@@ -11,6 +11,7 @@ from .cpu import missing_features
 from .errors import FastconvError
 from .frontend import ImportedModel
 from .notices import notify
+from .plain_run import Arrays, plain_run
 from .relay_passes.graph import static_shape
 from .relay_passes.perturb_decisions import PerturbDecisions
 from .relay_passes.thresholds import decides
@@ -23,8 +24,6 @@ four hundred random networks, to 1.2e-4 where outputs cancel; a wrong layer is o
 
 NOISE, TRIALS = 1e-6, 8
 """A value this close to a threshold, relative to the layer's largest, may turn its bit, and the outputs with it."""
-
-Arrays = tuple[np.ndarray, ...]
 
 
 def expected_outputs(imported: ImportedModel, target: tvm.target.Target) -> tuple[Arrays | None, str]:
@@ -54,17 +53,7 @@ def _reference(imported: ImportedModel, target: tvm.target.Target) -> Callable[.
 
 
 def _plain(mod: tvm.IRModule, target: tvm.target.Target) -> Callable[..., Arrays]:
-    """``mod`` through TVM without any pass of ours."""
-    host = tvm.target.Target({"kind": "llvm", "mtriple": str(target.attrs["mtriple"])})
-    machine = relax.VirtualMachine(tvm.compile(mod, host), tvm.cpu())
-
-    def run(*inputs: np.ndarray) -> Arrays:
-        outputs = machine["main"](*map(tvm.runtime.tensor, inputs))
-        return tuple(
-            out.numpy() for out in ([outputs] if isinstance(outputs, tvm.runtime.Tensor) else outputs)
-        )
-
-    return run
+    return plain_run(mod, str(target.attrs["mtriple"]))
 
 
 def verify_outputs(

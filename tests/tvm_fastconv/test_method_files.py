@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import tvm_fastconv as fc
 from tvm_fastconv import Dense, Lookup
 from tvm_fastconv.errors import MethodError
 from tvm_fastconv.method_files import read_methods
@@ -19,6 +20,18 @@ def test_a_method_with_parameters(tmp_path: Path) -> None:
     assert read_methods(tmp_path / "m.toml") == {"a": Lookup(), "b": Lookup(dictionary_size=64, density=0.05)}
 
 
+def test_separable_methods(tmp_path: Path) -> None:
+    lines = {
+        '"a" = { method = "cp", ratio = 0.1 }': fc.CP(ratio=0.1),
+        '"b" = { method = "tucker", ranks = [32, 48] }': fc.Tucker(ranks=(32, 48)),
+        '"c" = "spatial"': fc.SpatialSeparable(rank=1),
+        '"d" = { method = "separable", multiplier = 2 }': fc.DepthwiseSeparable(multiplier=2),
+        '"e" = "fixed"': fc.FixedStencil(),
+    }
+    (tmp_path / "m.toml").write_text("\n".join(lines))
+    assert list(read_methods(tmp_path / "m.toml").values()) == list(lines.values())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -28,6 +41,8 @@ def test_a_method_with_parameters(tmp_path: Path) -> None:
         ('"a*" = true', "neither a method's name nor a table"),
         ('"a*" = { method = "dense", speed = 1 }', "no parameter 'speed'; allowed: none"),
         ('"a*" = { method = "lookup", density = 0.1 }', r"m.toml, 'a\*': dictionary_size is None"),
+        ('"a*" = "cp"', "'a\\*': rank is None, ratio is None and error is None; allowed: one of them"),
+        ('"a*" = { method = "tucker", ranks = [3] }', r"ranks is \(3,\); allowed: a pair"),
         ("a* = dense", "is not TOML"),
     ],
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .sparse_coding import STEPS, matching_pursuit, refit_atoms, refit_codes, replace_twins, unit
+from .weights import check_weight
 
 ITERATIONS = 8
 """Codes and dictionary are refitted this often; another 8 times lower the error by 1 %."""
@@ -98,10 +99,7 @@ def lookup(
 def _check(
     weight: np.ndarray, dictionary_size: int, density: float | None, error: float | None, iterations: int
 ) -> None:
-    if weight.ndim != 4 or not weight.size:
-        raise ValueError(f"weight has shape {weight.shape}; allowed: (o, c, kh, kw), none of them 0")
-    if not np.isfinite(weight).all():
-        raise ValueError("weight holds NaN or infinity; allowed: finite values")
+    check_weight(weight)
     most = weight.size // weight.shape[1]
     if (
         isinstance(dictionary_size, bool)

@@ -1,0 +1,143 @@
+"""Which convolutions, one after the other, stand for a weight: from the factors of `decompose` to weights of layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_fastconv.configs import CP, DepthwiseSeparable, FixedStencil, Method, SpatialSeparable, Tucker
+from tvm_fastconv.decompose.cp import cp
+from tvm_fastconv.decompose.depthwise_separable import depthwise_separable
+from tvm_fastconv.decompose.fixed_stencil import fixed_stencil
+from tvm_fastconv.decompose.spatial import spatial
+from tvm_fastconv.decompose.tucker import tucker
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One convolution of a chain.
+
+    Attributes
+    ----------
+    name : str
+        What it adds to the layer's name; the last stage has the layer's own.
+    weight : ndarray, (o, c / groups, kh, kw), float32
+    groups : int
+    rows, columns : bool
+        Whether it takes the layer's stride, padding and dilation along the height, and along the width.
+    """
+
+    name: str
+    weight: np.ndarray
+    groups: int = 1
+    rows: bool = False
+    columns: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a layer becomes.
+
+    Attributes
+    ----------
+    method : str
+        As reports spell it.
+    what : str
+        The method in words, with its ranks.
+    stages : tuple of Stage
+    parameters : int
+        Those that depend on the layer.
+    error : float
+        Of the weight, relative (Frobenius norm).
+    """
+
+    method: str
+    what: str
+    stages: tuple[Stage, ...]
+    parameters: int
+    error: float
+
+
+def chain_of(weight: np.ndarray, config: Method) -> Chain:
+    """The chain for ``weight`` (o, c, kh, kw), float32, that ``config``, one of `CHAINS`, asks for.
+
+    Raises
+    ------
+    ValueError
+        The weight cannot be approximated so.
+    """
+    return CHAINS[type(config)](weight, config)
+
+
+def _cp(weight: np.ndarray, config: CP) -> Chain:
+    found = cp(weight, rank=config.rank, ratio=config.ratio, error=config.error)
+    rank, sides = len(found.input), []
+    tall, wide = weight.shape[2] > 1, weight.shape[3] > 1
+    if tall:
+        kernel = found.vertical[:, None, :, None]
+        sides.append(Stage("vertical", kernel, rank, rows=True, columns=not wide))
+    if wide:
+        kernel = found.horizontal[:, None, None, :]
+        sides.append(Stage("horizontal", kernel, rank, rows=not tall, columns=True))
+    stages = (Stage("input", _pointwise(found.input)), *sides, Stage("", _pointwise(found.output)))
+    return Chain("cp", f"CP of rank {rank}", stages, _size(stages), found.error)
+
+
+def _tucker(weight: np.ndarray, config: Tucker) -> Chain:
+    found = tucker(weight, ranks=config.ranks, error=config.error)
+    o, c = weight.shape[:2]
+    p, q = found.core.shape[:2]
+    last = Stage("core" if p < o else "", found.core, rows=True, columns=True)
+    stages = (
+        *([Stage("input", _pointwise(found.input))] if q < c else []),
+        last,
+        *([Stage("", _pointwise(found.output))] if p < o else []),
+    )
+    return Chain("tucker", f"Tucker of ranks {q} and {p}", stages, _size(stages), found.error)
+
+
+def _spatial(weight: np.ndarray, config: SpatialSeparable) -> Chain:
+    channels = None if config.rank is None else config.rank * len(weight)
+    found = spatial(weight, channels=channels, error=config.error)
+    stages = (Stage("vertical", found.vertical, rows=True), Stage("", found.horizontal, columns=True))
+    what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {len(found.vertical)} channels between"
+    return Chain("spatial", what, stages, _size(stages), found.error)
+
+
+def _separable(weight: np.ndarray, config: DepthwiseSeparable) -> Chain:
+    found = depthwise_separable(weight, multiplier=config.multiplier)
+    channels = weight.shape[1]
+    stages = (
+        Stage("depthwise", found.depthwise, channels, rows=True, columns=True),
+        Stage("", found.pointwise),
+    )
+    what = f"depthwise separable with multiplier {len(found.depthwise) // channels}"
+    return Chain("separable", what, stages, _size(stages), found.error)
+
+
+def _fixed(weight: np.ndarray, _config: FixedStencil) -> Chain:
+    found = fixed_stencil(weight)
+    stages = (
+        Stage("stencils", found.depthwise, weight.shape[1], rows=True, columns=True),
+        Stage("", found.pointwise),
+    )
+    return Chain("fixed", "five fixed stencils", stages, found.pointwise.size, found.error)
+
+
+def _pointwise(matrix: np.ndarray) -> np.ndarray:
+    return matrix[:, :, None, None]
+
+
+def _size(stages: tuple[Stage, ...]) -> int:
+    return sum(stage.weight.size for stage in stages)
+
+
+CHAINS: dict[type, Callable[[np.ndarray, Any], Chain]] = {
+    CP: _cp,
+    Tucker: _tucker,
+    SpatialSeparable: _spatial,
+    DepthwiseSeparable: _separable,
+    FixedStencil: _fixed,
+}
+"""Config to what makes the chain."""
