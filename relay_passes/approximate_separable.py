@@ -14,11 +14,11 @@ from tvm_fastconv.configs import Method, SpatialSeparable
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
 from .conv_call import conv2d_of
+from .factor_chains import CHAINS, FactorChain, FactorLayer, chain_of
 from .graph import CallRewriter, constant_array, rewrite_calls
 from .layer_findings import note_layer
 from .layer_names import layer_name, with_layer_name
 from .refusals import Refusals
-from .factor_chains import CHAINS, Chain, Stage, chain_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateSeparable")
@@ -99,7 +99,7 @@ class _Layers:
         if name in self.asked:
             self.findings[name] = {"reason": f"left as it is: {why}"}
 
-    def _note(self, name: str, chain: Chain, parameters: int) -> None:
+    def _note(self, name: str, chain: FactorChain, parameters: int) -> None:
         for stage in chain.stages[:-1]:
             self.findings[f"{name}.{stage.name}"] = {
                 "method": chain.method,
@@ -123,7 +123,7 @@ def _useless(params: Conv2dParams, config: Method) -> str | None:
     return None
 
 
-def _convolution(data: relax.Expr, stage: Stage, params: Conv2dParams) -> relax.Call:
+def _convolution(data: relax.Expr, stage: FactorLayer, params: Conv2dParams) -> relax.Call:
     """``stage`` with its part of the layer's stride, padding and dilation."""
     (top, left, bottom, right), rows, columns = params.padding, stage.rows, stage.columns
     return relax.op.nn.conv2d(

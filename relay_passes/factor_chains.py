@@ -15,7 +15,7 @@ from tvm_fastconv.decompose.tucker import tucker
 
 
 @dataclass(frozen=True)
-class Stage:
+class FactorLayer:
     """One convolution of a chain.
 
     Attributes
@@ -36,7 +36,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Chain:
+class FactorChain:
     """What a layer becomes.
 
     Attributes
@@ -45,7 +45,7 @@ class Chain:
         As reports spell it.
     what : str
         The method in words, with its ranks.
-    stages : tuple of Stage
+    stages : tuple of FactorLayer
     parameters : int
         Those that depend on the layer.
     error : float
@@ -54,12 +54,12 @@ class Chain:
 
     method: str
     what: str
-    stages: tuple[Stage, ...]
+    stages: tuple[FactorLayer, ...]
     parameters: int
     error: float
 
 
-def chain_of(weight: np.ndarray, config: Method) -> Chain:
+def chain_of(weight: np.ndarray, config: Method) -> FactorChain:
     """The chain for ``weight`` (o, c, kh, kw), float32, that ``config``, one of `CHAINS`, asks for.
 
     Raises
@@ -70,70 +70,77 @@ def chain_of(weight: np.ndarray, config: Method) -> Chain:
     return CHAINS[type(config)](weight, config)
 
 
-def _cp(weight: np.ndarray, config: CP) -> Chain:
+def _cp(weight: np.ndarray, config: CP) -> FactorChain:
     found = cp(weight, rank=config.rank, ratio=config.ratio, error=config.error)
     rank, sides = len(found.input), []
     tall, wide = weight.shape[2] > 1, weight.shape[3] > 1
     if tall:
         kernel = found.vertical[:, None, :, None]
-        sides.append(Stage("vertical", kernel, rank, rows=True, columns=not wide))
+        sides.append(FactorLayer("vertical", kernel, rank, rows=True, columns=not wide))
     if wide:
         kernel = found.horizontal[:, None, None, :]
-        sides.append(Stage("horizontal", kernel, rank, rows=not tall, columns=True))
-    stages = (Stage("input", _pointwise(found.input)), *sides, Stage("", _pointwise(found.output)))
-    return Chain("cp", f"CP of rank {rank}", stages, _size(stages), found.error)
+        sides.append(FactorLayer("horizontal", kernel, rank, rows=not tall, columns=True))
+    stages = (
+        FactorLayer("input", _pointwise(found.input)),
+        *sides,
+        FactorLayer("", _pointwise(found.output)),
+    )
+    return FactorChain("cp", f"CP of rank {rank}", stages, _size(stages), found.error)
 
 
-def _tucker(weight: np.ndarray, config: Tucker) -> Chain:
+def _tucker(weight: np.ndarray, config: Tucker) -> FactorChain:
     found = tucker(weight, ranks=config.ranks, error=config.error)
     o, c = weight.shape[:2]
     p, q = found.core.shape[:2]
-    last = Stage("core" if p < o else "", found.core, rows=True, columns=True)
+    last = FactorLayer("core" if p < o else "", found.core, rows=True, columns=True)
     stages = (
-        *([Stage("input", _pointwise(found.input))] if q < c else []),
+        *([FactorLayer("input", _pointwise(found.input))] if q < c else []),
         last,
-        *([Stage("", _pointwise(found.output))] if p < o else []),
+        *([FactorLayer("", _pointwise(found.output))] if p < o else []),
     )
-    return Chain("tucker", f"Tucker of ranks {q} and {p}", stages, _size(stages), found.error)
+    return FactorChain("tucker", f"Tucker of ranks {q} and {p}", stages, _size(stages), found.error)
 
 
-def _spatial(weight: np.ndarray, config: SpatialSeparable) -> Chain:
+def _spatial(weight: np.ndarray, config: SpatialSeparable) -> FactorChain:
     channels = None if config.rank is None else config.rank * len(weight)
     found = spatial(weight, channels=channels, error=config.error)
-    stages = (Stage("vertical", found.vertical, rows=True), Stage("", found.horizontal, columns=True))
+    stages = (
+        FactorLayer("vertical", found.vertical, rows=True),
+        FactorLayer("", found.horizontal, columns=True),
+    )
     what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {len(found.vertical)} channels between"
-    return Chain("spatial", what, stages, _size(stages), found.error)
+    return FactorChain("spatial", what, stages, _size(stages), found.error)
 
 
-def _separable(weight: np.ndarray, config: DepthwiseSeparable) -> Chain:
+def _separable(weight: np.ndarray, config: DepthwiseSeparable) -> FactorChain:
     found = depthwise_separable(weight, multiplier=config.multiplier)
     channels = weight.shape[1]
     stages = (
-        Stage("depthwise", found.depthwise, channels, rows=True, columns=True),
-        Stage("", found.pointwise),
+        FactorLayer("depthwise", found.depthwise, channels, rows=True, columns=True),
+        FactorLayer("", found.pointwise),
     )
     what = f"depthwise separable with multiplier {len(found.depthwise) // channels}"
-    return Chain("separable", what, stages, _size(stages), found.error)
+    return FactorChain("separable", what, stages, _size(stages), found.error)
 
 
-def _fixed(weight: np.ndarray, _config: FixedStencil) -> Chain:
+def _fixed(weight: np.ndarray, _config: FixedStencil) -> FactorChain:
     found = fixed_stencil(weight)
     stages = (
-        Stage("stencils", found.depthwise, weight.shape[1], rows=True, columns=True),
-        Stage("", found.pointwise),
+        FactorLayer("stencils", found.depthwise, weight.shape[1], rows=True, columns=True),
+        FactorLayer("", found.pointwise),
     )
-    return Chain("fixed", "five fixed stencils", stages, found.pointwise.size, found.error)
+    return FactorChain("fixed", "five fixed stencils", stages, found.pointwise.size, found.error)
 
 
 def _pointwise(matrix: np.ndarray) -> np.ndarray:
     return matrix[:, :, None, None]
 
 
-def _size(stages: tuple[Stage, ...]) -> int:
+def _size(stages: tuple[FactorLayer, ...]) -> int:
     return sum(stage.weight.size for stage in stages)
 
 
-CHAINS: dict[type, Callable[[np.ndarray, Any], Chain]] = {
+CHAINS: dict[type, Callable[[np.ndarray, Any], FactorChain]] = {
     CP: _cp,
     Tucker: _tucker,
     SpatialSeparable: _spatial,

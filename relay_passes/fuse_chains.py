@@ -5,11 +5,13 @@ Runs behind ``FuseOps``, when each stage is a function of its own with its eleme
 """
 
 import itertools
+from collections import Counter
 
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from .graph import count_uses
 from .operator_call import CHAIN
 
 _CALL_TIR = "relax.call_tir"
@@ -29,7 +31,8 @@ class FuseChains:
             chain = _chain_of(mod, binding.value)
             if chain is not None:
                 chains.setdefault(chain, []).append(binding)
-        merger = _Merger(mod, [stages for stages in chains.values() if _is_connected(stages)])
+        uses = count_uses(main)
+        merger = _Merger(mod, [stages for stages in chains.values() if _is_connected(stages, uses)])
         var = mod.get_global_var("main")
         merger.builder_.update_func(var, relax.analysis.remove_all_unused(merger.visit_expr(main)))
         return relax.transform.DeadCodeElimination()(merger.builder_.get())
@@ -65,10 +68,10 @@ def _arguments(call: relax.Call) -> list[relax.Expr]:
     return list(call.args[1].fields if call.op == tvm.ir.Op.get(_CALL_TIR) else call.args)
 
 
-def _is_connected(stages: list[relax.VarBinding]) -> bool:
-    """Whether every stage but the first reads the one before it directly."""
+def _is_connected(stages: list[relax.VarBinding], uses: Counter) -> bool:
+    """Whether every stage but the first reads the one before it directly, and nobody else does."""
     return len(stages) > 1 and all(
-        any(arg.same_as(before.var) for arg in _arguments(stage.value))
+        uses[before.var] == 1 and any(arg.same_as(before.var) for arg in _arguments(stage.value))
         for before, stage in itertools.pairwise(stages)
     )
 

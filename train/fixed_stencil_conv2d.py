@@ -5,14 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-STENCILS = (
-    ((1, 2, 1), (1, 2, 1)),
-    ((-1, 0, 1), (1, 2, 1)),
-    ((1, 2, 1), (-1, 0, 1)),
-    ((1, 0, -1), (1, 0, -1)),
-    ((0, 1, 0), (0, 1, 0)),
-)
-"""Blur, vertical and horizontal Sobel derivative, diagonal difference, identity: each as its column and its row."""
+from tvm_fastconv.decompose.fixed_stencil import STENCILS
 
 
 class FixedStencils(nn.Module):
@@ -33,19 +26,13 @@ class FixedStencils(nn.Module):
         self.channels = channels
         self.stride = stride
         self.padding = padding
-        self.register_buffer("weight", stencil_kernels()[:, None].repeat(channels, 1, 1, 1))
+        self.register_buffer("weight", torch.from_numpy(STENCILS)[:, None].repeat(channels, 1, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Filter ``x``: output ``5 c + i`` is channel ``c`` under stencil ``i``."""
         return nn.functional.conv2d(
             x, self.weight, stride=self.stride, padding=self.padding, groups=self.channels
         )
-
-
-def stencil_kernels() -> torch.Tensor:
-    """`STENCILS` as kernels, ``(5, 3, 3)`` float32."""
-    columns, rows = torch.tensor(STENCILS, dtype=torch.float32).unbind(1)
-    return columns[:, :, None] * rows[:, None, :]
 
 
 class FixedStencilConv2d(nn.Sequential):

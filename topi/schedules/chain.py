@@ -11,25 +11,32 @@ from tvm.s_tir.schedule import SBlockRV
 from .conv2d import place_tile, schedule_tile
 from .loops import anchors_of, inline_elementwise, is_reduction
 from .tile import TileKnobs
-from .window import WindowKnobs, place_stencils, place_window
+from .window import WindowKnobs, place_stencils, place_window, schedule_window
 
 
 def schedule_chain(sch: Schedule) -> None:
     """Schedule a function of several anchors, each of which reads the result of the one before it."""
     results = [_result(sch, anchor) for anchor in anchors_of(sch)]
     inline_elementwise(sch, kept=[*results, *(sch.get(anchor).name_hint for anchor in anchors_of(sch))])
-    *chain, last = zip(anchors_of(sch), map(sch.get_sblock, results), strict=True)
-    outermost = schedule_tile(sch, *last, _stages(sch, last[0]), _tile(sch, last[0]))
+    *chain, (anchor, result) = zip(anchors_of(sch), map(sch.get_sblock, results), strict=True)
+    stages = _stages(sch, anchor)
+    if _op(sch, anchor) == "depthwise_conv2d":
+        outermost = schedule_window(sch, anchor, result, stages["window"], _window(sch, anchor))
+    else:
+        outermost = schedule_tile(sch, anchor, result, stages, _tile(sch, anchor))
     for anchor, result in reversed(chain):
         stages = _stages(sch, anchor)
         sch.compute_at(result, outermost, preserve_unit_loops=True)
-        op = sch.get(anchor).annotations["fastconv.op"]
-        if op == "depthwise_conv2d":
+        if _op(sch, anchor) == "depthwise_conv2d":
             place_window(sch, anchor, result, stages["window"], _window(sch, anchor))
-        elif op == "fixed_stencils":
+        elif _op(sch, anchor) == "fixed_stencils":
             place_stencils(sch, anchor, stages["window"], _window(sch, anchor))
         else:
             place_tile(sch, anchor, result, outermost, stages, _tile(sch, anchor))
+
+
+def _op(sch: Schedule, anchor: SBlockRV) -> str:
+    return str(sch.get(anchor).annotations["fastconv.op"])
 
 
 def _result(sch: Schedule, block: SBlockRV) -> str:

@@ -66,13 +66,18 @@ def default_window_knobs(batch: int, height: int, width: int, channels: int, mac
 
 def schedule_window(
     sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs
-) -> None:
-    """Schedule the reduction ``anchor`` at the tiles of ``last``, the block that stores the result."""
+) -> LoopRV:
+    """Schedule the reduction ``anchor`` at the tiles of ``last``, the block that stores the result.
+
+    Returns the outermost loop, whose steps are parallel tasks.
+    """
     n, y, x, o = sch.get_loops(last)
     known_batch = isinstance(sch.get(n).extent, tirx.IntImm)
     task, row = sch.split(y, [None, knobs.rows])
-    sch.parallel(sch.fuse(n, task))
+    outermost = sch.fuse(n, task)
+    sch.parallel(outermost)
     _fill_rows(sch, anchor, (row, x, o), window, knobs, known_batch)
+    return outermost
 
 
 def place_window(
