@@ -34,6 +34,7 @@ from .dispatch_lookup import DispatchLookup
 from .dispatch_separable import DispatchSeparable
 from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
+from .factorize_low_rank import FactorizeLowRank
 from .fuse_chains import FuseChains
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
@@ -81,6 +82,7 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
     return [
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
+        FactorizeLowRank(methods),
         DispatchSeparable(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),

@@ -107,8 +107,8 @@ class Chain:
     @property
     def multiplies(self) -> bool:
         """Whether it is a depthwise stage with several kernels for each channel, and a 1×1 one."""
-        first = self.stages[0]
-        return len(self.stages) == 2 and first.depthwise and first.params.out_channels > first.channels
+        first, pair = self.stages[0], len(self.stages) == 2 and self.last.pointwise
+        return pair and first.depthwise and first.params.out_channels > first.channels
 
 
 Matches = Callable[[tuple[Stage, ...]], bool]
