@@ -23,6 +23,7 @@ from .approximate_lookup import ApproximateLookup
 from .approximate_separable import ApproximateSeparable
 from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
+from .canonicalize_low_rank import CanonicalizeLowRank
 from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_straight_through import CanonicalizeStraightThrough
 from .collect_layers import CollectLayers
@@ -34,7 +35,6 @@ from .dispatch_lookup import DispatchLookup
 from .dispatch_separable import DispatchSeparable
 from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
-from .factorize_low_rank import FactorizeLowRank
 from .fuse_chains import FuseChains
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
@@ -82,7 +82,7 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
     return [
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
-        FactorizeLowRank(methods),
+        CanonicalizeLowRank(methods),
         DispatchSeparable(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),

@@ -66,7 +66,7 @@ def report_verb(
             layer.operations,
             layer.weight_bytes,
             layer.schedule,
-            *([f"{times.get(layer.name, 0):.4f}"] if measured else []),
+            *([f"{times[layer.name]:.4f}" if layer.name in times else "-"] if measured else []),
         ]
         for layer in manifest.layers
     ]

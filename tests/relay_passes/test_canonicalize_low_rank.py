@@ -7,7 +7,7 @@ from torch import nn
 import tvm_fastconv as fc
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
-from tvm_fastconv.relay_passes.factorize_low_rank import FactorizeLowRank
+from tvm_fastconv.relay_passes.canonicalize_low_rank import CanonicalizeLowRank
 from tvm_fastconv.relay_passes.layer_names import named_layers
 
 X = torch.randn(1, 32, 14, 12, generator=torch.Generator().manual_seed(0))
@@ -33,7 +33,7 @@ def _gaussian(size: int, channels: int = 32, multiplier: int = 1) -> nn.Conv2d:
 
 def _layers(conv: nn.Conv2d, methods: dict | None = None) -> list[str]:
     mod = tvm.IRModule({"main": import_model(nn.Sequential(conv).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), FactorizeLowRank(methods)]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(), CanonicalizeLowRank(methods)]
     return named_layers(tvm.transform.Sequential(passes)(mod)["main"])
 
 

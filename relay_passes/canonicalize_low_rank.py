@@ -29,8 +29,8 @@ SPARE = 8
 """Rows by which a sample of a kernel exceeds the rank that is looked for."""
 
 
-@tvm.transform.module_pass(opt_level=0, name="FactorizeLowRank")
-class FactorizeLowRank:
+@tvm.transform.module_pass(opt_level=0, name="CanonicalizeLowRank")
+class CanonicalizeLowRank:
     """Split convolutions of low spatial rank, in NHWC.
 
     Parameters
