@@ -12,7 +12,6 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, feasible_knobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs, default_window_knobs
 
-from .conv_call import extent, plane_of
 from .dense_costs import dense_cycles
 from .graph import static_shape
 from .separable_chains import Chain, Stage
@@ -50,9 +49,9 @@ def unfused_cycles(chain: Chain, machine: Machine) -> float:
     """All stages as operators of their own, and the way of what is between them through memory."""
     total = sum(_alone(stage, machine) for stage in chain.stages)
     for stage in chain.stages[:-1]:
-        height, width, channels = plane_of(stage.call) or (1, 1, 1)
+        height, width, channels = stage.plane
         size = 4 * height * width * channels
-        total += CALL_CYCLES + _batch(stage) * size * (
+        total += CALL_CYCLES + stage.batch * size * (
             NEAR_CYCLES if 2 * size <= machine.l2_bytes else FAR_CYCLES
         )
     return total
@@ -60,20 +59,7 @@ def unfused_cycles(chain: Chain, machine: Machine) -> float:
 
 def reconstructed_cycles(chain: Chain, weight: np.ndarray, params: Conv2dParams, machine: Machine) -> float:
     """The dense convolution with ``weight`` (o, c, kh, kw) in place of all."""
-    first, last = chain.stages[0].call, chain.last.call
-    width = (plane_of(first.args[0]) or (1, 1, 1))[1]
-    (rows, columns, outputs), channels = plane_of(last) or (1, 1, 1), weight.shape[1]
-    problem = TileProblem(
-        batch=_batch(chain.last),
-        height=rows,
-        width=columns,
-        out_channels=outputs,
-        groups=1,
-        reduction=weight[0].size,
-        strip_row_bytes=4 * params.stride[0] * width * channels,
-        weight_bytes=weight.nbytes,
-    )
-    return dense_cycles(problem, params, weight, machine)
+    return dense_cycles(_problem(chain.last, params, weight), params, weight, machine)
 
 
 def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
@@ -82,11 +68,11 @@ def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
     known = static_shape(chain.last.call) is not None and not any(map(_leaves_gaps, chain.stages[1:]))
     if not known or not _has_templates(chain):
         return None
-    height = (plane_of(chain.last.call) or (1, 1, 1))[0]
+    height = chain.last.plane[0]
     strips = [
         rows
         for rows in range(1, height + 1)
-        if height % rows == 0 and _batch(chain.last) * height >= MIN_TASKS * rows
+        if height % rows == 0 and chain.last.batch * height >= MIN_TASKS * rows
     ]
     plans = [_plan(chain, rows, machine) for rows in strips]
     return min((plan for plan in plans if plan is not None), key=lambda plan: plan.cycles, default=None)
@@ -120,36 +106,36 @@ def _plan(chain: Chain, rows: int, machine: Machine) -> FusedPlan | None:
     total, strip_bytes, needed = 0.0, 0, rows
     knobs: list[TileKnobs | WindowKnobs] = []
     for stage in reversed(chain.stages):
-        _, width, channels = plane_of(stage.call) or (1, 1, 1)
-        strips = (plane_of(chain.last.call) or (1, 1, 1))[0] // rows
-        found = _tile(stage, needed if stage is chain.last else 1, machine)
-        if found is None:
-            return None
-        tile, row_cycles = found
+        _, width, channels = stage.plane
+        strips = chain.last.plane[0] // rows
+        tile, row_cycles = _tile(stage, needed if stage is chain.last else 1, machine)
         knobs.append(tile)
-        total += _batch(stage) * strips * needed * row_cycles
+        total += stage.batch * strips * needed * row_cycles
         if stage is not chain.last:
             size = 4 * needed * width * channels
             strip_bytes += size
-            total += _batch(stage) * strips * size * NEAR_CYCLES
+            total += stage.batch * strips * size * NEAR_CYCLES
         params = stage.params
         below = (needed - 1) * params.stride[0] + (params.kernel[0] - 1) * params.dilation[0] + 1
-        needed = min(below, (plane_of(stage.call.args[0]) or (1, 1, 1))[0])
+        needed = min(below, stage.height)
     if 2 * strip_bytes > machine.l2_bytes:
         return None
+    weight_bytes = sum(stage.weight.nbytes for stage in chain.stages)
+    if strip_bytes + weight_bytes > machine.l2_bytes:  # every strip reads them from further away
+        total += chain.last.batch * chain.last.plane[0] // rows * weight_bytes * FAR_CYCLES / 2
     return FusedPlan(rows, tuple(reversed(knobs)), total)
 
 
-def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | WindowKnobs, float] | None:
+def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | WindowKnobs, float]:
     """Knobs of one stage in tiles of one row, and the cycles of a row."""
-    height, width, channels = plane_of(stage.call) or (1, 1, 1)
+    height, width, channels = stage.plane
     if stage.depthwise:
         knobs = dataclasses.replace(default_window_knobs(1, strip, width, channels, machine), rows=strip)
         if stage.shared_kernels is not None:
             return knobs, STENCIL_CYCLES * width * -(-channels // machine.lanes)
         gather = GATHER if _gathers(stage) and stage.channels % machine.lanes == 0 else 1
         return knobs, _window_cycles(stage, machine) / gather / height
-    problem = dataclasses.replace(_problem(stage, stage.weight, 1), batch=1, height=1)
+    problem = dataclasses.replace(_problem(stage, stage.params, stage.weight), batch=1, height=1)
     tiles = [
         dataclasses.replace(tile, strip=strip, chunks=1)
         for tile in feasible_knobs(problem, machine)
@@ -161,32 +147,30 @@ def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | Windo
 
 def _alone(stage: Stage, machine: Machine) -> float:
     if stage.depthwise:
-        return _batch(stage) * _window_cycles(stage, machine)
+        return stage.batch * _window_cycles(stage, machine)
     weight, groups = merge_groups(stage.weight, stage.params.groups, machine.lanes)
     params = dataclasses.replace(stage.params, groups=groups)
-    return dense_cycles(_problem(stage, weight, groups), params, weight, machine)
+    return dense_cycles(_problem(stage, params, weight), params, weight, machine)
 
 
 def _window_cycles(stage: Stage, machine: Machine) -> float:
-    height, width, channels = plane_of(stage.call) or (1, 1, 1)
+    height, width, channels = stage.plane
     taps = stage.params.kernel[0] * stage.params.kernel[1]
     vectors = height * width * -(-channels // machine.lanes)
     return vectors * (TAP_CYCLES * taps + WINDOW_CYCLES) * (GATHER if _gathers(stage) else 1)
 
 
-def _problem(stage: Stage, weight: np.ndarray, groups: int) -> TileProblem:
-    rows, columns, outputs = plane_of(stage.call) or (1, 1, 1)
+def _problem(stage: Stage, params: Conv2dParams, weight: np.ndarray) -> TileProblem:
+    """For a dense convolution that gives the result of ``stage``."""
+    rows, columns, outputs = stage.plane
+    channels = weight.shape[1] * params.groups
     return TileProblem(
-        batch=_batch(stage),
+        batch=stage.batch,
         height=rows,
         width=columns,
-        out_channels=outputs // groups,
-        groups=groups,
+        out_channels=outputs // params.groups,
+        groups=params.groups,
         reduction=weight[0].size,
-        strip_row_bytes=4 * stage.params.stride[0] * stage.params.window_size(1, columns)[1] * stage.channels,
+        strip_row_bytes=4 * params.stride[0] * params.window_size(1, columns)[1] * channels,
         weight_bytes=weight.nbytes,
     )
-
-
-def _batch(stage: Stage) -> int:
-    return extent(stage.call.ty.shape[0])

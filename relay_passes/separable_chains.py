@@ -26,7 +26,7 @@ from tvm import relax
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
-from .conv_call import conv2d_of, plane_of
+from .conv_call import conv2d_of, extent, plane_of
 from .graph import channel_vector, constant_array, count_uses, op_name
 from .layer_names import layer_name
 from .layout_rules import ELEMENTWISE
@@ -66,6 +66,23 @@ class Stage:
     def channels(self) -> int:
         """Of its input."""
         return self.weight.shape[1] * self.params.groups
+
+    @property
+    def plane(self) -> tuple[int, int, int]:
+        """Height, width and channels of its result."""
+        found = plane_of(self.call)
+        assert found is not None, "conv2d_of takes planes of known size only"
+        return found
+
+    @property
+    def height(self) -> int:
+        """Rows of its input."""
+        return int(self.call.args[0].ty.shape[1])
+
+    @property
+    def batch(self) -> int:
+        """Items, 1 if unknown."""
+        return extent(self.call.ty.shape[0])
 
     @property
     def pointwise(self) -> bool:
