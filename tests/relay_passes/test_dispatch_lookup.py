@@ -91,21 +91,24 @@ def test_sparse_layers_run_as_lookups(name: str) -> None:
         assert report.method == ("lookup" if op != "conv2d" else report.method)
 
 
-def test_a_shared_dictionary_is_computed_once() -> None:
+@pytest.mark.parametrize("behind_lookups", [False, True])
+def test_a_shared_dictionary_is_computed_once(behind_lookups: bool) -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            before = nn.Conv2d(64, 64, 3, padding=1)
+            self.before = _sparse(before, 0.05) if behind_lookups else nn.Identity()
             self.atoms = nn.Conv2d(64, 32, 1, bias=False)
             self.first = _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05)
             self.second = _sparse(nn.Conv2d(32, 64, 5, padding=2), 0.05)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            atoms = self.atoms(x)
+            atoms = self.atoms(self.before(x))
             return self.first(atoms) + self.second(atoms)
 
     x = torch.randn(1, 64, 14, 14)
     compiled = _compiled(Shared(), x)
-    assert _functions(compiled, x).count("lookup_conv2d") == 2
+    assert _functions(compiled, x).count("lookup_conv2d") == 2 + behind_lookups
     assert sum(name in ("conv2d", "pointwise_planes") for name in _functions(compiled, x)) == 1
 
 
