@@ -5,6 +5,8 @@ VENV ?= .venv
 # Where the CPU build of torch lies; a local copy of the wheel (pip's find-links) serves as well.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Tests run side by side, one worker for each core; 0 for none.
+PYTEST_WORKERS ?= auto
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -19,7 +21,7 @@ demo: $(INSTALLED)
 	$(PY) -m tvm_fastconv.cli demo
 
 test: $(INSTALLED)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 # The type checker reads the package as a user gets it: one tree, in which a wrong relative import is an error.
 lint: $(INSTALLED)
