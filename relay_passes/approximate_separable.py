@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.configs import Method, SpatialSeparable
+from tvm_fastconv.configs import FixedStencil, Method, SpatialSeparable
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
 from .conv_call import conv2d_of
@@ -118,6 +118,8 @@ def _useless(params: Conv2dParams, config: Method) -> str | None:
         return f"it has {params.groups} groups"
     if params.kernel == (1, 1):
         return "its kernel is 1×1"
+    if isinstance(config, FixedStencil) and params.kernel != (3, 3):
+        return f"its kernel is {params.kernel[0]}×{params.kernel[1]}, and the stencils are 3×3"
     if isinstance(config, SpatialSeparable) and 1 in params.kernel:
         return f"its kernel is {params.kernel[0]}×{params.kernel[1]}"
     return None

@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.configs import Dense, Method
+from tvm_fastconv.notices import notify
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, kernel_major, pack_depthwise_weight
 from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
@@ -29,6 +30,9 @@ MIN_GAIN = 1.03
 """By which a fused chain must be faster by estimate; less is within the estimate's error."""
 
 
+DENSE = "dense(reconstructed)"
+
+
 @tvm.transform.module_pass(opt_level=0, name="DispatchSeparable")
 class DispatchSeparable:
     """Recognise chains of separable convolutions and choose how they run.
@@ -43,9 +47,11 @@ class DispatchSeparable:
 
     def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
         self.machine, self.methods = Machine.of(target), methods or {}
+        self.slower: dict[str, float] = {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
+        self.slower = {}
         actions: dict[relax.Var, _Action] = {}
         findings: dict[str, dict[str, str]] = {}
         for func in [func for func in mod.functions.values() if isinstance(func, relax.Function)]:
@@ -56,6 +62,9 @@ class DispatchSeparable:
             action = actions.get(rewriter.binding)
             return None if action is None else action(rewriter, call)
 
+        if self.slower:
+            layers = ", ".join(f"{name} ({times:.1f} times)" for name, times in self.slower.items())
+            notify(f"as asked for, these layers take longer by estimate than dense ones would: {layers}")
         return note_layer(rewrite_calls(mod, {"nn.conv2d": rule}), findings)
 
     def _choose(
@@ -69,12 +78,17 @@ class DispatchSeparable:
             return
         costs = {"unfused": unfused_cycles(chain, self.machine)}
         plan = fused_plan(chain, self.machine)
-        if plan is not None and plan.cycles * MIN_GAIN < costs["unfused"]:
+        if plan is not None:
             costs["fused"] = plan.cycles
-        dense = reconstructed(chain) if chain.last.name not in self.methods else None
+        dense = reconstructed(chain)
         if dense is not None:
-            costs["dense(reconstructed)"] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
-        way = min(costs, key=costs.__getitem__)
+            costs[DENSE] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
+        possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else costs
+        if chain.last.name in self.methods:
+            possible = {name: cost for name, cost in possible.items() if name != DENSE}
+        way = min(possible, key=possible.__getitem__)
+        if costs.get(DENSE, float("inf")) < costs[way]:
+            self.slower[chain.last.name] = costs[way] / costs[DENSE]
         reason = _reason(chain, way, costs)
         for stage in chain.stages:
             findings[stage.name] = {"method": chain.method, "reason": reason}
@@ -82,7 +96,7 @@ class DispatchSeparable:
             fused = _Reordered if chain.multiplies else _Fused
             for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
                 actions[stage.var] = fused(chain, number, stage, knobs)
-        elif way == "dense(reconstructed)" and dense is not None:
+        elif way == DENSE and dense is not None:
             actions[chain.last.var] = _Reconstructed(chain, *dense)
 
 
@@ -91,8 +105,8 @@ _Action = Callable[[CallRewriter, relax.Call], relax.Expr]
 
 def _reason(chain: Chain, way: str, costs: dict[str, float]) -> str:
     names = " + ".join(stage.name for stage in chain.stages)
-    others = ", ".join(f"{name} {cost / costs[way]:.2f}" for name, cost in costs.items() if name != way)
-    return f"{way}: {names}; estimated time of others: {others}" if others else f"{way}: {names}"
+    others = [f"{name} {cost / costs[way]:.2f} times as long" for name, cost in costs.items() if name != way]
+    return "; ".join([f"{way}: {names}", *([f"by estimate {', '.join(others)}"] if others else [])])
 
 
 @dataclass(frozen=True)

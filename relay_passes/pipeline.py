@@ -25,6 +25,7 @@ from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
 from .canonicalize_low_rank import CanonicalizeLowRank
 from .canonicalize_padding import CanonicalizePadding
+from .canonicalize_ranks import CanonicalizeRanks
 from .canonicalize_straight_through import CanonicalizeStraightThrough
 from .collect_layers import CollectLayers
 from .dispatch_batch_matmul import DispatchBatchMatmul
@@ -83,6 +84,7 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
         CanonicalizeLowRank(methods),
+        CanonicalizeRanks(target),
         DispatchSeparable(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),

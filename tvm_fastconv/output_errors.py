@@ -43,7 +43,7 @@ def with_output_errors(
     for name, missed, size in zip(names.values(), energies[0::2], energies[1::2], strict=True):
         if size.any():
             off = np.sqrt(missed.sum(dtype=np.float64) / size.sum(dtype=np.float64))
-            text = f"its output is off by {100 * off:.3g} % on the example input"
+            text = f"its output without the bias is off by {100 * off:.3g} % on the example input"
             noted[name] = {"approximation": f"{findings[name]['approximation']}; {text}"}
     return note_layer(after, noted)
 

@@ -74,6 +74,9 @@ def report_verb(
         [name, *["-"] * 8, f"{ms:.4f}"] for name, ms in times.items() if name not in {row[0] for row in rows}
     ]
     print_table(columns + (["ms"] if measured else []), rows)
+    for layer in manifest.layers:
+        if layer.reason.startswith(("approximated", "left as it is")):
+            print(f"{layer.name}: {layer.reason}")
     for notice in manifest.notices:
         print(f"note: {notice}")
 
