@@ -240,12 +240,14 @@ def _before(stage: Stage, values: dict, uses: Counter, links: _Links) -> Stage |
     if len(sources) != 1 or any(uses[var] != count for var, count in readers.items()):
         return None
     (source,) = sources
-    if plane_of(links[source][0].call) is None:
+    before = links[source][0]
+    # A constant between may have made one pixel, channel or item many.
+    if plane_of(before.call) is None or list(before.call.ty.shape) != list(stage.call.args[0].ty.shape):
         return None
     biases = [bias for bias in map(_bias, between) if bias is not None]
     if len(biases) < len(between):
-        return dataclasses.replace(links[source][0], linear=False)
-    return dataclasses.replace(links[source][0], bias=np.sum(biases, axis=0) if biases else None)
+        return dataclasses.replace(before, linear=False)
+    return dataclasses.replace(before, bias=np.sum(biases, axis=0) if biases else None)
 
 
 def _variables(args: list[relax.Expr]) -> set[relax.Var]:

@@ -9,6 +9,7 @@ import tvm
 from torch import nn
 from tvm import relax
 
+import tvm_fastconv as fc
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.separable_chains import Chain, reconstructed, separable_chains
@@ -129,6 +130,42 @@ def test_a_chain_of_mobilenet_v1_is_cut_in_pairs() -> None:
         layers += [_depthwise(16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU()]
     names = [chain[2] for chain in _found(nn.Sequential(*layers), X)]
     assert names == [["0", "2"], ["4", "6"], ["8", "10"]]
+
+
+class _Add(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("constant", torch.ones(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.constant
+
+
+@pytest.mark.parametrize(
+    ("layers", "chains"),
+    [
+        (
+            [
+                nn.AdaptiveAvgPool2d(1),
+                nn.Conv2d(16, 32, 1),
+                _Add(32, 8, 8),
+                _depthwise(32),
+                nn.Conv2d(32, 16, 1),
+            ],
+            [["3", "4"]],
+        ),
+        ([_depthwise(16), _Add(4, 16, 12, 12), nn.Conv2d(16, 24, 1)], []),
+        ([nn.Conv2d(16, 1, (3, 1)), _Add(8, 1, 1), nn.Conv2d(8, 8, (1, 3))], []),
+    ],
+)
+def test_what_a_constant_makes_larger_is_another_value(
+    layers: list[nn.Module], chains: list[list[str]]
+) -> None:
+    model = nn.Sequential(*layers)
+    assert [names for _, _, names in _found(model, X)] == chains
+    # 1e-5: sums in another order, of values that the constants make no larger
+    want = model(X)
+    assert (fc.compile(model, (X,))(X) - want).abs().max() <= 1e-5 * want.abs().max()
 
 
 def test_dense_layers_are_no_chain() -> None:
