@@ -51,6 +51,8 @@ class CanonicalizeLowRank:
         if found is None or name in self.methods or 1 in found[0].kernel or min(found[0].padding) < 0:
             return None
         params, weight = found
+        if not np.isfinite(weight).all():
+            return None
         factors = _dense(weight) if params.groups == 1 else _depthwise(weight)
         if factors is None:
             return None
@@ -71,7 +73,17 @@ def _dense(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if largest < 1 or _rank(matrix[rows][:, columns]) > largest:
         return None
     factors = spatial(weight, error=EXACT)
-    return (factors.vertical, factors.horizontal) if len(factors.vertical) <= largest else None
+    fits = len(factors.vertical) <= largest and _is_rounding(weight - factors.weight, weight)
+    return (factors.vertical, factors.horizontal) if fits else None
+
+
+def _is_rounding(error: np.ndarray, weight: np.ndarray) -> bool:
+    """Whether ``error`` is small beside each filter and each input channel: others may be many orders larger."""
+    for axes in ((1, 2, 3), (0, 2, 3)):
+        off, size = (np.sqrt(np.square(x, dtype=np.float64).sum(axes)) for x in (error, weight))
+        if (off > EXACT * size).any():
+            return False
+    return True
 
 
 def _depthwise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

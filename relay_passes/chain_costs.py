@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
+from tvm_fastconv.topi.fixed_stencil_conv2d import MAX_TERMS, stencil_terms
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, feasible_knobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs, default_window_knobs
@@ -23,8 +25,11 @@ TAP_CYCLES, WINDOW_CYCLES = 1.05, 5.0
 GATHER = 10.0
 """How many times slower a depthwise convolution with a channel multiplier is: it reads its input lane by lane."""
 
-STENCIL_CYCLES = 5.0
-"""Of fixed stencils, which share their sums, for each vector of outputs."""
+STENCIL_CYCLES = 4.0
+"""Of fixed stencils, for each vector of outputs beside their additions."""
+
+MAX_GROWTH = 6.0
+"""How many times more weights a dense convolution may have than the chain; Winograd's algorithm saves no more."""
 
 NEAR_CYCLES, FAR_CYCLES = 1 / 24, 1 / 7
 """To write and read again a byte between two operators: in L2, and beyond."""
@@ -76,6 +81,19 @@ def fused_plan(chain: Chain, machine: Machine) -> FusedPlan | None:
     ]
     plans = [_plan(chain, rows, machine) for rows in strips]
     return min((plan for plan in plans if plan is not None), key=lambda plan: plan.cycles, default=None)
+
+
+def may_multiply_out(chain: Chain) -> bool:
+    """Whether the dense convolution can be the fastest at all: the larger ones take time and memory to make."""
+    kernels = [math.prod(stage.params.kernel) for stage in chain.stages]
+    dense = chain.last.params.out_channels * chain.stages[0].channels * math.prod(kernels)
+    return dense <= MAX_GROWTH * sum(stage.weight.size for stage in chain.stages)
+
+
+def written_out(stage: Stage) -> np.ndarray | None:
+    """The kernels of a stage that runs as `fixed_stencils`."""
+    kernels = stage.shared_kernels
+    return None if kernels is None or stencil_terms(kernels) > MAX_TERMS else kernels
 
 
 def _has_templates(chain: Chain) -> bool:
@@ -131,8 +149,9 @@ def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | Windo
     height, width, channels = stage.plane
     if stage.depthwise:
         knobs = dataclasses.replace(default_window_knobs(1, strip, width, channels, machine), rows=strip)
-        if stage.shared_kernels is not None:
-            return knobs, STENCIL_CYCLES * width * -(-channels // machine.lanes)
+        if (kernels := written_out(stage)) is not None:
+            each = STENCIL_CYCLES + stencil_terms(kernels) / len(kernels)
+            return knobs, each * width * -(-channels // machine.lanes)
         gather = GATHER if _gathers(stage) and stage.channels % machine.lanes == 0 else 1
         return knobs, _window_cycles(stage, machine) / gather / height
     problem = dataclasses.replace(_problem(stage, stage.params, stage.weight), batch=1, height=1)

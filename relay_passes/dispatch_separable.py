@@ -19,10 +19,10 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.schedules.window import WindowKnobs
 
-from .chain_costs import fused_plan, reconstructed_cycles, unfused_cycles
+from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles, written_out
 from .conv_call import layer_report
 from .graph import CallRewriter, along_channel, keep_name, rewrite_calls
-from .layer_findings import note_layer
+from .layer_findings import layer_findings, note_layer
 from .operator_call import operator_call
 from .separable_chains import Chain, Stage, reconstructed, separable_chains
 
@@ -52,11 +52,16 @@ class DispatchSeparable:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         self.slower = {}
+        apart = [name for name, method in self.methods.items() if isinstance(method, Dense)]
         actions: dict[relax.Var, _Action] = {}
         findings: dict[str, dict[str, str]] = {}
         for func in [func for func in mod.functions.values() if isinstance(func, relax.Function)]:
-            for number, chain in enumerate(separable_chains(func)):
+            for number, chain in enumerate(separable_chains(func, apart)):
                 self._choose(chain, str(number), actions, findings)
+        # A layer that was approximated keeps the method that was asked for.
+        known = layer_findings(mod)
+        for name in findings:
+            findings[name]["method"] = known.get(name, {}).get("method", findings[name]["method"])
 
         def rule(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
             action = actions.get(rewriter.binding)
@@ -74,13 +79,11 @@ class DispatchSeparable:
         actions: dict[relax.Var, _Action],
         findings: dict[str, dict[str, str]],
     ) -> None:
-        if any(isinstance(self.methods.get(stage.name), Dense) for stage in chain.stages):
-            return
         costs = {"unfused": unfused_cycles(chain, self.machine)}
         plan = fused_plan(chain, self.machine)
         if plan is not None:
             costs["fused"] = plan.cycles
-        dense = reconstructed(chain)
+        dense = reconstructed(chain) if may_multiply_out(chain) else None
         if dense is not None:
             costs[DENSE] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
         possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else costs
@@ -155,7 +158,7 @@ class _Reordered(_Fused):
     def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
         first, stage, knobs = self.chain.stages[0], self.stage, self.knobs
         if isinstance(knobs, WindowKnobs):
-            kernels = stage.shared_kernels
+            kernels = written_out(stage)
             if kernels is not None:
                 return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
             packed = relax.const(pack_depthwise_weight(kernel_major(stage.weight, first.channels, axis=0)))

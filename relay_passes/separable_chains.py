@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +105,7 @@ class Stage:
         if not self.depthwise or self.params.out_channels == self.channels:
             return None
         kernels = self.weight.reshape(self.channels, -1, *self.params.kernel)
-        return kernels[0] if (kernels == kernels[0]).all() else None
+        return kernels[0] if kernels.any() and (kernels == kernels[0]).all() else None
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ PATTERNS: tuple[tuple[str, str, int, Matches], ...] = (
 """(method, operator, number of stages, what they are); a convolution belongs to the first that takes it."""
 
 
-def separable_chains(func: relax.Function) -> list[Chain]:
-    """All chains of ``func``, a straight line of bindings."""
+def separable_chains(func: relax.Function, apart: Collection[str] = ()) -> list[Chain]:
+    """All chains of ``func``, a straight line of bindings, without the layers ``apart``."""
     links = _links(func)
     taken: set[relax.Var] = set()
     chains = []
@@ -185,6 +185,8 @@ def separable_chains(func: relax.Function) -> list[Chain]:
         for var in links:
             stages = _behind(var, length, links)
             if len(stages) < length or not taken.isdisjoint(stage.var for stage in stages):
+                continue
+            if any(stage.name in apart for stage in stages):
                 continue
             if matches(stages):
                 taken.update(stage.var for stage in stages)
@@ -291,6 +293,11 @@ def reconstructed(chain: Chain) -> tuple[np.ndarray, np.ndarray | None, Conv2dPa
         weight = np.einsum("oikl,icmn->ockmln", full, weight, optimize=True)
         weight = weight.reshape(*weight.shape[:2], weight.shape[2] * weight.shape[3], -1)
         bias = full.sum(axis=(2, 3)) @ bias + (0.0 if stage.bias is None else stage.bias)
+    with np.errstate(over="ignore"):
+        rounded = weight.astype(np.float32)
+    # Products beyond float32 where the chain's own values are not.
+    if not np.isfinite(rounded).all() or (np.abs(weight[weight != 0]) < np.finfo(np.float32).tiny).any():
+        return None
     rows, columns = axes
     params = Conv2dParams(
         kernel=(rows.kernel, columns.kernel),
@@ -299,7 +306,7 @@ def reconstructed(chain: Chain) -> tuple[np.ndarray, np.ndarray | None, Conv2dPa
         padding=(rows.before, columns.before, rows.after, columns.after),
         dilation=(rows.dilation, columns.dilation),
     )
-    return weight.astype(np.float32), bias.astype(np.float32) if bias.any() else None, params
+    return rounded, bias.astype(np.float32) if bias.any() else None, params
 
 
 @dataclass

@@ -17,6 +17,21 @@ from .depthwise_conv2d import kernel_major
 from .schedules.window import WindowKnobs
 from .window import extents, padded_window
 
+MAX_TERMS = 64
+"""Additions for a pixel up to which they are written out; more would take minutes to compile, and spill."""
+
+
+def stencil_terms(kernels: np.ndarray) -> int:
+    """Additions for a pixel of one channel: taps of the kernels (m, kh, kw), or of their columns and rows."""
+    total, columns = 0, set()
+    for kernel in kernels:
+        part = outer_product(kernel)
+        total += int(np.count_nonzero(kernel if part is None else part[1]))
+        if part is not None and tuple(part[0]) not in columns:
+            columns.add(tuple(part[0]))
+            total += int(np.count_nonzero(part[0]))
+    return total
+
 
 def fixed_stencil_conv2d_reference(data: np.ndarray, kernels: np.ndarray, params: Conv2dParams) -> np.ndarray:
     """``data`` (n, h, w, c), ``kernels`` (m, kh, kw): result (n, oh, ow, m · c), channel ``s · c + i`` by kernel s."""

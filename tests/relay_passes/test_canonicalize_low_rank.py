@@ -74,6 +74,25 @@ def test_a_tiny_perturbation_is_no_rounding() -> None:
     assert _layers(conv) == ["0"]
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_small_filter_or_channel_is_no_rounding(axis: int) -> None:
+    conv = _conv(16)
+    small = 1e-6 * torch.randn(conv.weight.shape, generator=torch.Generator().manual_seed(1))
+    conv.weight.data.index_copy_(axis, torch.tensor([3]), small.narrow(axis, 3, 1))
+    assert _layers(conv) == ["0"]
+
+
+@pytest.mark.parametrize("groups", [1, 32])
+def test_infinite_weights_are_left(groups: int) -> None:
+    conv = nn.Conv2d(32, 32, 5, groups=groups)
+    conv.weight.data *= 1e30
+    norm = nn.BatchNorm2d(32)
+    norm.weight.data.fill_(1e12)
+    mod = tvm.IRModule({"main": import_model(nn.Sequential(conv, norm).eval(), (X,)).mod["main"]})
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(), CanonicalizeLowRank()]
+    assert named_layers(tvm.transform.Sequential(passes)(mod)["main"]) == ["0"]
+
+
 def test_a_large_kernel_of_low_rank_runs_as_a_chain() -> None:
     compiled = fc.compile(nn.Sequential(_conv(8, 7, padding=3)).eval(), (torch.randn(1, 32, 28, 28),))
     assert [(r.method, r.operations < 28 * 28 * 12000) for r in compiled.layers] == [("spatial", True)] * 2

@@ -123,9 +123,18 @@ def test_what_was_asked_for_by_name_is_not_multiplied_out() -> None:
     assert {(r.method, r.op) for r in compiled.layers} == {("fixed", "fixed_stencil_conv2d")}
 
 
-def test_dense_on_request_keeps_a_chain_apart(fuse: None) -> None:
+def test_large_stencils_without_structure_run_as_kernels_of_their_own(fuse: None) -> None:
+    stencils = nn.Conv2d(16, 64, 9, padding=4, groups=16, bias=False)
+    stencils.weight.data.copy_(torch.randn(4, 9, 9).repeat(16, 1, 1)[:, None])
+    compiled = _compiled(nn.Sequential(stencils, nn.Conv2d(64, 8, 1)), torch.randn(1, 16, 32, 32))
+    assert {(r.method, r.op) for r in compiled.layers} == {("fixed", "fixed_stencil_conv2d")}
+
+
+def test_dense_on_request_keeps_a_layer_out_of_its_chain(fuse: None) -> None:
     compiled = _compiled(nn.Sequential(_cp(32, 16, 24)), torch.randn(1, 32, 16, 16), {"0.3": fc.Dense()})
-    assert all(r.op in ("conv2d", "depthwise_conv2d") for r in compiled.layers)
+    ops = {r.name: (r.method, r.op) for r in compiled.layers}
+    assert ops["0.3"] == ("dense", "conv2d")
+    assert ops["0.1"] == ops["0.2"] == ("spatial", "spatial_conv2d")
 
 
 class _Block(nn.Module):

@@ -233,6 +233,29 @@ def test_what_is_not_exact_is_not_multiplied_out(case: str) -> None:
     assert reconstructed(chain) is None
 
 
+@pytest.mark.parametrize("scale", [1e25, 1e-25])
+def test_products_beyond_float32_are_not_multiplied_out(scale: float) -> None:
+    layers = [nn.Conv2d(16, 24, (3, 1), bias=False), nn.Conv2d(24, 16, (1, 3), bias=False)]
+    for layer in layers:
+        layer.weight.data *= scale
+    (chain,) = _chains(nn.Sequential(*layers), X)
+    assert reconstructed(chain) is None
+
+
+def test_stencils_of_zeros_are_no_stencils() -> None:
+    layers = STRUCTURES["fixed stencils"][0]()
+    layers[0].weight.data.zero_()
+    assert [chain.method for chain in _chains(nn.Sequential(*layers), X)] == ["separable"]
+
+
+def test_layers_kept_apart_leave_the_others_a_chain() -> None:
+    model = nn.Sequential(*STRUCTURES["inverted bottleneck"][0]()).eval()
+    mod = tvm.IRModule({"main": import_model(model, (X,)).mod["main"]})
+    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize()])(mod)
+    chains = separable_chains(mod["main"], apart=["0"])
+    assert [[stage.name for stage in chain.stages] for chain in chains] == [["2", "4"]]
+
+
 def test_the_graph_is_read_only() -> None:
     mod = tvm.IRModule({"main": import_model(nn.Sequential(*STRUCTURES["cp"][0]()).eval(), (X,)).mod["main"]})
     mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize()])(mod)

@@ -8,6 +8,7 @@ from tvm_fastconv.topi.fixed_stencil_conv2d import (
     fixed_stencil_conv2d_reference,
     fixed_stencils,
     outer_product,
+    stencil_terms,
 )
 from tvm_fastconv.topi.schedules.window import default_window_knobs
 
@@ -74,6 +75,12 @@ def test_kernels_that_differ_by_a_factor_share_a_column() -> None:
 def test_what_is_no_outer_product_is_none() -> None:
     assert outer_product(np.array([[1, 2], [3, 4]], np.float32)) is None
     assert outer_product(FXNN[0] + np.eye(3, dtype=np.float32)) is None
+
+
+def test_terms_are_counted_as_they_are_shared() -> None:
+    # Columns 1 2 1, 1 0 -1 and 0 1 0 once; rows 1 2 1 twice, 1 0 -1 twice, 0 1 0.
+    assert stencil_terms(FXNN) == 3 + 2 + 1 + 3 + 3 + 2 + 2 + 1
+    assert stencil_terms(np.random.default_rng(0).standard_normal((2, 5, 5))) == 50
 
 
 def test_kernel_major_order() -> None:
