@@ -29,8 +29,8 @@ from .separable_chains import Chain, Stage, reconstructed, separable_chains
 MIN_GAIN = 1.03
 """By which a fused chain must be faster by estimate; less is within the estimate's error."""
 
-
 DENSE = "dense(reconstructed)"
+"""How reports call a chain that is multiplied out."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchSeparable")
@@ -41,44 +41,43 @@ class DispatchSeparable:
     ----------
     target : Target
     methods : mapping, optional
-        Layer name to what the user asked for: chains with a ``Dense`` layer are none, and those of a layer that was
-        asked for by another name are not multiplied out.
+        Layer name to what the user asked for: a ``Dense`` layer belongs to no chain. Layers that were approximated
+        keep the method that was asked for, and are not multiplied out, with a warning where that would be faster.
     """
 
     def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
         self.machine, self.methods = Machine.of(target), methods or {}
-        self.slower: dict[str, float] = {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
-        self.slower = {}
         apart = [name for name, method in self.methods.items() if isinstance(method, Dense)]
-        actions: dict[relax.Var, _Action] = {}
-        findings: dict[str, dict[str, str]] = {}
-        for func in [func for func in mod.functions.values() if isinstance(func, relax.Function)]:
-            for number, chain in enumerate(separable_chains(func, apart)):
-                self._choose(chain, str(number), actions, findings)
-        # A layer that was approximated keeps the method that was asked for.
-        known = layer_findings(mod)
-        for name in findings:
-            findings[name]["method"] = known.get(name, {}).get("method", findings[name]["method"])
-
-        def rule(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-            action = actions.get(rewriter.binding)
-            return None if action is None else action(rewriter, call)
-
-        if self.slower:
-            layers = ", ".join(f"{name} ({times:.1f} times)" for name, times in self.slower.items())
+        functions = [func for func in mod.functions.values() if isinstance(func, relax.Function)]
+        choices = _Choices(self.machine, layer_findings(mod))
+        for chain in [chain for func in functions for chain in separable_chains(func, apart)]:
+            choices.choose(chain)
+        if choices.slower:
+            layers = ", ".join(f"{name} ({times:.1f} times)" for name, times in choices.slower.items())
             notify(f"as asked for, these layers take longer by estimate than dense ones would: {layers}")
-        return note_layer(rewrite_calls(mod, {"nn.conv2d": rule}), findings)
+        return note_layer(rewrite_calls(mod, {"nn.conv2d": choices.rule}), choices.findings)
 
-    def _choose(
-        self,
-        chain: Chain,
-        number: str,
-        actions: dict[relax.Var, _Action],
-        findings: dict[str, dict[str, str]],
-    ) -> None:
+
+class _Choices:
+    """How the chains of one module run: what becomes of each convolution, and what the report says of it."""
+
+    def __init__(self, machine: Machine, known: dict[str, dict[str, str]]) -> None:
+        self.machine, self.known = machine, known
+        self.actions: dict[relax.Var, _Action] = {}
+        self.findings: dict[str, dict[str, str]] = {}
+        self.slower: dict[str, float] = {}
+        self.fused = 0
+
+    def rule(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for ``nn.conv2d``."""
+        action = self.actions.get(rewriter.binding)
+        return None if action is None else action(rewriter, call)
+
+    def choose(self, chain: Chain) -> None:
+        """The fastest way by estimate."""
         costs = {"unfused": unfused_cycles(chain, self.machine)}
         plan = fused_plan(chain, self.machine)
         if plan is not None:
@@ -86,21 +85,23 @@ class DispatchSeparable:
         dense = reconstructed(chain) if may_multiply_out(chain) else None
         if dense is not None:
             costs[DENSE] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
-        possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else costs
-        if chain.last.name in self.methods:
-            possible = {name: cost for name, cost in possible.items() if name != DENSE}
+        possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else dict(costs)
+        if "approximation" in self.known.get(chain.last.name, {}):
+            possible.pop(DENSE, None)
         way = min(possible, key=possible.__getitem__)
-        if costs.get(DENSE, float("inf")) < costs[way]:
+        if DENSE not in possible and costs.get(DENSE, float("inf")) < costs[way]:
             self.slower[chain.last.name] = costs[way] / costs[DENSE]
         reason = _reason(chain, way, costs)
         for stage in chain.stages:
-            findings[stage.name] = {"method": chain.method, "reason": reason}
+            method = self.known.get(stage.name, {}).get("method", chain.method)
+            self.findings[stage.name] = {"method": method, "reason": reason}
         if way == "fused" and plan is not None:
             fused = _Reordered if chain.multiplies else _Fused
             for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
-                actions[stage.var] = fused(chain, number, stage, knobs)
+                self.actions[stage.var] = fused(chain, str(self.fused), stage, knobs)
+            self.fused += 1
         elif way == DENSE and dense is not None:
-            actions[chain.last.var] = _Reconstructed(chain, *dense)
+            self.actions[chain.last.var] = _Reconstructed(chain, *dense)
 
 
 _Action = Callable[[CallRewriter, relax.Call], relax.Expr]

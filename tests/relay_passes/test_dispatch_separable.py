@@ -123,6 +123,12 @@ def test_what_was_asked_for_by_name_is_not_multiplied_out() -> None:
     assert {(r.method, r.op) for r in compiled.layers} == {("fixed", "fixed_stencil_conv2d")}
 
 
+def test_what_had_no_use_for_what_was_asked_is_multiplied_out_like_any_other() -> None:
+    model = nn.Sequential(_stencils(64), nn.Conv2d(320, 128, 1), nn.ReLU())
+    compiled = _compiled(model, torch.randn(1, 64, 56, 56), {"1": fc.CP(rank=8)}, WINOGRAD)
+    assert [(r.op, r.method) for r in compiled.layers] == [("winograd_conv2d", "fixed")]
+
+
 def test_large_stencils_without_structure_run_as_kernels_of_their_own(fuse: None) -> None:
     stencils = nn.Conv2d(16, 64, 9, padding=4, groups=16, bias=False)
     stencils.weight.data.copy_(torch.randn(4, 9, 9).repeat(16, 1, 1)[:, None])
