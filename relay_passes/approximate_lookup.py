@@ -15,10 +15,9 @@ from tvm import relax
 from tvm_fastconv.configs import Lookup, Method
 from tvm_fastconv.decompose.lookup import lookup
 
-from .graph import CallRewriter, constant_array, rewrite_calls
-from .layer_findings import note_layer
+from .approximated_layers import ApproximatedLayers
+from .graph import CallRewriter, constant_array
 from .layer_names import layer_name, with_layer_name
-from .refusals import Refusals
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateLookup")
@@ -45,24 +44,11 @@ class ApproximateLookup:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``, in NHWC."""
-        layers = _Layers(self.asked)
-        rules = {
-            "nn.conv2d": layers.conv2d,
-            "matmul": layers.matmul,
-            "nn.conv2d_transpose": layers.transposed,
-        }
-        rewritten = rewrite_calls(mod, rules)
-        layers.refusals.check()
-        return note_layer(rewritten, layers.findings)
+        return _Layers(self.asked, "become lookups").rewrite(mod)
 
 
-class _Layers:
+class _Layers(ApproximatedLayers[Lookup]):
     """The rules, what they found for the report, and which layers they had to leave alone, with the reason."""
-
-    def __init__(self, asked: Mapping[str, Lookup]) -> None:
-        self.asked = asked
-        self.findings: dict[str, dict[str, str]] = {}
-        self.refusals = Refusals("become lookups")
 
     def conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """A 1×1 convolution, then a sparse one."""

@@ -13,12 +13,11 @@ from tvm import relax
 from tvm_fastconv.configs import FixedStencil, Method, SpatialSeparable
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
+from .approximated_layers import ApproximatedLayers
 from .conv_call import conv2d_of
 from .factor_chains import CHAINS, FactorChain, FactorLayer, chain_of
-from .graph import CallRewriter, constant_array, rewrite_calls
-from .layer_findings import note_layer
+from .graph import CallRewriter, constant_array
 from .layer_names import layer_name, with_layer_name
-from .refusals import Refusals
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateSeparable")
@@ -41,24 +40,11 @@ class ApproximateSeparable:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``, in NHWC."""
-        layers = _Layers(self.asked)
-        rules = {
-            "nn.conv2d": layers.conv2d,
-            "matmul": layers.matmul,
-            "nn.conv2d_transpose": layers.transposed,
-        }
-        rewritten = rewrite_calls(mod, rules)
-        layers.refusals.check()
-        return note_layer(rewritten, layers.findings)
+        return _Layers(self.asked, "be approximated as asked").rewrite(mod)
 
 
-class _Layers:
+class _Layers(ApproximatedLayers[Method]):
     """The rules, what they found for the report, and which layers they had to refuse, with the reason."""
-
-    def __init__(self, asked: Mapping[str, Method]) -> None:
-        self.asked = asked
-        self.findings: dict[str, dict[str, str]] = {}
-        self.refusals = Refusals("be approximated as asked")
 
     def conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """The stages of the chain, one after the other."""

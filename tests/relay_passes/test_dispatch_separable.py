@@ -9,25 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tvm_fastconv as fc
+from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.relay_passes import chain_costs, dispatch_separable
 
 # Float32 sums in another order, through four layers; Winograd, which may stand for all of them, adds 1e-5.
 TOLERANCE, WINOGRAD = 5e-6, 2e-5
 
-FXNN = torch.tensor(
-    [
-        [[1.0, 2, 1], [2, 4, 2], [1, 2, 1]],
-        [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
-        [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
-        [[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
-        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
-    ]
-)
-
 
 def _stencils(channels: int) -> nn.Conv2d:
     conv = nn.Conv2d(channels, 5 * channels, 3, padding=1, groups=channels, bias=False)
-    conv.weight.data.copy_(FXNN.repeat(channels, 1, 1)[:, None])
+    conv.weight.data.copy_(torch.from_numpy(STENCILS).repeat(channels, 1, 1)[:, None])
     return conv
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.depthwise_conv2d import kernel_major
 from tvm_fastconv.topi.fixed_stencil_conv2d import (
@@ -16,24 +17,14 @@ from .run_operator import machine, run_operator
 
 RTOL = 1e-6  # sums of at most nine terms in another order, relative to the largest output
 
-FXNN = np.array(
-    [
-        [[1, 2, 1], [2, 4, 2], [1, 2, 1]],
-        [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
-        [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
-        [[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
-        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
-    ],
-    np.float32,
-)
 ODD = np.array([[[1, 2, 3], [4, 5, 6]], [[0.5, -0.25, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]], np.float32)
 
 CASES = {
-    "fxnn": (FXNN, (1, 14, 14, 32), (1, 1), (1, 1, 1, 1), (1, 1)),
-    "17 channels": (FXNN, (2, 9, 7, 17), (1, 1), (1, 1, 1, 1), (1, 1)),
-    "stride and dilation": (FXNN, (1, 12, 13, 16), (2, 1), (2, 0, 1, 2), (1, 2)),
+    "fxnn": (STENCILS, (1, 14, 14, 32), (1, 1), (1, 1, 1, 1), (1, 1)),
+    "17 channels": (STENCILS, (2, 9, 7, 17), (1, 1), (1, 1, 1, 1), (1, 1)),
+    "stride and dilation": (STENCILS, (1, 12, 13, 16), (2, 1), (2, 0, 1, 2), (1, 2)),
     "no outer product, fractions, zeros": (ODD, (1, 8, 8, 24), (1, 1), (0, 1, 1, 0), (1, 1)),
-    "plane smaller than the kernels": (FXNN, (1, 1, 2, 8), (1, 1), (1, 1, 1, 1), (1, 1)),
+    "plane smaller than the kernels": (STENCILS, (1, 1, 2, 8), (1, 1), (1, 1, 1, 1), (1, 1)),
 }
 
 
@@ -65,7 +56,7 @@ def test_equals_pytorch(case: str, isa: str) -> None:
 
 
 def test_kernels_that_differ_by_a_factor_share_a_column() -> None:
-    blur, rows, columns, diagonal, identity = (outer_product(kernel) for kernel in FXNN)
+    blur, rows, columns, diagonal, identity = (outer_product(kernel) for kernel in STENCILS)
     assert blur[0].tolist() == columns[0].tolist() == [1, 2, 1]
     assert rows[0].tolist() == diagonal[0].tolist() == [1, 0, -1]
     assert identity[0].tolist() == [0, 1, 0]
@@ -74,12 +65,12 @@ def test_kernels_that_differ_by_a_factor_share_a_column() -> None:
 
 def test_what_is_no_outer_product_is_none() -> None:
     assert outer_product(np.array([[1, 2], [3, 4]], np.float32)) is None
-    assert outer_product(FXNN[0] + np.eye(3, dtype=np.float32)) is None
+    assert outer_product(STENCILS[0] + np.eye(3, dtype=np.float32)) is None
 
 
 def test_terms_are_counted_as_they_are_shared() -> None:
     # Columns 1 2 1, 1 0 -1 and 0 1 0 once; rows 1 2 1 twice, 1 0 -1 twice, 0 1 0.
-    assert stencil_terms(FXNN) == 3 + 2 + 1 + 3 + 3 + 2 + 2 + 1
+    assert stencil_terms(STENCILS) == 3 + 2 + 1 + 3 + 3 + 2 + 2 + 1
     assert stencil_terms(np.random.default_rng(0).standard_normal((2, 5, 5))) == 50
 
 
