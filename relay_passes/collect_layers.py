@@ -1,6 +1,7 @@
 """After fusion: take the layer's data out of each function, so that equal layers share one, and note who calls what."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -10,10 +11,34 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
+from .follow_values import marks_of_calls
 from .layer_findings import layer_findings, with_findings
+from .source_values import SourceValue
 
 CALLS = "fastconv.calls"
-"""Module attribute: JSON list of [function name, layers], in call order."""
+"""Module attribute: JSON list of `RecordedCall` fields, in call order."""
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """A call that ``main`` makes.
+
+    Attributes
+    ----------
+    function : str
+    layers : list of dict
+        Report fields of its layers. A chain has several, the last of which the others are for; what belongs to no
+        layer has none.
+    reads : list of int
+        The calls whose results it reads, by their place.
+    result : SourceValue, optional
+        What its result stands for.
+    """
+
+    function: str
+    layers: list[dict[str, Any]]
+    reads: list[int]
+    result: SourceValue | None
 
 
 @tvm.transform.module_pass(opt_level=0, name="CollectLayers")
@@ -39,22 +64,25 @@ class CollectLayers:
                 mod.update_func(var, func)
             merged[var.name_hint] = twin or var
         redirect = _Redirect(mod, merged)
-        calls: list[tuple[str, list[dict[str, Any]]]] = []
+        calls: list[tuple] = []
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function):
                 if var.name_hint == "main":
-                    calls = [(merged[name].name_hint, layers[name]) for name in _called(func)]
+                    calls = [
+                        (merged[name].name_hint, layers[name], reads, result)
+                        for (name, reads), result in zip(_called(func), marks_of_calls(mod), strict=True)
+                    ]
                 redirect.builder_.update_func(var, redirect.visit_expr(func))
         mod = relax.transform.DeadCodeElimination()(redirect.builder_.get())
         return mod.with_attr(CALLS, json.dumps(calls))
 
 
-def recorded_calls(mod: tvm.IRModule) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(function name, report fields of its layers) for every call of ``main``, in call order.
-
-    A chain has several layers, the last of which the others are for; what belongs to no layer has none.
-    """
-    return [(name, layers) for name, layers in json.loads(mod.attrs[CALLS])]
+def recorded_calls(mod: tvm.IRModule) -> list[RecordedCall]:
+    """Every call of ``main``, in order."""
+    return [
+        RecordedCall(function, layers, reads, result and SourceValue.from_json(result))
+        for function, layers, reads, result in json.loads(mod.attrs[CALLS])
+    ]
 
 
 def _strip_layers(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[dict[str, Any]]]:
@@ -68,13 +96,20 @@ def _strip_layers(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[dict[str, An
     return sch.mod["main"].without_attr("global_symbol"), layers
 
 
-def _called(func: relax.Function) -> list[str]:
-    return [
-        binding.value.args[0].name_hint
-        for block in func.body.blocks
-        for binding in block.bindings
-        if isinstance(binding.value, relax.Call) and binding.value.op == tvm.ir.Op.get("relax.call_tir")
-    ]
+def _called(func: relax.Function) -> list[tuple[str, list[int]]]:
+    """(function, places of the calls it reads) of each call in ``func``."""
+    places: dict[relax.Var, int] = {}
+    found = []
+    for block in func.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
+                reads = [places[arg] for arg in value.args[1].fields if arg in places]
+                places[binding.var] = len(found)
+                found.append((value.args[0].name_hint, reads))
+            elif isinstance(value, relax.TupleGetItem) and value.tuple_value in places:
+                places[binding.var] = places[value.tuple_value]
+    return found
 
 
 @mutator

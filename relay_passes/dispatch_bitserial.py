@@ -26,7 +26,7 @@ from tvm_fastconv.topi.machine import Machine
 from .bit_layers import BitLayer, bit_layer
 from .conv_call import pooling_of
 from .decisions import Decision, trace_back
-from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats
+from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats, stands_for_levels
 from .few_level_costs import fastest, obstacle_to_bits
 from .few_level_layers import FewLevelLayer, few_level_layer, obstacle_to_levels, transposed_on_bits
 from .graph import CallRewriter, op_name, rewrite_calls
@@ -131,6 +131,7 @@ class _Bitserial:
                 if isinstance(how, Grid)
                 else self._pack_bits(rewriter, source, how, groups)
             )
+            stands_for_levels(rewriter, self.packed[key], layer, layer.activation.digits)
         return self.packed[key]
 
     def _pack_levels(self, rewriter: CallRewriter, source: relax.Expr, grid: Grid, groups: int) -> relax.Expr:

@@ -18,6 +18,7 @@ from .few_level_costs import int8_tile
 from .few_level_layers import FewLevelLayer, plane_shape
 from .graph import CallRewriter, along_channel, op_name
 from .operator_call import OPAQUE, known_sizes, operator_call, primfunc_call
+from .source_values import Levels
 
 
 def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
@@ -59,6 +60,22 @@ def scaled_floats(
     return relax.op.multiply(rewriter.builder_.emit(value), factor)
 
 
+def stands_for_levels(rewriter: CallRewriter, stored: relax.Expr, layer: FewLevelLayer, digits: int) -> None:
+    """Note that ``stored`` is the input of ``layer``: its levels, in packed ``digits`` or (0) as numbers."""
+    value, activation = rewriter.values.get(layer.data), layer.activation
+    if value is not None:
+        rewriter.values[stored] = value.in_levels(
+            Levels(
+                digits=digits,
+                groups=layer.packed_groups,
+                channels=layer.quantized.channels,
+                step=activation.step,
+                offset=activation.offset,
+                scale=activation.scale,
+            )
+        )
+
+
 def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
     """What the report says of a layer on bits."""
     params, report = layer.bitserial, layer_report("bitserial", layer.call, layer.weight, reason)
@@ -74,6 +91,7 @@ def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, machin
     weight, scale = layer.integers
     params, tile = layer.quantized, int8_tile(layer, machine)
     levels = _levels(rewriter, as_plane(rewriter, layer.data), layer)
+    stands_for_levels(rewriter, levels, layer, digits=0)
     height, width = (int(size) for size in list(levels.ty.shape)[1:3])
     table = offset_table(weight, params, height, width).astype(np.int32)
     report = layer_report("bitserial", layer.call, layer.weight, reason)

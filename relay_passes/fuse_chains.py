@@ -11,6 +11,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from .follow_values import tir_calls
 from .graph import count_uses
 from .operator_call import CHAIN
 
@@ -40,28 +41,11 @@ class FuseChains:
 
 def _chain_of(mod: tvm.IRModule, value: relax.Expr) -> str | None:
     """The chain that the operator in ``value``, a call of a PrimFunc or of a function of such calls, belongs to."""
-    for call in _calls(mod, value):
+    for call in tir_calls(mod, value):
         func = mod[call.args[0]]
         if func.attrs and CHAIN in func.attrs:
             return str(func.attrs[CHAIN])
     return None
-
-
-def _calls(mod: tvm.IRModule, value: relax.Expr) -> list[relax.Call]:
-    """The calls of PrimFuncs that ``value`` makes."""
-    if not isinstance(value, relax.Call):
-        return []
-    if value.op == tvm.ir.Op.get(_CALL_TIR):
-        return [value]
-    if isinstance(value.op, tvm.ir.GlobalVar):
-        func = mod[value.op]
-        return [
-            call
-            for block in func.body.blocks
-            for binding in block.bindings
-            for call in _calls(mod, binding.value)
-        ]
-    return []
 
 
 def _arguments(call: relax.Call) -> list[relax.Expr]:

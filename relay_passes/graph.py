@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from .layer_names import layer_name, with_layer_name
+from .source_values import SourceValue, note_values, source_values
 
 
 def op_name(expr: relax.Expr) -> str | None:
@@ -74,6 +76,11 @@ class CallRewriter(PyExprMutator):
 
     A rule takes the rewriter and a call whose arguments are rewritten already, and returns what stands in its
     place: ``None`` where the call is none of its business.
+
+    Attributes
+    ----------
+    values : dict
+        What the variables stand for in the source, of the old graph and of the new one; see `source_values`.
     """
 
     def __init__(self, mod: tvm.IRModule, rules: dict[str, Callable]) -> None:
@@ -82,6 +89,7 @@ class CallRewriter(PyExprMutator):
         self.uses: Counter = Counter()
         self.unnamed: Counter = Counter()
         self.binding: relax.Var | None = None
+        self.values = source_values(mod)
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         """Note which variable the calls below are bound to."""
@@ -90,6 +98,14 @@ class CallRewriter(PyExprMutator):
         new = self.visit_expr(binding.var)
         if new not in self.uses:
             self.uses[new] = self.uses[binding.var]
+        if (value := self.values.get(binding.var)) is not None:
+            self._stands_for(new, value, binding.var.ty)
+
+    def _stands_for(self, new: relax.Expr, value: SourceValue, ty: tvm.ir.Type) -> None:
+        """Note ``value``, of type ``ty``, of ``new`` and of the variable it is only another name for."""
+        while isinstance(new, relax.Var) and tvm_ffi.structural_equal(new.ty, ty):
+            self.values.setdefault(new, value)
+            new = self.lookup_binding(new)
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite the arguments of ``call``, then ``call`` itself."""
@@ -121,4 +137,4 @@ def rewrite_calls(mod: tvm.IRModule, rules: dict[str, Callable]) -> tvm.IRModule
             rewriter.uses = count_uses(func)
             new = rewriter.visit_expr(func)
             rewriter.builder_.update_func(var, relax.analysis.remove_all_unused(new))
-    return rewriter.builder_.get()
+    return note_values(rewriter.builder_.get(), rewriter.values)

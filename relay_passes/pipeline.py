@@ -23,6 +23,7 @@ from .approximate_lookup import ApproximateLookup
 from .approximate_separable import ApproximateSeparable
 from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
+from .canonicalize_constant_sums import CanonicalizeConstantSums
 from .canonicalize_low_rank import CanonicalizeLowRank
 from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_ranks import CanonicalizeRanks
@@ -36,6 +37,7 @@ from .dispatch_lookup import DispatchLookup
 from .dispatch_separable import DispatchSeparable
 from .dispatch_transpose import DispatchTranspose
 from .dispatch_winograd import DispatchWinograd
+from .follow_values import CollectValues, MarkValues
 from .fuse_chains import FuseChains
 from .legalize import LEGALIZATIONS
 from .plan_layout import PlanLayout
@@ -53,9 +55,14 @@ def simplify() -> Passes:
         relax.transform.EliminateCommonSubexpr(),
         CanonicalizeStraightThrough(),
         relax.transform.CanonicalizeBindings(),
-        relax.transform.FoldConstant(),
+        *fold_constants(),
         CanonicalizePadding(),
     ]
+
+
+def fold_constants() -> Passes:
+    """What depends on no input is computed now, as exactly as PyTorch does."""
+    return [CanonicalizeConstantSums(), relax.transform.FoldConstant()]
 
 
 def approximate_signs() -> Passes:
@@ -101,8 +108,10 @@ def fuse() -> Passes:
         relax.transform.LegalizeOps(LEGALIZATIONS),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
+        MarkValues(),
         relax.transform.FuseOps(),
         FuseChains(),
+        CollectValues(),
         relax.transform.FuseTIR(),
         relax.transform.DeadCodeElimination(),
         CollectLayers(),

@@ -7,11 +7,14 @@ where a face is missing, once per value, so chains of NHWC operators carry none.
 what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
 """
 
+from dataclasses import replace
+
 import tvm
 from tvm import relax
 
 from .graph import keep_name, op_name
 from .layout_rules import ELEMENTWISE, RULES, AsIs, to_channel_first, to_channel_last
+from .source_values import Values, note_values, source_values
 from .thresholds import DECISIONS
 
 
@@ -22,10 +25,13 @@ class PlanLayout:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
         mod = relax.transform.ConvertToDataflow(min_size=1)(mod).clone()
+        values, faces = source_values(mod), {}
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function) and _is_straight_line(func):
-                mod[var] = _Planner(mod).rewrite(func)
-        return relax.transform.CanonicalizeBindings()(mod)
+                planner = _Planner(mod)
+                mod[var] = planner.rewrite(func)
+                faces |= planner.faces(values)
+        return relax.transform.CanonicalizeBindings()(note_values(mod, values | faces))
 
 
 def _is_straight_line(func: relax.Function) -> bool:
@@ -75,6 +81,16 @@ class _Planner:
                 result = self.builder.emit_output(self.first(func.body.body))
             self.builder.emit_func_output(result)
         return self.builder.get()["planned"].with_attrs(dict(func.attrs or {}))
+
+    def faces(self, values: Values) -> Values:
+        """What the faces of the old variables stand for."""
+        firsts = {self.firsts[var]: value for var, value in values.items() if var in self.firsts}
+        lasts = {
+            self.lasts[var]: replace(value, channels_last=True)
+            for var, value in values.items()
+            if var in self.lasts and len(getattr(var.ty, "shape", ())) == 4
+        }
+        return {face: value for face, value in (firsts | lasts).items() if isinstance(face, relax.Var)}
 
     def _bind(self, binding: relax.Binding) -> None:
         value = binding.value

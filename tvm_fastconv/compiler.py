@@ -1,9 +1,9 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
 import contextlib
-import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,23 @@ from .method_patterns import Methods, resolve_methods
 from .notices import notify
 from .output_errors import with_output_errors
 from .relay_passes import pipeline
-from .relay_passes.collect_layers import recorded_calls
+from .relay_passes.collect_layers import RecordedCall, recorded_calls
 from .relay_passes.dump_ir import with_dumps
 from .relay_passes.graph import op_name
 from .relay_passes.layer_names import layer_name, named_layers
+from .relay_passes.source_values import name_values, note_values, source_values
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
 from .threads import default_threads, use_threads
-from .verify import TOLERANCE, changed_by_signs, expected_outputs, verify_outputs
+from .verify import Source, obstacle_to_verifying
+from .verify import verify as verify_compiled
+from .verify.compare import largest_difference
+from .verify.relax_slices import RelaxSlices
+from .verify.torch_nodes import TorchNodes
+
+NOTABLE = 1e-3
+"""Change of the largest output, relative to it, from which on a warning is worth reading."""
 
 
 def compile(
@@ -85,24 +93,34 @@ def compile(
     run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.
     main = imported.mod["main"].without_attr("tir_var_upper_bound")
-    simple = run(pipeline.simplify(), tvm.IRModule({"main": main}))
+    plain = note_values(tvm.IRModule({"main": main}), source_values(imported.mod))
+    plain = plain if imported.program else name_values(plain)
+    simple = run(pipeline.simplify(), plain)
     signed = run(pipeline.approximate_signs(), simple)
+    turned = _turned_signs(simple, signed)
+    signed = name_values(signed) if turned and not imported.program else signed
     canonical = run(pipeline.canonicalize(), signed)
     chosen = resolve_methods(methods, named_layers(canonical["main"]))
     approximated = run(pipeline.approximate(chosen), canonical)
     approximated = with_output_errors(canonical, approximated, imported.example_inputs)
     # What was given up on purpose is no error: the graph after it is what the file must compute.
-    source = imported
-    for before, after in ((canonical, approximated), (simple, signed)):
-        if source is imported and not tvm_ffi.structural_equal(before["main"], after["main"]):
-            source = dataclasses.replace(imported, mod=after, reference=None)
+    source: Source
+    if not tvm_ffi.structural_equal(canonical["main"], approximated["main"]):
+        approximated = name_values(approximated)
+        source = RelaxSlices(approximated, resolved)
+    elif imported.program:
+        source = TorchNodes(imported.program, turned)
+    else:
+        source = RelaxSlices(signed if turned else plain, resolved)
     fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
+    called = [(call.function, call.layers[-1]["name"] if call.layers else None) for call in calls]
     _check_lowered(fused["main"])
     scheduled = run(pipeline.schedule_passes(resolved), fused)
-    expected, reason = expected_outputs(source, resolved) if verify else (None, "not asked for")
-    if source.mod is signed and expected is not None:
-        _warn_of_zeros(changed_by_signs(imported, expected))
+    obstacle = obstacle_to_verifying(imported.example_inputs, resolved) if verify else "not asked for"
+    expected = None if obstacle else source.run(*imported.example_inputs or ())
+    if expected is not None and turned and imported.reference is not None:
+        _warn_of_zeros(largest_difference(expected, imported.reference(*imported.example_inputs or ())))
     with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
         path = Path(folder) / "model.so"
         tell("generating code")
@@ -114,16 +132,18 @@ def compile(
                 input_names=imported.input_names,
                 output_names=imported.output_names,
                 layers=layers,
-                calls=calls,
+                calls=called,
                 notices=imported.notices,
-                verify=reason,
+                verify=obstacle,
                 reference_pair=None if expected is None else (imported.example_inputs or (), expected),
             )
         compiled = CompiledModel(read_artifact(path))
         if expected is None:
             return compiled
         tell("verifying")
-        amend_manifest(path, verify=verify_outputs(compiled, source, expected, fused, scheduled, calls))
+        verdict = verify_compiled(compiled, source, imported.example_inputs or (), calls)
+        errors = [replace(layer, error=verdict.errors.get(layer.name)) for layer in layers]
+        amend_manifest(path, verify=verdict.line(source, compiled.check()), layers=tuple(errors))
         return CompiledModel(read_artifact(path))
 
 
@@ -148,8 +168,23 @@ def _check_lowered(main: relax.Function) -> None:
         raise ModelError(f"no CPU code can be made for the operators {', '.join(dict.fromkeys(left))}")
 
 
+def _turned_signs(simple: tvm.IRModule, signed: tvm.IRModule) -> frozenset[str]:
+    """What the source calls the signs of ``simple`` that have become +1 for 0 in ``signed``."""
+    values = source_values(simple)
+    before, after = (
+        {
+            binding.var
+            for block in mod["main"].body.blocks
+            for binding in block.bindings
+            if op_name(binding.value) == "sign"
+        }
+        for mod in (simple, signed)
+    )
+    return frozenset(values[var].name for var in before - after if var in values)
+
+
 def _warn_of_zeros(change: float) -> None:
-    if change > TOLERANCE:
+    if change > NOTABLE:
         notify(
             f"that sign(0) is +1 changes the outputs on the example inputs by {change:.0e} of the largest: values in "
             "front of a sign are exactly 0. Write torch.where(x >= 0, 1.0, -1.0) in the model to train it alike"
@@ -181,13 +216,10 @@ def _compiling(target: tvm.target.Target) -> Iterator[None]:
         raise ModelError(f"TVM cannot compile this model: {str(error).strip().splitlines()[-1]}") from error
 
 
-def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[tuple[str, str | None]]]:
-    """The layers of a fused module, and its calls as (function, name of the layer)."""
-    layers, calls = [], []
-    for function, found in recorded_calls(fused):
-        calls.append((function, found[-1]["name"] if found else None))
-        for fields in found:
-            if "method" in fields:
-                shapes = {key: tuple(fields[key]) for key in ("input_shape", "output_shape")}
-                layers.append(LayerReport(**{**fields, **shapes}))
+def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[RecordedCall]]:
+    """The layers of a fused module, and its calls."""
+    layers, calls = [], recorded_calls(fused)
+    for fields in (fields for call in calls for fields in call.layers if "method" in fields):
+        shapes = {key: tuple(fields[key]) for key in ("input_shape", "output_shape")}
+        layers.append(LayerReport(**{**fields, **shapes}))
     return layers, calls

@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from .relay_passes import pipeline
 from .relay_passes.graph import CallRewriter, rewrite_calls
 
 Arrays = tuple[np.ndarray, ...]
@@ -36,6 +37,8 @@ def plain_run(mod: tvm.IRModule, triple: str | None = None) -> Callable[..., Arr
     """
     target = tvm.target.Target({"kind": "llvm"} | ({"mtriple": triple} if triple else {}))
     rules = {"nn.conv2d": _by_torch, "nn.conv2d_transpose": _by_torch}
+    with target:
+        mod = tvm.transform.Sequential(pipeline.fold_constants())(mod)
     machine = relax.VirtualMachine(tvm.compile(rewrite_calls(mod, rules), target), tvm.cpu())
 
     def run(*inputs: np.ndarray) -> Arrays:

@@ -1,6 +1,7 @@
 """Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,24 @@ class CompiledModel:
         instrumented = self._library.new_machine()
         calls = self.manifest.calls
         return profile_calls(lambda: self._run(arguments), instrumented, _ENTRY, arguments, calls, repeat)
+
+    def run_instrumented(self, instrument: Callable[..., None], *inputs: Any) -> tuple[np.ndarray, ...]:
+        """Run the model once, with ``instrument`` called before and after each of its functions; return its outputs.
+
+        Parameters
+        ----------
+        instrument
+            ``(function, name, before, result, *arguments)``, as TVM's virtual machine calls it; a compiled function's
+            last argument is what it writes. Its memory is used again by later functions.
+        """
+        self.require_runnable()
+        assert self._library is not None
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        machine = self._library.new_machine()
+        machine["set_instrument"](instrument)
+        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
+        return unwrap_outputs(machine[_ENTRY](*arguments), borrowed, as_torch=False)
 
     def check(self) -> float:
         """Run the bundled reference input and return the largest error relative to the largest expected output.

@@ -62,9 +62,9 @@ def test_one_function_holds_the_product_and_the_relu() -> None:
 
     with TARGET:
         fused = tvm.transform.Sequential(graph_passes(TARGET))(_module((3, 17, 8), (3, 8, 20)))
-    ((function, layers),) = recorded_calls(fused)
-    assert function == "fused_batch_matmul_relu"
-    assert len(layers) == 1
+    (call,) = recorded_calls(fused)
+    assert call.function == "fused_batch_matmul_relu"
+    assert len(call.layers) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def _operators(
         builder.emit_func_output(result)
     with TARGET:
         fused = tvm.transform.Sequential(graph_passes(TARGET))(builder.get())
-    return [layer["op"] for _, layers in recorded_calls(fused) for layer in layers if "op" in layer]
+    return [layer["op"] for call in recorded_calls(fused) for layer in call.layers if "op" in layer]
 
 
 def _norm_then_sign(bb: relax.BlockBuilder, y: relax.Expr) -> relax.Expr:

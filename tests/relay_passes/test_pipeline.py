@@ -57,9 +57,9 @@ def test_equal_layers_share_a_function_and_keep_their_names() -> None:
     with TARGET:
         fused = tvm.transform.Sequential(graph_passes(TARGET))(_module())
     calls = [
-        (function, layer["name"], layer["method"])
-        for function, layers in recorded_calls(fused)
-        for layer in layers
+        (call.function, layer["name"], layer["method"])
+        for call in recorded_calls(fused)
+        for layer in call.layers
     ]
     assert [name for _, name, _ in calls] == ["conv2d_1", "depthwise_conv2d_1", "depthwise_conv2d_2"]
     assert [method for _, _, method in calls] == ["dense", "depthwise", "depthwise"]

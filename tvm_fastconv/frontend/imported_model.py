@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tvm
+from torch.export import ExportedProgram
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class ImportedModel:
     reference : callable, optional
         Runs the source model (PyTorch, eval, float32) on arrays: ``reference(*inputs) -> (output, ...)``.
         ``None`` for ONNX.
+    program : ExportedProgram, optional
+        What was imported, decomposed: ``mod``'s variables stand for the nodes of its graph (`source_values`).
+        ``None`` for ONNX.
     notices : tuple of str
         One-line facts for the user; each was also issued as a ``UserWarning``.
     """
@@ -32,4 +36,5 @@ class ImportedModel:
     output_names: tuple[str, ...]
     example_inputs: tuple[np.ndarray, ...] | None
     reference: Callable[..., tuple[np.ndarray, ...]] | None
+    program: ExportedProgram | None
     notices: tuple[str, ...]

@@ -64,6 +64,7 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
         output_names=tuple(output.name for output in model.graph.output),
         example_inputs=example_arrays(mod, input_names, example_inputs),
         reference=None,
+        program=None,
         notices=tuple(notices),
     )
 

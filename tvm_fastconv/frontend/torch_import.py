@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvm_fastconv.errors import ModelError
+from tvm_fastconv.relay_passes.source_values import SourceValue, Values, note_values
 
 from . import (  # noqa: F401
     torch_rules_image,
@@ -119,6 +120,8 @@ def _refusal(node: fx.Node, known: set[str]) -> str | None:
 def import_program(program: ExportedProgram) -> tvm.IRModule:
     """Return the Relax module of a decomposed program: inputs are parameters, weights constants.
 
+    Its variables stand for the nodes of the program's graph, see `source_values`.
+
     Raises
     ------
     ModelError
@@ -128,13 +131,20 @@ def import_program(program: ExportedProgram) -> tvm.IRModule:
     importer = Importer(names, _batch_symbol(program), _constants(program))
     rules = {name: _adapted(rule) for name, rule in RULES.items()}
     try:
-        return importer.from_exported_program(program, False, True, False, rules)
+        mod = importer.from_exported_program(program, False, True, False, rules)
     except Exception as error:
         node = importer.current
         where = (
             "inputs or outputs" if node is None else f"{node.target} in layer '{names.get(node, node.name)}'"
         )
         raise ModelError(f"cannot import {where}: {error}") from error
+    return note_values(mod, _values(mod["main"], importer.nodes))
+
+
+def _values(main: relax.Function, nodes: dict[str, str]) -> Values:
+    """What stands for which node, by the names of the importer's variables, which binding the weights renewed."""
+    variables = [*main.params, *(binding.var for block in main.body.blocks for binding in block.bindings)]
+    return {v: SourceValue(name=nodes[v.name]) for v in variables if v.name in nodes}
 
 
 def _batch_symbol(program: ExportedProgram) -> str | None:
@@ -181,6 +191,7 @@ class Importer(ExportedProgramImporter):
         self._batch_symbol = batch_symbol
         self._constants = constants or {}
         self.current: fx.Node | None = None  # the node that is being imported
+        self.nodes: dict[str, str] = {}  # variable to the node whose tensor it holds
 
     def create_convert_map(self) -> dict[str, Callable[[fx.Node], Any]]:
         """Return TVM's converters without the denied ones, plus the names of this package's rules."""
@@ -242,5 +253,7 @@ class Importer(ExportedProgramImporter):
             yield self.current
             value = self.env.get(self.current)
             if isinstance(value, relax.Expr):
-                self.env[self.current] = labeller.bound(value)
+                self.env[self.current] = value = labeller.bound(value)
+            if isinstance(value, relax.Var) and isinstance(value.ty, relax.TensorType):
+                self.nodes.setdefault(value.name, self.current.name)
         self.current = None

@@ -59,6 +59,7 @@ def import_exported(program: ExportedProgram, example_inputs: Any, notices: list
         output_names=output_names,
         example_inputs=example_arrays(mod, input_names, given),
         reference=_reference(source, kept),
+        program=decomposed,
         notices=(*notices, *dropped),
     )
 

@@ -1,0 +1,60 @@
+"""Sums over constants are computed in float64 and rounded once.
+
+TVM folds constants by plain loops: a float32 sum one term after the other is off by 1e-3 at 4 million terms and by 1e-1
+at 38 million, as in ``mean(|w|)`` of a large layer. PyTorch sums in pairs, which is as good as exact; so is this.
+"""
+
+import tvm
+from tvm import relax
+
+from .graph import CallRewriter, rewrite_calls
+
+SUMS = (
+    "cumprod", "cumsum", "einsum", "matmul", "mean", "nn.adaptive_avg_pool1d", "nn.adaptive_avg_pool2d",
+    "nn.avg_pool1d", "nn.avg_pool2d", "nn.avg_pool3d", "nn.conv1d", "nn.conv1d_transpose", "nn.conv2d",
+    "nn.conv2d_transpose", "nn.group_norm", "nn.instance_norm", "nn.layer_norm", "nn.log_softmax", "nn.rms_norm",
+    "nn.softmax", "prod", "std", "sum", "variance",
+)  # fmt: skip
+
+
+@tvm.transform.module_pass(opt_level=0, name="CanonicalizeConstantSums")
+class CanonicalizeConstantSums:
+    """``op(c)`` → ``float32(op(float64(c)))`` for every operator that sums, where no input of the model is involved."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``; folding is left to ``FoldConstant``."""
+        constants: set[relax.Var] = set()
+        for func in mod.functions.values():
+            if isinstance(func, relax.Function):
+                constants |= constant_values(func)
+
+        def in_double(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+            if rewriter.binding not in constants or getattr(call.ty, "dtype", None) != "float32":
+                return None
+            emit = rewriter.builder_.emit
+            args = [emit(relax.op.astype(arg, "float64")) if _is_single(arg) else arg for arg in call.args]
+            total = emit(relax.Call(call.op, args, call.attrs, call.ty_args, call.span))
+            return relax.op.astype(total, "float32")
+
+        return rewrite_calls(mod, dict.fromkeys(SUMS, in_double))
+
+
+def constant_values(func: relax.Function) -> set[relax.Var]:
+    """Variables of ``func`` that depend on none of its parameters."""
+    constants: set[relax.Var] = set()
+
+    def check(expr: relax.Expr) -> None:
+        if isinstance(expr, relax.Var) and expr not in constants:
+            free.append(expr)
+
+    for block in func.body.blocks:
+        for binding in block.bindings:
+            free: list[relax.Var] = []
+            relax.analysis.post_order_visit(binding.value, check)
+            if not free:
+                constants.add(binding.var)
+    return constants
+
+
+def _is_single(arg: relax.Expr) -> bool:
+    return isinstance(arg.ty, relax.TensorType) and str(arg.ty.dtype) == "float32"

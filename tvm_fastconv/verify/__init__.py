@@ -1,0 +1,165 @@
+"""Is the compiled file right? Every function it calls is compared with the source model, from equal inputs.
+
+The file is run once with all intermediate results kept. Passes have noted which value of the source each of them stands
+for (``relay_passes.source_values``); from there, the source computes the next one, and the two must agree. So an error
+cannot hide in a network whose outputs jump for every rounding, a rounding cannot look like an error, and what is wrong
+is named. Results without a counterpart are compared together with the next that has one; the outputs have one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+
+from tvm_fastconv.cpu import missing_features
+from tvm_fastconv.errors import FastconvError
+from tvm_fastconv.notices import notify
+from tvm_fastconv.relay_passes.collect_layers import RecordedCall
+from tvm_fastconv.runtime import CompiledModel
+from tvm_fastconv.targets import cpu_features
+
+from .compare import TOLERANCE, Comparison, compare
+from .source import Source
+from .trace import Arrays, Trace, trace
+
+__all__ = ["Source", "Verdict", "obstacle_to_verifying", "verify"]
+
+
+def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) -> str:
+    """Why nothing can be compared; an empty text where it can."""
+    if examples is None:
+        return "not verified: no example inputs"
+    if not all(np.isfinite(x).all() for x in examples):
+        notify("the compiled model is not verified: the example inputs hold NaN or infinity")
+        return "not verified: the example inputs hold NaN or infinity"
+    if missing := missing_features(cpu_features(target)):
+        return f"not verified: this machine lacks {', '.join(missing)}"
+    return ""
+
+
+@dataclass
+class Verdict:
+    """What was compared.
+
+    Attributes
+    ----------
+    errors : dict
+        Layer to the largest error of its function, relative to that function's largest value.
+    compared, functions : int
+        Results that were compared on their own, of how many.
+    open : float
+        The largest share of a result that lies on a threshold, where rounding decides.
+    """
+
+    errors: dict[str, float] = field(default_factory=dict)
+    compared: int = 0
+    functions: int = 0
+    open: float = 0.0
+
+    def add(self, layers: Sequence[str], found: Comparison) -> None:
+        """Count one comparison."""
+        self.open = max(self.open, found.open)
+        for layer in layers:
+            self.errors[layer] = max(self.errors.get(layer, 0.0), found.error)
+
+    def line(self, source: Source, whole: float) -> str:
+        """One line for the manifest; ``whole`` is the error of the outputs when the network runs as a whole."""
+        largest = max(self.errors.values(), default=0.0)
+        text = (
+            f"verified against {source.by} from equal inputs: {self.compared} of {self.functions} functions on their "
+            f"own, the others with their readers; largest error {largest:.1e} of a result's largest value, "
+            f"{whole:.1e} for the whole network"
+        )
+        return text + (f"; up to {100 * self.open:.2g} % of a result lie on a threshold" if self.open else "")
+
+
+def verify(
+    compiled: CompiledModel, source: Source, examples: Arrays, calls: Sequence[RecordedCall]
+) -> Verdict:
+    """Compare all results of ``compiled`` on the example inputs, and on random ones.
+
+    Parameters
+    ----------
+    calls
+        What its entry function calls, in order.
+
+    Raises
+    ------
+    FastconvError
+        A result differs; the message names its layer.
+    """
+    verdict = Verdict()
+    for inputs, which in ((examples, "the example inputs"), (random_inputs(examples), "random inputs")):
+        ran = trace(compiled, inputs, calls)
+        verdict.compared = verdict.functions = 0
+        for layers, found in _comparisons(source, inputs, ran, calls, verdict):
+            verdict.add(layers, found)
+            if not found.agrees:
+                raise FastconvError(_wrong(layers, found, source, which))
+    return verdict
+
+
+def random_inputs(examples: Arrays) -> Arrays:
+    """Inputs drawn evenly between the smallest and the largest value of each example; normal ones for constants."""
+    rng = np.random.default_rng(0)
+    return tuple(_random_like(rng, example) for example in examples)
+
+
+def _random_like(rng: np.random.Generator, example: np.ndarray) -> np.ndarray:
+    if example.dtype == bool:
+        return rng.random(example.shape) < 0.5
+    low, high = example.min(), example.max()
+    if example.dtype.kind != "f":
+        return rng.integers(low, high, example.shape, dtype=example.dtype, endpoint=True)
+    if low == high:
+        return rng.standard_normal(example.shape).astype(example.dtype)
+    return rng.uniform(low, high, example.shape).astype(example.dtype)
+
+
+def _comparisons(
+    source: Source, inputs: Arrays, ran: Trace, calls: Sequence[RecordedCall], verdict: Verdict
+) -> Iterator[tuple[list[str], Comparison]]:
+    """(layers, comparison) of each result that stands for a value of the source, then of the outputs."""
+    known = dict(zip(source.inputs, inputs, strict=True))
+    alone: set[int] = set()
+    for place, stored in ran.results.items():
+        verdict.functions += 1
+        result = calls[place].result
+        if result is None:
+            continue
+        want = known[result.name] if result.name in known else source.evaluate(result.name, known)
+        got = result.decode(stored, want.shape)
+        if got is None:
+            continue
+        yield _layers(calls, place, alone), compare(got, want, source, result.name, known)
+        alone.add(place)
+        verdict.compared += 1
+        known.setdefault(result.name, np.ascontiguousarray(got.astype(want.dtype)))
+    last = max(ran.results, default=-1)
+    for name, got in zip(source.outputs, ran.outputs, strict=True):
+        want = source.evaluate(name, {k: v for k, v in known.items() if k != name})
+        if got.shape != want.shape:
+            yield _layers(calls, last, alone), Comparison(float("inf"), 0.0)
+        else:
+            yield _layers(calls, last, alone), compare(got, want, source, name, known)
+
+
+def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[str]:
+    """The layers of the call at ``place`` and of those before it not compared on their own; functions if it has none."""
+    found, pending = [], [place] if place >= 0 else []
+    while pending:
+        call = calls[pending.pop()]
+        found.append(call)
+        pending += [read for read in call.reads if read not in alone]
+    layers = [call.layers[-1]["name"] for call in reversed(found) if call.layers]
+    return list(dict.fromkeys(layers or [call.function for call in found]))
+
+
+def _wrong(layers: Sequence[str], found: Comparison, source: Source, which: str) -> str:
+    names = " or ".join(layers) or "the outputs"
+    return (
+        f"the compiled model is wrong in {names}: off by {found.error:.1e} of the largest value that {source.by} "
+        f"computes there from equal inputs (allowed: {TOLERANCE:.0e} and float noise), on {which}. "
+        "This is a bug in tvm-fastconv; compile with verify=False to look at the result nevertheless"
+    )

@@ -1,0 +1,65 @@
+"""What verification asks of the model that was compiled, whoever computes its values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Known = Mapping[str, np.ndarray]
+"""Values of the source by their names."""
+
+UNIT = 2.0**-24
+"""What rounding to float32 is off by at most, relative to the result."""
+
+SPREAD = 2.0
+"""Summed in any order, n terms are off by a standard deviation of ``UNIT / 3 · sqrt(n) · sum(|terms|)`` at most, when
+all of them have one sign and are added one by one; this many ``UNIT · sqrt(n) · sum(|terms|)`` are six of those."""
+
+
+@dataclass
+class Roundings:
+    """Every rounding on the way to a value is off by its bound, times a sign.
+
+    Attributes
+    ----------
+    sign : int
+        +1 or −1 for all of them, 0 for signs drawn element by element.
+    layers : float
+        The bound for convolutions and matrix products is at least this much of their largest result.
+    """
+
+    sign: int
+    layers: float
+    rng: np.random.Generator
+
+    def signs(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The signs of one value, float32."""
+        if self.sign:
+            return np.full(shape, self.sign, np.float32)
+        return self.rng.choice(np.array([-1, 1], np.float32), shape)
+
+
+class Source(Protocol):
+    """A model whose values can be computed one by one.
+
+    Attributes
+    ----------
+    by : str
+        Who computes it, for messages.
+    inputs, outputs : tuple of str
+        Names of what it takes and returns.
+    """
+
+    by: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The outputs."""
+
+    def evaluate(self, name: str, known: Known, roundings: Roundings | None = None) -> np.ndarray:
+        """The value ``name``, from those of ``known`` that it depends on most directly, itself excepted."""
+
+    def decides(self, name: str, known: Known) -> bool:
+        """Whether a sign, a comparison or a rounding lies between ``known`` and ``name``."""

@@ -1,0 +1,45 @@
+"""What a compiled model computes on its way: the result of every function that it calls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+
+from tvm_fastconv.relay_passes.collect_layers import RecordedCall
+from tvm_fastconv.runtime import CompiledModel
+
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run.
+
+    Attributes
+    ----------
+    results : dict
+        Place in the recorded calls to the array that was computed. Calls that lowering made views of are missing.
+    outputs : tuple of ndarray
+    """
+
+    results: dict[int, np.ndarray]
+    outputs: Arrays
+
+
+def trace(compiled: CompiledModel, inputs: Arrays, calls: Sequence[RecordedCall]) -> Trace:
+    """Run ``compiled``, which was made with these ``calls``, and keep what each of them writes."""
+    functions = {call.function for call in calls}
+    made: list[tuple[str, np.ndarray | None]] = []
+
+    def record(_function: Any, name: str, before: bool, _result: Any, *args: Any) -> None:
+        if not before and name in functions:
+            made.append((name, np.from_dlpack(args[-1]).copy()))
+
+    outputs = compiled.run_instrumented(record, *inputs)
+    remaining = iter(enumerate(calls))
+    results = {
+        next(place for place, call in remaining if call.function == name): array for name, array in made
+    }
+    return Trace(results, outputs)
