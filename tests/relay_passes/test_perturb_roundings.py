@@ -1,6 +1,4 @@
 import numpy as np
-import tvm
-from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 

@@ -146,14 +146,17 @@ def _comparisons(
 
 
 def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[str]:
-    """The layers of the call at ``place`` and of those before it not compared on their own; functions if it has none."""
+    """The layers of the call at ``place`` and of those before it not compared on their own; operators if it has none."""
     found, pending = [], [place] if place >= 0 else []
     while pending:
         call = calls[pending.pop()]
         found.append(call)
         pending += [read for read in call.reads if read not in alone]
-    layers = [call.layers[-1]["name"] for call in reversed(found) if call.layers]
-    return list(dict.fromkeys(layers or [call.function for call in found]))
+    reported = [
+        fields["name"] for call in reversed(found) for fields in call.layers[-1:] if "method" in fields
+    ]
+    operators = [call.layers[-1]["name"] if call.layers else call.function for call in found]
+    return list(dict.fromkeys(reported or operators))
 
 
 def _wrong(layers: Sequence[str], found: Comparison, source: Source, which: str) -> str:

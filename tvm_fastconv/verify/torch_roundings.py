@@ -14,12 +14,12 @@ import torch
 from .source import SPREAD, UNIT, Roundings
 
 DECISIONS = frozenset((
-    "_to_copy", "argmax", "argmin", "bitwise_and", "bitwise_or", "bitwise_not", "ceil", "eq", "fake_quantize_per_channel_affine",
-    "fake_quantize_per_channel_affine_cachemask", "fake_quantize_per_tensor_affine",
-    "fake_quantize_per_tensor_affine_cachemask", "floor", "floor_divide", "fmod", "frac", "ge", "gt", "le", "lt", "ne",
-    "quantize_per_channel", "quantize_per_tensor", "remainder", "round", "sgn", "sign", "sort", "topk", "trunc",
+    "_to_copy", "argmax", "argmin", "bitwise_and", "bitwise_not", "bitwise_or", "ceil", "eq",
+    "fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask",
+    "fake_quantize_per_tensor_affine", "fake_quantize_per_tensor_affine_cachemask", "floor", "floor_divide", "fmod",
+    "frac", "ge", "gt", "le", "lt", "ne", "quantize_per_channel", "quantize_per_tensor", "remainder", "round", "sgn",
+    "sign", "sort", "topk", "trunc",
 ))  # fmt: skip
-
 LAYERS = frozenset((
     "addmm", "baddbmm", "bmm", "conv1d", "conv2d", "convolution", "linear", "matmul", "mm",
     "scaled_dot_product_attention",

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 
 from tvm_fastconv.relay_passes.collect_layers import RecordedCall
 from tvm_fastconv.runtime import CompiledModel

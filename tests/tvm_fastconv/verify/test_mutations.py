@@ -114,7 +114,7 @@ def _constants(path: Path, main: Any, calls: Any) -> Iterator[tuple[str, int, np
 
 def _layer(calls: Any, call: Any) -> str:
     """The call's layer; that of what it reads for what only packs or turns."""
-    while not call.layers and call.reads:
+    while not any("method" in fields for fields in call.layers) and call.reads:
         call = calls[call.reads[0]]
     return call.layers[-1]["name"] if call.layers else call.function
 
