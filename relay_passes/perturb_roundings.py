@@ -13,9 +13,9 @@ from .graph import CallRewriter, rewrite_calls
 from .thresholds import DECISIONS, LAYERS
 
 MOVES = frozenset((
-    "astype", "broadcast_to", "clip", "concat", "expand_dims", "flip", "gather_elements", "image.resize2d", "nn.max_pool2d",
-    "nn.pad", "nn.relu", "negative", "permute_dims", "reshape", "repeat", "split", "squeeze", "strided_slice", "take",
-    "tile", "where",
+    "astype", "broadcast_to", "clip", "concat", "expand_dims", "flip", "gather_elements", "image.resize2d",
+    "negative", "nn.max_pool2d", "nn.pad", "nn.relu", "permute_dims", "repeat", "reshape", "split", "squeeze",
+    "strided_slice", "take", "tile", "where",
 ))  # fmt: skip
 """Operators that round nothing."""
 

@@ -146,7 +146,7 @@ def _comparisons(
 
 
 def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[str]:
-    """The layers of the call at ``place`` and of those before it not compared on their own; operators if it has none."""
+    """The layers of the call at ``place`` and of those before it that were not compared alone; or their operators."""
     found, pending = [], [place] if place >= 0 else []
     while pending:
         call = calls[pending.pop()]
