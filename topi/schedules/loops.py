@@ -51,11 +51,15 @@ def is_dear(expr: tvm.ir.Expr | None) -> bool:
     """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
     if isinstance(expr, tirx.Div) or (isinstance(expr, tvm.ir.Call) and expr.op.name != "prim.if_then_else"):
         return True
+    return any(is_dear(operand) for operand in operands(expr))
+
+
+def operands(expr: tvm.ir.Expr | None) -> list[tvm.ir.Expr]:
+    """The expressions that ``expr`` is computed from."""
     parts = [
         getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")
     ]
-    operands = [*parts, *getattr(expr, "args", ())]
-    return any(is_dear(part) for part in operands if isinstance(part, tvm.ir.Expr))
+    return [part for part in (*parts, *getattr(expr, "args", ())) if isinstance(part, tvm.ir.Expr)]
 
 
 def inline_elementwise(sch: Schedule, kept: Collection[str] = ()) -> None:
