@@ -23,13 +23,13 @@ PARTS = {
 """Channels of what is concatenated."""
 
 
-def _row(condition: Callable[[tirx.Var, tirx.Var], tvm.ir.Expr]) -> tirx.PrimFunc:
-    """Copies (9, 16) values where ``condition`` of row and column holds; 0 elsewhere."""
+def _row(condition: Callable[..., tvm.ir.Expr]) -> tirx.PrimFunc:
+    """Copies (9, 16) values where ``condition`` of row, column and value holds; 0 elsewhere."""
     x = te.placeholder(extents(9, 16), "float32", name="x")
     zero = tirx.const(0.0, "float32")
     chosen = te.compute(
         extents(9, 16),
-        lambda y, c: tirx.if_then_else(condition(y, c), x[y, c], zero) + x[y, c],
+        lambda y, c: tirx.if_then_else(condition(y, c, x[y, c]), x[y, c], zero) + x[y, c],
         name="chosen",
     )
     return te.create_prim_func([x, chosen])
@@ -51,22 +51,24 @@ def _lowered(func: tirx.PrimFunc) -> str:
 @pytest.mark.parametrize(
     ("condition", "seams"),
     [
-        (lambda y, c: c < 5, [5]),
-        (lambda y, c: c <= 4, [5]),
-        (lambda y, c: c >= 5, [5]),
-        (lambda y, c: c > 4, [5]),
-        (lambda y, c: c - 5 >= 0, [5]),
-        (lambda y, c: 4 - c < 0, [5]),
-        (lambda y, c: 2 - c >= -2, [5]),
-        (lambda y, c: tirx.all(c >= 3, c < 11), [3, 11]),
-        (lambda y, c: tirx.any(c < 3, tirx.all(c >= 8, y < 4)), [3, 8]),
-        (lambda y, c: tirx.if_then_else(c < 5, y < 2, c < 7), [5, 7]),
-        (lambda y, c: y < 5, []),
-        (lambda y, c: c < y, []),
-        (lambda y, c: tirx.floormod(c, 2) < 1, []),
-        (lambda y, c: 2 * c < 5, [3]),
-        (lambda y, c: c * c < 5, []),
-        (lambda y, c: tirx.all(c >= 0, c < 16, c < 99), []),
+        (lambda y, c, _: c < 5, [5]),
+        (lambda y, c, _: c <= 4, [5]),
+        (lambda y, c, _: c >= 5, [5]),
+        (lambda y, c, _: c > 4, [5]),
+        (lambda y, c, _: c - 5 >= 0, [5]),
+        (lambda y, c, _: 4 - c < 0, [5]),
+        (lambda y, c, _: 2 - c >= -2, [5]),
+        (lambda y, c, _: tirx.all(c >= 3, c < 11), [3, 11]),
+        (lambda y, c, _: tirx.any(c < 3, tirx.all(c >= 8, y < 4)), [3, 8]),
+        (lambda y, c, _: tirx.if_then_else(c < 5, y < 2, c < 7), [5, 7]),
+        (lambda y, c, _: y < 5, []),
+        (lambda y, c, _: c < y, []),
+        (lambda y, c, value: value < 5, []),
+        (lambda y, c, value: c < value.astype("int64"), []),
+        (lambda y, c, _: tirx.floormod(c, 2) < 1, []),
+        (lambda y, c, _: 2 * c < 5, [3]),
+        (lambda y, c, _: c * c < 5, []),
+        (lambda y, c, _: tirx.all(c >= 0, c < 16, c < 99), []),
     ],
 )
 def test_seams_are_where_a_condition_on_the_last_axis_changes(condition: Callable, seams: list[int]) -> None:
@@ -105,3 +107,14 @@ def test_zeros_around_the_last_axis_need_no_comparison() -> None:
     got = run_primfunc(scheduled, [data], [1, 4, 6, 12], "float32", "avx2")
     np.testing.assert_array_equal(got, np.pad(data, [(0, 0)] * 3 + [(1, 2)]))
     assert "if_then_else" not in _lowered(scheduled)
+
+
+def test_thousands_of_parts_stay_one_loop() -> None:
+    parts = te.placeholder(extents(2, 8000), "float32", name="x")
+    chosen = te.compute(
+        extents(2, 8000),
+        lambda y, c: sum(tirx.if_then_else(c < at, parts[y, c], 0.0) for at in range(1, 3000)),
+        name="chosen",
+    )
+    sch = Schedule(tvm.IRModule({"main": te.create_prim_func([parts, chosen])}))
+    assert seams_of(sch, top_blocks(sch)[0]) == []
