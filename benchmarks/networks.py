@@ -91,6 +91,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "alexnet": (_from_torchvision("alexnet"), 224),
     "squeezenet1_1": (_from_torchvision("squeezenet1_1"), 224),
     "mobilenet_v2": (_from_torchvision("mobilenet_v2"), 224),
+    "densenet121": (_from_torchvision("densenet121"), 224),
     "all_cnn_c": (all_cnn_c, 32),
 }
 """Name to (constructor, height and width of its images)."""

@@ -57,6 +57,27 @@ def _shuffle(channels: int) -> nn.Module:
     )
 
 
+def _dense_block(channels: int, growth: int) -> nn.Module:
+    class DenseBlock(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [channels + i * growth for i in range(4)]
+            self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+            self.convs = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(width, 2 * growth, 1), nn.Conv2d(2 * growth, growth, 3, padding=1))
+                for width in widths[:-1]
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            parts = [x]
+            for norm, conv in zip(self.norms[:-1], self.convs, strict=True):
+                parts.append(conv(F.relu(norm(torch.cat(parts, 1)))))
+            everything = torch.cat(parts, 1)
+            return F.relu(self.norms[-1](everything)) + F.max_pool2d(everything, 3, 1, 1)
+
+    return DenseBlock()
+
+
 PLANES = (2, 6, 12, 10)
 MODELS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "conv": (nn.Conv2d(6, 17, 3, padding=1), PLANES),
@@ -83,6 +104,8 @@ MODELS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         Lambda(lambda x: torch.sigmoid(x) + torch.tanh(3 * x) + torch.exp(x) + F.silu(x) + F.elu(x)), (3, 1001)),
     "exp far out": (Lambda(lambda x: torch.sigmoid(x * 60) + torch.exp(-x.abs() * 200)), (1, 500)),
     "upsample": (nn.Sequential(nn.Conv2d(6, 4, 1), nn.Upsample(scale_factor=2, mode="bilinear")), PLANES),
+    "dense block": (_dense_block(6, 8), PLANES),
+    "dense block of odd width": (_dense_block(6, 5), PLANES),
     "concat": (Lambda(lambda x: torch.cat([x, F.relu(x), x[:, :1]], 1)), PLANES),
     "transpose": (Lambda(lambda x: x.permute(0, 2, 3, 1)), (1, 33, 18, 20)),
     "pixel shuffle": (nn.Sequential(nn.Conv2d(6, 8, 1), nn.PixelShuffle(2)), PLANES),

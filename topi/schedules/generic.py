@@ -1,20 +1,21 @@
 """The schedule of last resort: whatever is not one of our operators, vectorised and parallel.
 
-Element-wise nests run their last axis in vectors; a transpose is cut into tiles that fit L1. Reductions keep their
-sums in registers: over vectors of the last spatial axis where that is contiguous in memory, else over vectors of
-partial sums along the reduced axis. A block that a transformation refuses (dynamic bounds, several results) stays as
-it is from there on: every step alone preserves what the function computes.
+Element-wise nests run their last axis in vectors, a concatenation part by part; a transpose is cut into tiles that fit
+L1. Reductions keep their sums in registers: over vectors of the last spatial axis where that is contiguous in memory,
+else over vectors of partial sums along the reduced axis. A block that a transformation refuses (dynamic bounds, several
+results) stays as it is from there on: every step alone preserves what the function computes.
 """
 
 import logging
+import math
 
-import tvm
 from tvm import tirx
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..machine import Machine
 from .loops import is_reduction, top_blocks, vectorize_innermost, volume
+from .seams import cut_at_seams, seams_of
 
 MIN_PARALLEL_WORK = 16 * 1024
 """Block executions below which waking a second thread costs more than it saves (about 5 µs)."""
@@ -47,20 +48,18 @@ def schedule_generic(sch: Schedule, machine: Machine) -> None:
 def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> None:
     transposed = _transposed_axis(sch, block)
     if transposed is not None:
-        outer = _tile_transpose(sch, block, transposed)
-    else:
-        vectorize_innermost(sch, block, machine.lanes)
-        outer = sch.get_loops(block)[:-1]
-        if outer and _has_branches(sch, block) and volume(sch, block)[0] == 0:
-            sch.annotate(outer[-1], "pragma_loop_partition_hint", 1)
-            outer = outer[:-1]
+        _parallelize(sch, block, _tile_transpose(sch, block, transposed))
+        return
+    seams = seams_of(sch, block)
+    vectors = vectorize_innermost(sch, block, math.gcd(machine.lanes, *seams))
+    *outer, row = sch.get_loops(block)
+    if not seams:
+        _parallelize(sch, block, outer)
+        return
+    if vectors is not None:
+        *outer, row = outer
     _parallelize(sch, block, outer)
-
-
-def _has_branches(sch: Schedule, block: SBlockRV) -> bool:
-    """Whether the stored value is chosen by position, as in a concatenation or a padded copy."""
-    value = getattr(sch.get(block).body, "value", None)
-    return isinstance(value, tvm.ir.Call) and value.op.name == "prim.if_then_else"
+    cut_at_seams(sch, block, row, seams)
 
 
 def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:

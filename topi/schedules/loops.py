@@ -1,7 +1,7 @@
 """Loop transformations and questions that several schedules share."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import tvm
 from tvm import tirx
@@ -47,15 +47,23 @@ def volume(sch: Schedule, block: SBlockRV) -> tuple[int, int]:
     return len(extents) - len(known), math.prod(known)
 
 
+def subexpressions(expr: tvm.ir.Expr | None) -> Iterator[tvm.ir.Expr]:
+    """``expr`` and everything that it is computed from, except for the positions of loads."""
+    left = [] if expr is None else [expr]
+    while left:
+        part = left.pop()
+        yield part
+        names = ("a", "b", "value", "condition", "true_value", "false_value")
+        operands = [*(getattr(part, name, None) for name in names), *getattr(part, "args", ())]
+        left += [operand for operand in operands if isinstance(operand, tvm.ir.Expr)]
+
+
 def is_dear(expr: tvm.ir.Expr | None) -> bool:
     """Whether ``expr`` evaluates more than loads and arithmetic: an exponential, a root, a division."""
-    if isinstance(expr, tirx.Div) or (isinstance(expr, tvm.ir.Call) and expr.op.name != "prim.if_then_else"):
-        return True
-    parts = [
-        getattr(expr, name, None) for name in ("a", "b", "value", "condition", "true_value", "false_value")
-    ]
-    operands = [*parts, *getattr(expr, "args", ())]
-    return any(is_dear(part) for part in operands if isinstance(part, tvm.ir.Expr))
+    return any(
+        isinstance(part, tirx.Div) or (isinstance(part, tvm.ir.Call) and part.op.name != "prim.if_then_else")
+        for part in subexpressions(expr)
+    )
 
 
 def inline_elementwise(sch: Schedule, kept: Collection[str] = ()) -> None:
