@@ -28,9 +28,11 @@ from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
 from .threads import default_threads, use_threads
+from .tvm_log import quiet_tvm
 from .verify import TOLERANCE, changed_by_signs, expected_outputs, verify_outputs
 
 
+@quiet_tvm()
 def compile(
     model: Any,
     example_inputs: Any = None,

@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, _trace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
@@ -85,11 +86,13 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence torch.export's logs and its warnings about itself; move what is printed to stderr."""
+    """Silence torch.export's logs, graphs and warnings about itself; move what a model prints to stderr."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    # It prints the graph it has so far when tracing fails: our message has the line of the model instead.
+    no_graphs = mock.patch.object(_trace, "print", create=True)
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with no_graphs, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
