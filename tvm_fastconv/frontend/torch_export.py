@@ -55,7 +55,9 @@ def export_module(module: nn.Module, example_inputs: Any) -> tuple[ExportedProgr
     with _evaluating(module), quiet():
         try:
             return torch.export.export(module, inputs, strict=False), notices
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # forward() may call sys.exit
             raise ModelError(_explain(error, module)) from error
 
 
@@ -99,7 +101,7 @@ def quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def _explain(error: Exception, module: nn.Module) -> str:
+def _explain(error: BaseException, module: nn.Module) -> str:
     """Return the part of a torch.export failure that concerns the user, with the line of the model's own code."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_internal(f.filename)]
     place = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""
