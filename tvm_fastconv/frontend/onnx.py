@@ -19,7 +19,7 @@ from tvm_fastconv.errors import ModelError
 from .examples import example_arrays
 from .imported_model import ImportedModel
 from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
-from .onnx_check import check_inputs, check_model, check_weights
+from .onnx_check import check_inputs, check_model, check_text, check_weights
 from .onnx_fold import fold_shape_arithmetic
 from .onnx_quantize import prepare_quantization
 from .onnx_rules import RULES
@@ -51,6 +51,7 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
         The file cannot be read, operators are unsupported (all of them listed), inputs or weights are bad.
     """
     model = _load(path)
+    check_text(model, path)
     input_names = check_inputs(model.graph, path)
     _check(model, path)
     try:

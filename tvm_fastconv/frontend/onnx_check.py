@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper, shape_inference
 
 from tvm_fastconv.errors import ModelError
@@ -13,6 +14,31 @@ from tvm_fastconv.errors import ModelError
 from .onnx_skeleton import without_weights
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def check_text(model: ModelProto, path: Path) -> None:
+    """Refuse names that are no text: Protocol Buffers hand them out as ``bytes``, which nothing expects.
+
+    Raises
+    ------
+    ModelError
+        Naming the first of them.
+    """
+    bad = next((text for text in _texts(model) if isinstance(text, bytes)), None)
+    if bad is not None:
+        raise ModelError(f"'{path}' holds the name {bad!r}, which is not UTF-8")
+
+
+def _texts(message: Message) -> Iterator[str | bytes]:
+    for field, value in message.ListFields() if not isinstance(message, TensorProto) else ():
+        values = [value] if isinstance(value, str | bytes | Message) else value
+        if field.type == field.TYPE_STRING:
+            yield from values
+        elif field.type == field.TYPE_MESSAGE:
+            for child in values:
+                yield from _texts(child)
+    if isinstance(message, TensorProto):
+        yield message.name
 
 
 def check_model(model: ModelProto, path: Path) -> None:

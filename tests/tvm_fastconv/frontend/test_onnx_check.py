@@ -102,6 +102,17 @@ def test_a_damaged_model_is_refused(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", [b"conv", b"Conv", b"kernel_shape", b"w", b"x", b"batch", b"key", b"value"])
+def test_names_that_are_no_text_are_refused(name: bytes, tmp_path: Path) -> None:
+    model = convolution(size="batch")
+    model.graph.node[0].metadata_props.add(key="key", value="value")
+    data = model.SerializeToString()
+    place = data.index(bytes([len(name)]) + name) + 1
+    (tmp_path / "m.onnx").write_bytes(data[:place] + b"\xff" + data[place + 1 :])
+    with pytest.raises(ModelError, match=r"m\.onnx' holds the name b'\\xff.*', which is not UTF-8"):
+        import_model(tmp_path / "m.onnx")
+
+
 def test_what_onnx_runtime_does_without_is_not_missed(tmp_path: Path) -> None:
     model = convolution(kernel=8)  # more weights than what is looked at as a constant
     model.ir_version = 3  # of which the format says that weights are inputs too
