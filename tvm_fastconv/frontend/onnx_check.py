@@ -13,6 +13,7 @@ from tvm_fastconv.errors import ModelError
 
 from .onnx_skeleton import without_weights
 
+_OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -66,8 +67,9 @@ def check_model(model: ModelProto, path: Path) -> None:
         for output in light.graph.output:
             output.type.tensor_type.shape.SetInParent()  # one of unknown rank is valid, though not to the checker
         onnx.checker.check_model(light)
+        _check_absent(light)
         _check_shapes(light)
-    except Exception as error:  # both raise several kinds
+    except Exception as error:  # they raise several kinds
         raise ModelError(f"'{path}' is no valid ONNX model: {_in_one_line(error)}") from error
     names = [output.name for output in model.graph.output]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -95,6 +97,19 @@ def _check_tensor(tensor: TensorProto, where: str, path: Path) -> None:
         raise ModelError(
             f"'{path}': {where} of shape ({shape}) cannot be read: {_in_one_line(error)}"
         ) from error
+
+
+def _check_absent(light: ModelProto) -> None:
+    """Refuse an input that is left out (an empty name) though it is not optional, which the checker lets pass."""
+    versions = {entry.domain.removeprefix("ai.onnx"): entry.version for entry in light.opset_import}
+    for node in light.graph.node:
+        domain = node.domain.removeprefix("ai.onnx")
+        if "" not in node.input or not onnx.defs.has(node.op_type, domain):
+            continue
+        wanted = onnx.defs.get_schema(node.op_type, versions[domain], domain).inputs
+        for index, name in enumerate(node.input):
+            if not name and wanted[min(index, len(wanted) - 1)].option != _OPTIONAL:
+                raise ValueError(f"input {index} of {node.op_type} '{node.name}' is left out")
 
 
 def _check_shapes(light: ModelProto) -> None:

@@ -74,6 +74,10 @@ DAMAGE: dict[str, tuple[Callable[[ModelProto], object], str]] = {
     "value made twice": (lambda model: model.graph.node.append(model.graph.node[0]), "single static assignment"),
     "value made nowhere": (lambda model: model.graph.node[0].input.append("b"), "'b' of node"),
     "no weight": (lambda model: model.graph.node[0].input.pop(), "input size 1 not in range"),
+    "input left out": (
+        lambda model: model.graph.node.append(helper.make_node("Concat", ["y", ""], ["z"], name="both", axis=0)),
+        "input 1 of Concat 'both' is left out",
+    ),
     "output from nowhere": (lambda model: setattr(model.graph.output[0], "name", "z"), "Graph output 'z'"),
     "sparse weight": (
         lambda model: model.graph.sparse_initializer.add(), "sparse initializers; only dense ones are supported",
