@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import tvm
+import tvm_ffi
 
 from tvm_fastconv.errors import FastconvError
+
+
+tvm_ffi.register_error(FastconvError)  # or TVM would hand it on as a RuntimeError
 
 
 @tvm.transform.module_pass(opt_level=0, name="DumpIR")

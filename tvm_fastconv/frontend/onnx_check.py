@@ -101,12 +101,11 @@ def _check_tensor(tensor: TensorProto, where: str, path: Path) -> None:
 
 def _check_absent(light: ModelProto) -> None:
     """Refuse an input that is left out (an empty name) though it is not optional, which the checker lets pass."""
-    versions = {entry.domain.removeprefix("ai.onnx"): entry.version for entry in light.opset_import}
+    versions = {entry.domain: entry.version for entry in light.opset_import}
     for node in light.graph.node:
-        domain = node.domain.removeprefix("ai.onnx")
-        if "" not in node.input or not onnx.defs.has(node.op_type, domain):
+        if "" not in node.input or not onnx.defs.has(node.op_type, node.domain):
             continue
-        wanted = onnx.defs.get_schema(node.op_type, versions[domain], domain).inputs
+        wanted = onnx.defs.get_schema(node.op_type, versions[node.domain], node.domain).inputs
         for index, name in enumerate(node.input):
             if not name and wanted[min(index, len(wanted) - 1)].option != _OPTIONAL:
                 raise ValueError(f"input {index} of {node.op_type} '{node.name}' is left out")

@@ -121,6 +121,7 @@ def test_what_onnx_runtime_does_without_is_not_missed(tmp_path: Path) -> None:
     model = convolution(kernel=8)  # more weights than what is looked at as a constant
     model.ir_version = 3  # of which the format says that weights are inputs too
     model.graph.name = ""
+    model.graph.node[0].domain = "ai.onnx"
     model.graph.value_info.append(
         helper.make_tensor_value_info("y", TensorProto.FLOAT, [7, 7])
     )  # out of date
