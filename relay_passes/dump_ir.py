@@ -7,7 +7,6 @@ import tvm_ffi
 
 from tvm_fastconv.errors import FastconvError
 
-
 tvm_ffi.register_error(FastconvError)  # or TVM would hand it on as a RuntimeError
 
 

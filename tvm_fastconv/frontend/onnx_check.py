@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper, shape_inference
 
 from tvm_fastconv.errors import ModelError
@@ -30,9 +30,10 @@ def check_text(model: ModelProto, path: Path) -> None:
         raise ModelError(f"'{path}' holds the name {bad!r}, which is not UTF-8")
 
 
-def _texts(message: Message) -> Iterator[str | bytes]:
+def _texts(message: Any) -> Iterator[str | bytes]:
+    """Yield every text of a message and of those in it, but for what tensors hold."""
     for field, value in message.ListFields() if not isinstance(message, TensorProto) else ():
-        values = [value] if isinstance(value, str | bytes | Message) else value
+        values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
         if field.type == field.TYPE_STRING:
             yield from values
         elif field.type == field.TYPE_MESSAGE:
@@ -129,7 +130,8 @@ def check_inputs(graph: GraphProto, path: Path) -> tuple[str, ...]:
     A dimension whose name is none, but empty or a formula (``N**9999999``), is given one and is not evaluated.
     """
     weights = {tensor.name for tensor in graph.initializer}
-    names, renamed = [], {}
+    names: list[str] = []
+    renamed: dict[str, str] = {}
     for value in graph.input:
         if value.name in weights:
             continue
