@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import tvm
+import tvm_ffi
 
 from tvm_fastconv.errors import FastconvError
+
+tvm_ffi.register_error(FastconvError)  # or TVM would hand it on as a RuntimeError
 
 
 @tvm.transform.module_pass(opt_level=0, name="DumpIR")
@@ -25,7 +28,10 @@ class DumpIR:
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Write ``mod`` and return it as it is."""
-        self.path.write_text(mod.script())
+        try:
+            self.path.write_text(mod.script())
+        except OSError as error:
+            raise FastconvError(f"cannot write the graph to {self.path}: {error.strerror}") from None
         return mod
 
 
@@ -33,8 +39,8 @@ def with_dumps(passes: list[tvm.transform.Pass], folder: Path, first: int = 0) -
     """``passes`` with a `DumpIR` behind each of them, numbered from ``first``; ``FastconvError`` without a folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FastconvError(f"cannot write the graph to {folder}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a ValueError is about the name
+        raise FastconvError(f"cannot write the graph to {folder}: {error}") from None
     both: list[tvm.transform.Pass] = []
     for number, step in enumerate(passes, first):
         both += [step, DumpIR(folder, number, step.info.name.rpartition(".")[2])]

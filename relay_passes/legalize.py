@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 
-from tvm import relax
+from tvm import relax, topi
 
 from tvm_fastconv.topi.exponential import exp, sigmoid, silu, softmax
 
@@ -20,10 +20,16 @@ def _in_vectors(name: str, compute: Callable) -> Rule:
     return legalize
 
 
+def _cumsum(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    return builder.call_te(topi.cumsum, call.args[0], axis, str(call.ty.dtype), bool(call.attrs.exclusive))
+
+
 LEGALIZATIONS: dict[str, Rule] = {
     "relax.exp": _in_vectors("exp", exp),
     "relax.sigmoid": _in_vectors("sigmoid", sigmoid),
     "relax.nn.silu": _in_vectors("silu", silu),
     "relax.nn.softmax": _in_vectors("softmax", softmax),
+    "relax.cumsum": _cumsum,  # for which TVM has none
 }
-"""For ``LegalizeOps(customize_legalize_map)``; what is not float32 takes TVM's own way."""
+"""For ``LegalizeOps(customize_legalize_map)``; functions in vectors are for float32, others take TVM's own way."""

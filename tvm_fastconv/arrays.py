@@ -37,7 +37,7 @@ def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec]) -> list[Any]
     tensors = []
     for value, spec in zip(inputs, specs, strict=True):
         tensor = _tensor(value, spec)
-        _check(tensor, spec, sizes)
+        _check(tensor, value, spec, sizes)
         tensors.append(tensor if _is_usable(tensor) else _aligned_copy(tensor, spec))
     return tensors
 
@@ -103,13 +103,14 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
     try:
         return tvm_ffi().from_dlpack(value)
     except Exception as error:  # each library raises its own kinds
-        raise InputError(f"input {spec.name} cannot be read through DLPack: {error}") from error
+        cause = str(error).partition("\n")[0]
+        raise InputError(f"input {spec.name} cannot be read through DLPack: {cause}") from error
 
 
-def _check(tensor: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
+def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
     if tensor.device.dlpack_device_type() != _CPU:
         raise InputError(f"input {spec.name} is on {tensor.device}; expected the CPU")
-    if (dtype := str(tensor.dtype)) != spec.dtype:
+    if (dtype := _dtype(tensor, value)) != spec.dtype:
         raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")
     shape = tuple(tensor.shape)
     fits = len(shape) == len(spec.shape) and all(
@@ -121,6 +122,15 @@ def _check(tensor: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
         raise InputError(
             f"input {spec.name} has shape {shape}; expected ({', '.join(map(str, spec.shape))}){known}"
         )
+    if not tensor.data_ptr():
+        raise InputError(f"input {spec.name} is a {type(value).__name__} without data")
+
+
+def _dtype(tensor: Any, value: Any) -> str:
+    try:
+        return str(tensor.dtype)
+    except ValueError:  # complex numbers, of which TVM has no name
+        return str(value.dtype).removeprefix("torch.")
 
 
 def _is_usable(tensor: Any) -> bool:

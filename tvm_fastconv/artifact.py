@@ -19,7 +19,7 @@ import tempfile
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +36,7 @@ _SEAL = struct.Struct("<8sIIQ")
 _MAGIC = b"FASTCONV"
 SEAL_SIZE = _SEAL.size
 _CHUNK = 1 << 20
+_SHORT = 40  # characters, of up to four bytes; a name may have 255 bytes
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,16 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     ArtifactError
         When the file is missing, not a compiled model, damaged, cut short or of a newer format.
     """
-    path = os.path.abspath(path)
+    path = os.path.abspath(os.fsdecode(path))
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the artifact
-    except OSError as error:
-        raise ArtifactError(f"cannot open {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot open {path}: {reason(error)}") from None
     try:
         artifact = _read(file, path)
+    except OSError as error:
+        file.close()
+        raise ArtifactError(f"cannot read {path}: {reason(error)}") from None
     except BaseException:
         file.close()
         raise
@@ -126,30 +130,39 @@ def pad_manifest(manifest: Manifest) -> bytes:
 
 def check_output_path(path: str | os.PathLike[str]) -> None:
     """Raise ``ArtifactError`` where ``path`` cannot be written; call it before long work. Leaves nothing behind."""
-    path = Path(path)
-    if path.is_dir():
-        raise ArtifactError(f"{path} is a folder; give the name of a file in it")
-    if path.exists() and not path.is_file():
-        raise ArtifactError(f"{path} is no regular file and is not replaced")
+    path = Path(os.fsdecode(path))
     try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # refuses names that no file can have, which the rest would take for absent ones
+        if path.is_dir():
+            raise ArtifactError(f"{path} is a folder; give the name of a file in it")
+        if path.exists() and not path.is_file():
+            raise ArtifactError(f"{path} is no regular file and is not replaced")
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot write {path}: {reason(error)}") from None
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary name in a fresh folder beside ``path``; what was written there becomes ``path`` at the end."""
-    path = Path(path)
+    path = Path(os.fsdecode(path))
     check_output_path(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as folder:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.name[:_SHORT]}.", dir=path.absolute().parent
+        ) as folder:
             temporary = Path(folder) / path.name
             yield temporary
             os.replace(temporary, path)
     except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ArtifactError(f"cannot write {path}: {reason(error)}") from error
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return why the system or Python refuses a file; a ``ValueError`` is about its name."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _read(file: BinaryIO, path: str) -> Artifact:

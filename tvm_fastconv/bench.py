@@ -8,6 +8,7 @@ import numpy as np
 
 from .array_files import random_inputs
 from .errors import ModelError
+from .profile import check_repeats
 from .rivals import build_callable, build_rival, reference_outputs
 from .runtime import CompiledModel
 from .timing import interleave
@@ -77,7 +78,10 @@ def bench(
     ------
     ModelError
         Rivals were named, but not the model that they should run.
+    InputError
+        ``repeats`` is no number from 1 on.
     """
+    check_repeats("repeats", repeats)
     arrays = tuple(inputs) if inputs is not None else random_inputs(model.manifest.inputs)
     if against and module is None:
         raise ModelError(

@@ -29,6 +29,7 @@ from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
 from .threads import default_threads, use_threads
+from .tvm_log import quiet_tvm
 from .verify import Source, obstacle_to_verifying
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
@@ -39,6 +40,7 @@ NOTABLE = 1e-3
 """Change of the largest output, relative to it, from which on a warning is worth reading."""
 
 
+@quiet_tvm()
 def compile(
     model: Any,
     example_inputs: Any = None,

@@ -34,7 +34,7 @@ def read_methods(path: str | os.PathLike[str]) -> dict[str, Method]:
             table = tomllib.load(file)
     except OSError as error:
         raise MethodError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MethodError(f"{path} is not TOML: {error}") from None
     return {pattern: _config(f"{path}, {pattern!r}", value) for pattern, value in table.items()}
 

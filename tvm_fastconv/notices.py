@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-_OURS = ("tvm", "tvm_ffi", "tvm_fastconv")
+_OURS = ("tvm", "tvm_ffi", "tvm_fastconv", "contextlib")  # which calls what a context manager decorates
 
 
 def notify(message: str, category: type[Warning] = UserWarning) -> None:

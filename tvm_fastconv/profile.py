@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ArtifactError
+from .artifact import replacing
+from .errors import ArtifactError, InputError
 from .manifest import CallRecord
 
 
@@ -53,13 +54,19 @@ class Profile:
         return sums
 
     def write_trace(self, path: str | os.PathLike[str]) -> None:
-        """Write the calls in Chrome's trace format, for ``chrome://tracing`` or Perfetto."""
+        """Write the calls in Chrome's trace format, for ``chrome://tracing`` or Perfetto.
+
+        Raises
+        ------
+        ArtifactError
+            The file cannot be written.
+        """
         events = [
             {"name": call.name, "cat": call.function, "ph": "X", "pid": 0, "tid": 0}
             | {"ts": call.start_ms * 1e3, "dur": call.ms * 1e3, "args": {"function": call.function}}
             for call in self.calls
         ]
-        with open(path, "w", encoding="utf-8") as file:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
 
 
@@ -77,7 +84,10 @@ def profile_calls(
     ------
     ArtifactError
         When the calls that happen are not the ones that the manifest lists.
+    InputError
+        When ``repeat`` is no number from 1 on.
     """
+    check_repeats("repeat", repeat)
     recorder = _Recorder({call.function for call in calls})
     machine["set_instrument"](recorder)
     whole: list[float] = []
@@ -108,6 +118,12 @@ def profile_calls(
         ),
         total_ms=min(whole[1:]) * 1e3,
     )
+
+
+def check_repeats(name: str, repeats: object) -> None:
+    """Raise ``InputError`` unless a number of runs is one."""
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise InputError(f"{name} is {repeats!r}; allowed: a whole number from 1 on")
 
 
 class _Recorder:

@@ -108,7 +108,13 @@ class CompiledModel:
         return list(self.manifest.layers)
 
     def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
-        """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs."""
+        """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs.
+
+        Raises
+        ------
+        InputError
+            When an input is wrong or ``repeat`` is no number from 1 on.
+        """
         self.require_runnable()
         assert self._library is not None
         arguments = bind_inputs(inputs, self.manifest.inputs)

@@ -18,6 +18,9 @@ from .errors import TargetError
 DEFAULT_CORES = 4
 """Cores assumed where a target is not this machine and does not say ``-num-cores``."""
 
+MAX_CORES = 1024
+"""More than any machine has."""
+
 # Extensions of the newest CPUs that LLVM uses by itself and that the loader cannot check: switched off.
 _UNCHECKED = ("avx10.1", "avx10.2", "egpr", "ndd", "nf", "ccmp", "ppx", "push2pop2", "zu")
 
@@ -54,6 +57,8 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
     """
     if isinstance(spec, tvm.target.Target):
         config = dict(spec.export())
+    elif not isinstance(spec, str):
+        raise TargetError(f"the target is {spec!r}; allowed: {_GRAMMAR}, or a TVM target")
     else:
         words = spec.split()
         if not words:
@@ -130,9 +135,8 @@ def _options(words: Iterable[str]) -> dict[str, Any]:
     if "mattr" in options:
         options["mattr"] = options["mattr"].split(",")
     if "num-cores" in options:
-        if not options["num-cores"].isdecimal() or int(options["num-cores"]) < 1:
-            raise TargetError(f"-num-cores={options['num-cores']} is not a positive whole number")
-        options["num-cores"] = int(options["num-cores"])
+        text = options["num-cores"]
+        options["num-cores"] = int(text) if text.isdecimal() and len(text) <= len(str(MAX_CORES)) else text
     return options
 
 
@@ -142,6 +146,9 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
             f"cannot compile for target kind {config['kind']!r}, triple {config.get('mtriple')!r}; "
             f"allowed: kind 'llvm' with a triple like {_TRIPLES}"
         )
+    cores = config.get("num-cores", DEFAULT_CORES)
+    if not isinstance(cores, int) or not 1 <= cores <= MAX_CORES:
+        raise TargetError(f"-num-cores={str(cores)[:40]} is not a number of cores; allowed: 1 to {MAX_CORES}")
     triple = str(config.setdefault("mtriple", _host_triple()))
     cpu, mattr = str(config.get("mcpu", "")), [str(item) for item in config.get("mattr", ())]
     if cpu and cpu not in known_cpus(triple) and cpu.replace("_", "-") not in known_cpus(triple):
@@ -153,7 +160,7 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
         mattr.append(f"-{_PREFER_256}")
     # Parsed features and the tag describe what was; TVM derives them again from the parts above.
     kept = {key: value for key, value in config.items() if key != "tag" and not key.startswith("feature.")}
-    kept["num-cores"] = int(kept.get("num-cores", DEFAULT_CORES))
+    kept.setdefault("num-cores", DEFAULT_CORES)
     return tvm.target.Target(kept | ({"mattr": mattr} if mattr else {}))
 
 

@@ -15,6 +15,9 @@ from typing import Any
 from .errors import InputError
 from .notices import notify
 
+MAX_THREADS = 1024
+"""More than any machine has cores; TVM would start as many as it is told to."""
+
 _SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: any core will do
 
 _current = threading.local()
@@ -38,17 +41,19 @@ def default_threads() -> int:
     ``TVM_NUM_THREADS`` or ``OMP_NUM_THREADS`` if set, else the number of physical cores this process may use.
     """
     for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        if (value := os.environ.get(name, "")).isdigit():
-            return max(1, int(value))
+        if (value := os.environ.get(name, "")).isdecimal():
+            return min(max(1, int(value[:20])), MAX_THREADS)
     return len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
 
 
 def check_threads(threads: int | None) -> int:
-    """Return the number of threads to use for what the user asked; ``InputError`` where it is no positive number."""
+    """Return the number of threads to use for what the user asked; ``InputError`` where it is no number of threads."""
     if threads is None:
         return default_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads is {threads!r}; allowed: a number from 1 on, or None for one per core")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InputError(
+            f"threads is {threads!r}; allowed: a number from 1 to {MAX_THREADS}, or None for one per core"
+        )
     return threads
 
 

@@ -42,6 +42,41 @@ def test_bad_input_files(tmp_path: Path) -> None:
         read_inputs([tmp_path / "good.npy"], [IMAGE, SCALE])
 
 
+def _header(shape: str, rest: bytes = b"") -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + rest
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "huge.npy",
+            _header("(10000000000000000,)"),
+            "huge.npy does not fit into memory: Unable to allocate",
+        ),
+        ("short.npy", _header("(3,)", bytes(8)), "short.npy is not a .npy"),
+        ("expression.npy", _header("(2**9,)", bytes(8)), "expression.npy is not a .npy"),
+        ("nested.npy", _header("(" * 9 + "1"), "nested.npy is not a .npy"),
+        ("overflow.npy", _header(f"({2**63},)"), "overflow.npy is not a .npy"),
+        ("zip.npz", b"PK\x03\x04" + bytes(40), "zip.npz is not a .npy"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith(("npy", "npz")) else "",
+)
+def test_files_that_promise_what_they_do_not_hold(
+    name: str, data: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        read_inputs([tmp_path / name], [SCALE])
+
+
+@pytest.mark.parametrize("name", ["a\0b.npy", "\ud800.npy", "x" * 300])
+def test_names_that_no_file_has(name: str) -> None:
+    with pytest.raises(InputError):
+        read_inputs([name], [SCALE])
+
+
 def test_outputs_round_trip(tmp_path: Path) -> None:
     first, second = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([1, 2], np.int32)
     one = [TensorSpec(name="scores", shape=(2, 3), dtype="float32")]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tvm_fastconv.arrays import ALIGNMENT, bind_inputs, stored_arrays, unwrap_outputs
 from tvm_fastconv.errors import InputError
@@ -78,7 +79,16 @@ def test_other_memory_is_copied(array):
         ((aligned((1, 3, 5), "int64"),), "input image has dtype int64; expected float32"),
         ((torch.ones(1, 3, 5, dtype=torch.float64),), "input image has dtype float64; expected float32"),
         ((torch.ones(1, 3, 5).to_sparse(),), "input image cannot be read through DLPack"),
-        ((torch.ones(1, 3, 5, device="meta"),), "input image"),
+        (
+            (torch.ones(1, 3, 5, device="meta"),),
+            "input image cannot be read through DLPack: Cannot pack.* meta$",
+        ),
+        ((np.ones((1, 3, 5), "complex64"),), "input image has dtype complex64; expected float32"),
+        (
+            (torch.ones(1, 3, 5, dtype=torch.complex128),),
+            "input image has dtype complex128; expected float32",
+        ),
+        ((FakeTensorMode().from_tensor(torch.ones(1, 3, 5)),), "input image is a FakeTensor without data"),
     ],
 )
 def test_wrong_inputs(inputs, message):

@@ -88,12 +88,28 @@ def test_foreign_library_says_so(tmp_path):
         (lambda path: path.write_text("{}"), "is not a compiled model: it is no ELF file"),
         (lambda path: path.mkdir(), "cannot open .*/file: Is a directory"),
         (lambda path: None, "cannot open .*/file: No such file or directory"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "cannot read .*/file: Input/output error"),
     ],
 )
 def test_other_paths(tmp_path, make, message):
     make(tmp_path / "file")
     with pytest.raises(ArtifactError, match=message):
         read_artifact(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\0b.so", "null byte"),
+        ("\ud800.so", "surrogates not allowed"),
+        ("x" * 300, "File name too long"),
+        (b"\xff.so", "No such file or directory"),
+    ],
+    ids=["nul", "no text", "long", "bytes"],
+)
+def test_names_that_no_file_has(name, message):
+    with pytest.raises(ArtifactError, match=f"cannot open .*: .*{message}"):
+        read_artifact(name)
 
 
 def test_bad_manifest_names_the_field(copy):
@@ -168,6 +184,9 @@ def test_abi_name_ignores_patch_versions():
         ("file/model.so", "cannot write .*: Not a directory"),
         ("/dev/null", "is no regular file"),
         ("/proc/model.so", "cannot write"),
+        ("a\0b.so", "cannot write .*null byte"),
+        ("\ud800.so", "cannot write .*surrogates not allowed"),
+        ("x" * 300, "cannot write .*: File name too long"),
     ],
 )
 def test_unwritable_output(tmp_path, path, message):
@@ -193,3 +212,11 @@ def test_replacing_is_all_or_nothing(tmp_path):
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["out"])
     write(fail=False)
     assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["out"])
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\U0001f600" * 63, os.fsdecode(b"\xff" * 255), b"bytes"])
+def test_any_name_that_a_file_may_have(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    with replacing(os.fsencode(path) if isinstance(name, bytes) else path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"

@@ -8,7 +8,7 @@ from torch import nn
 
 from tvm_fastconv import load, rivals
 from tvm_fastconv.bench import bench, pytorch_module
-from tvm_fastconv.errors import ModelError
+from tvm_fastconv.errors import InputError, ModelError
 
 
 class Product(nn.Module):
@@ -47,6 +47,11 @@ def test_a_file_made_from_another_model_is_not_timed(chain: SimpleNamespace) -> 
     )
     assert (ours.status, ours.median_ms, torch_row.ratio) == ("wrong", None, None)
     assert torch_row.status == "ok"
+
+
+def test_no_turns_are_refused(chain: SimpleNamespace) -> None:
+    with pytest.raises(InputError, match="repeats is 0; allowed: a whole number from 1 on"):
+        bench(load(chain.path), repeats=0)
 
 
 def test_rivals_need_the_module(chain: SimpleNamespace) -> None:

@@ -44,6 +44,7 @@ def test_separable_methods(tmp_path: Path) -> None:
         ('"a*" = "cp"', "'a\\*': rank is None, ratio is None and error is None; allowed: one of them"),
         ('"a*" = { method = "tucker", ranks = [3] }', r"ranks is \(3,\); allowed: a pair"),
         ("a* = dense", "is not TOML"),
+        pytest.param("a = " + "[" * 5000 + "]" * 5000, "is not TOML", id="nested"),
     ],
 )
 def test_bad_files(text: str, message: str, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
 
 from tvm_fastconv.artifact import amend_manifest
-from tvm_fastconv.errors import ArtifactError
+from tvm_fastconv.errors import ArtifactError, InputError
 from tvm_fastconv.manifest import CallRecord
 from tvm_fastconv.profile import CallTime, Profile
 from tvm_fastconv.runtime import load
@@ -49,6 +50,22 @@ def test_trace(slow, tmp_path):
     assert events[0]["ts"] == 0
     for event, after in itertools.pairwise(events):
         assert 0 < event["dur"] <= after["ts"] - event["ts"]
+
+
+@pytest.mark.parametrize("repeat", [0, -1, 1.5, "3", None, True])
+def test_a_number_of_runs_is_a_number(chain, repeat):
+    with pytest.raises(
+        InputError, match=re.escape(f"repeat is {repeat!r}; allowed: a whole number from 1 on")
+    ):
+        load(chain.path).profile(chain.x, repeat=repeat)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "no/trace.json", "x" * 300])
+def test_a_trace_that_cannot_be_written(tmp_path, name):
+    profile = Profile(calls=(CallTime(function="f", layer=None, start_ms=0.0, ms=1.0),), total_ms=1.0)
+    with pytest.raises(ArtifactError, match="cannot write"):
+        profile.write_trace(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_layer_called_twice_is_summed_in_the_order_of_its_first_call():

@@ -111,10 +111,14 @@ def test_a_target_object_keeps_its_other_attributes() -> None:
         (f"{X86} -mattr=-sse2", "unknown feature '-sse2'"),
         (f"{X86} -O3", "unknown target option '-O3'.*-mcpu"),
         (f"{X86} mcpu=haswell", "unknown target option"),
-        (f"{X86} -num-cores=0", "not a positive whole number"),
+        *((f"{X86} -num-cores={cores}", f"-num-cores={cores[:40]} is not a number of cores; allowed: 1 to 1024")
+          for cores in ("0", "-1", "²", "1025", "99999999999999999999", "9" * 5000)),
+        (5, "the target is 5; allowed"),
+        (tvm.target.Target({"kind": "llvm", "mtriple": X86, "num-cores": 2000}), "is not a number of cores"),
     ],
-)
-def test_bad_targets(spec: str, message: str) -> None:
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_bad_targets(spec: object, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         resolve_target(spec)
 

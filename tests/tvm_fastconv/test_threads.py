@@ -95,9 +95,9 @@ def test_warns_where_a_pool_cannot_grow(who):
     in_new_thread(grow)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 1025, 99999999999, 10**30])
 def test_wrong_numbers(who, threads):
-    with pytest.raises(InputError, match=r"threads is .*; allowed: a number from 1 on, or None"):
+    with pytest.raises(InputError, match=r"threads is .*; allowed: a number from 1 to 1024, or None"):
         load(who, threads=threads)
 
 
@@ -127,3 +127,16 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0)
 def test_a_forked_process_runs_without_its_parents_workers(who):
     done = subprocess.run([sys.executable, "-c", FORK, str(who)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"), [("0", 1), ("3", 3), ("9" * 5000, 1024), ("²", None), ("many", None)]
+)
+def test_the_environment_names_a_number_of_threads(
+    value: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    cores = default_threads.__wrapped__()
+    monkeypatch.setenv("TVM_NUM_THREADS", value)
+    assert default_threads.__wrapped__() == (threads or cores)

@@ -68,8 +68,7 @@ def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:
     reads, loops = sch.get(block).reads, sch.get_loops(block)
     if len(reads) != 1 or len(loops) != len(variables) or len(loops) < 2:
         return None
-    last = reads[0].region[-1].min
-    walks = [i for i, var in enumerate(variables) if var.same_as(last)]
+    walks = [i for i, var in enumerate(variables) if _is_innermost(var, reads[0])]
     return walks[0] if walks and walks[0] != len(loops) - 1 else None
 
 
@@ -140,4 +139,9 @@ def _walks_memory(sch: Schedule, block: SBlockRV, kinds: list[int]) -> bool:
     """Whether neighbouring values of the last spatial axis are neighbours in some input."""
     variables = [var.var for var in sch.get(block).iter_vars]
     last = [var for var, kind in zip(variables, kinds, strict=True) if kind != tirx.IterVar.CommReduce][-1]
-    return any(region.region[-1].min.same_as(last) for region in sch.get(block).reads)
+    return any(_is_innermost(last, read) for read in sch.get(block).reads)
+
+
+def _is_innermost(variable: tirx.Var, read: tirx.BufferRegion) -> bool:
+    """Whether ``variable`` is the last index of what is read; a scalar has none."""
+    return bool(len(read.region)) and variable.same_as(read.region[-1].min)

@@ -4,6 +4,7 @@ Results go to stdout, progress and notices to stderr. What the user got wrong is
 imports what it needs inside its function, so that ``fastconv report`` does not wait for a compiler.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -44,6 +45,9 @@ for _name, _verb in VERBS.items():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``fastconv`` on ``arguments``, by default those of the process."""
     warnings.showwarning = print_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
     except FastconvError as error:

@@ -15,7 +15,7 @@ def bench_verb(
         str | None, typer.Option(help="The PyTorch model that the file was compiled from; rivals run it.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of every engine.")] = 15,
+    repeats: Annotated[int, typer.Option(min=1, max=100_000, help="Turns of every engine.")] = 15,
     json: Json = False,
 ) -> None:
     """Time a compiled model and rivals in turns, in one run; ratios above 1 say that ours is faster."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import tvm
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from tvm_fastconv.errors import ModelError
@@ -48,11 +49,24 @@ def _tensor(leaf: Any, index: int) -> torch.Tensor:
             f"example input {index} is a {type(leaf).__name__}; only tensors and NumPy arrays are inputs of a "
             "compiled model: bind other arguments in a wrapping module"
         )
+    if without_data(leaf):
+        raise ModelError(f"example input {index} is a {type(leaf).__name__} on {leaf.device} without data")
+    if leaf.is_complex():
+        raise ModelError(f"example input {index} is {leaf.dtype}: complex numbers are not supported")
+    if leaf.layout is not torch.strided:
+        raise ModelError(
+            f"example input {index} is of layout {leaf.layout}; only dense tensors are supported"
+        )
     if leaf.numel() == 0:
         raise ModelError(
             f"example input {index} has shape {tuple(leaf.shape)}: every size must be at least 1"
         )
     return leaf.detach()
+
+
+def without_data(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a shape only: on the device ``meta``, or a fake one."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 def example_arrays(mod: tvm.IRModule, names: tuple[str, ...], given: Any) -> tuple[np.ndarray, ...] | None:

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 import tvm
 from tvm import relax
+from tvm.relax.op.op_attrs import TakeAttrs
 
 from tvm_fastconv.relay_passes.layer_names import with_layer_name
+
+_LISTED = 3
+"""Layers that are named of all with one and the same unsupported operator."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,22 @@ def number_layers(sites: Iterable[Site]) -> list[str]:
             layers[layer] = site.path if used[site.path] == 1 else f"{site.path}#{used[site.path]}"
         names.append(layers[layer])
     return names
+
+
+def unsupported_lines(found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return one line per operator and reason, with its first layers, for every (operator, layer, reason)."""
+    layers: dict[tuple[str, str], list[str]] = {}
+    for operator, layer, reason in found:
+        layers.setdefault((operator, reason), []).append(f"'{layer}'")
+    return [
+        f"{operator} in {_enumerated(list(dict.fromkeys(names)))}{reason and f': {reason}'}"
+        for (operator, reason), names in layers.items()
+    ]
+
+
+def _enumerated(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"layer{'s' if len(names) > 1 else ''} {', '.join(names[:_LISTED])}{more}"
 
 
 class LayerLabeller:
@@ -76,7 +96,16 @@ class LayerLabeller:
         if not isinstance(expr, relax.Call) or tvm.ir.is_prim_expr(expr):
             return self.bound(expr)
         arguments = [self.bound(argument) for argument in expr.args]
-        return with_layer_name(relax.Call(expr.op, arguments, expr.attrs, expr.ty_args), self.layer)
+        call = relax.Call(expr.op, arguments, expr.attrs, expr.ty_args)
+        return with_layer_name(_inside(call), self.layer)
+
+
+def _inside(call: relax.Call) -> relax.Call:
+    """Return a call that reads nothing outside its tensors: converters ask for a ``take`` that trusts its indices."""
+    if not isinstance(call.attrs, TakeAttrs) or call.attrs.mode != "fast":
+        return call
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    return relax.op.take(*call.args, axis, "clip")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import io
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,28 @@ import numpy as np
 import onnx
 import tvm
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvm_fastconv.errors import ModelError
 
 from .examples import example_arrays
 from .imported_model import ImportedModel
-from .naming import LayerLabeller, Site, labelling, number_layers
+from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
+from .onnx_check import check_inputs, check_model, check_text, check_weights
 from .onnx_fold import fold_shape_arithmetic
 from .onnx_quantize import prepare_quantization
 from .onnx_rules import RULES
+from .torch_rules import shape
 
-_HEAVY = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_WINDOWED = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"}
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}
 # TVM converts these, but into branches or sizes that depend on values, or into no tensors at all.
 _DENIED = {
     "If", "NonZero", "Unique", "Compress", "NonMaxSuppression", "AllClassNMS", "Optional", "OptionalHasElement",
     "OptionalGetElement", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
 }  # fmt: skip
-_DIMENSION = re.compile(r"[A-Za-z_]\w*(\s*[-+*/]+\s*\w+)*")  # a name, or arithmetic that starts with one
 _HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
@@ -49,12 +51,17 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
         The file cannot be read, operators are unsupported (all of them listed), inputs or weights are bad.
     """
     model = _load(path)
-    halves = _cast_to_float32(model.graph)
+    check_text(model, path)
+    input_names = check_inputs(model.graph, path)
+    _check(model, path)
+    try:
+        halves = _cast_to_float32(model.graph)
+        check_weights(model.graph, _HEAVY)
+        fold_shape_arithmetic(model)
+        prepare_quantization(model.graph)
+    except (LookupError, TypeError, ValueError) as error:  # NumPy's, of constants that do not fit
+        raise ModelError(f"the constants of '{path}' do not fit together: {error}") from error
     notices = [f"the model computes in {' and '.join(halves)}; it is compiled in float32"] if halves else []
-    input_names = _check_inputs(model.graph, path)
-    _check_weights(model.graph)
-    fold_shape_arithmetic(model)
-    prepare_quantization(model.graph)
     layers = _layer_names(model.graph)
     _check_operators(model.graph, layers)
     mod = _translate(model, layers)
@@ -83,6 +90,15 @@ def _load(path: Path) -> ModelProto:
     return model
 
 
+def _check(model: ModelProto, path: Path) -> None:
+    """Refuse an invalid model; operators that nobody knows are all listed, as unsupported ones are."""
+    try:
+        check_model(model, path)
+    except ModelError:
+        _check_operators(model.graph, _layer_names(model.graph))
+        raise
+
+
 def _cast_to_float32(graph: GraphProto) -> list[str]:
     """Turn half-precision tensors, types and conversions into float32; returns the dtypes found."""
     found = set()
@@ -109,46 +125,9 @@ def _cast_to_float32(graph: GraphProto) -> list[str]:
     return sorted(found)
 
 
-def _check_inputs(graph: GraphProto, path: Path) -> tuple[str, ...]:
-    """Return the names of the inputs that are no weights; name their unnamed dynamic dimensions."""
-    weights = {tensor.name for tensor in graph.initializer}
-    names = []
-    for value in graph.input:
-        if value.name in weights:
-            continue
-        names.append(value.name)
-        if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
-            raise ModelError(f"'{path}': the input '{value.name}' is no tensor of known rank")
-        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
-            if dimension.HasField("dim_value"):
-                if dimension.dim_value < 1:
-                    raise ModelError(
-                        f"'{path}': the input '{value.name}' has a size of {dimension.dim_value}"
-                    )
-            elif not _DIMENSION.fullmatch(dimension.dim_param):
-                dimension.dim_param = re.sub(r"\W", "_", f"size_{value.name}_{axis}")
-    if not names:
-        raise ModelError(f"'{path}' has no inputs")
-    return tuple(names)
-
-
-def _check_weights(graph: GraphProto) -> None:
-    """Refuse NaN anywhere, and infinities in the weights of convolutions and matrix products."""
-    weights = {name for node in graph.node if node.op_type in _HEAVY for name in node.input[1:]}
-    bad = []
-    for tensor in graph.initializer:
-        array = numpy_helper.to_array(tensor)
-        if array.dtype.kind == "f" and array.size:
-            lowest, highest = array.min(), array.max()
-            if np.isnan(lowest) or (tensor.name in weights and np.isinf([lowest, highest]).any()):
-                bad.append(f"'{tensor.name}'")
-    if bad:
-        raise ModelError("weights are NaN or infinite: " + ", ".join(bad))
-
-
 def _layer_names(graph: GraphProto) -> list[str]:
     """Return one name per node: its module path where the exporter wrote one, else the node's or output's name."""
-    paths = [_module_path(node) or node.name.strip("/") or node.output[0] for node in graph.node]
+    paths = [_module_path(node) or node.name.strip("/") or "".join(node.output[:1]) for node in graph.node]
     heavy = [node.op_type in _HEAVY for node in graph.node]
     return number_layers(Site(path, path, is_heavy) for path, is_heavy in zip(paths, heavy, strict=True))
 
@@ -172,13 +151,13 @@ def _module_path(node: NodeProto) -> str:
 
 def _check_operators(graph: GraphProto, layers: list[str]) -> None:
     known = set(onnx_frontend._get_convert_map()) - _DENIED
-    lines = [
-        f"{node.domain + '::' if node.domain else ''}{node.op_type} in layer '{layer}'"
+    lines = unsupported_lines(
+        (f"{node.domain + '::' if node.domain else ''}{node.op_type}", layer, "")
         for node, layer in zip(graph.node, layers, strict=True)
         if node.op_type not in known or node.domain not in _DOMAINS
-    ]
+    )
     if lines:
-        raise ModelError("unsupported operators:\n  " + "\n  ".join(dict.fromkeys(lines)))
+        raise ModelError("unsupported operators:\n  " + "\n  ".join(lines))
 
 
 def _translate(model: ModelProto, layers: list[str]) -> tvm.IRModule:
@@ -213,8 +192,20 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
     def _convert_operator(self, op_name: str, inputs: list, attrs: dict[str, Any], opset: int) -> Any:
         layer = self._layers[int(attrs["tvm_custom"]["name"])]
         self._labeller.layer, self.current_operator = layer, f"{op_name} in layer '{layer}'"
-        if op_name in RULES:
-            result = RULES[op_name](inputs, attrs, self._labeller.emit)
-            if result is not NotImplemented:
-                return result
-        return self._labeller.bound(super()._convert_operator(op_name, inputs, attrs, opset))
+        result = RULES.get(op_name, _no_rule)(inputs, attrs, self._labeller.emit)
+        if result is NotImplemented:
+            result = self._labeller.bound(super()._convert_operator(op_name, inputs, attrs, opset))
+        if op_name in _WINDOWED:
+            _check_windows(result)
+        return result
+
+
+def _no_rule(*_: Any) -> Any:
+    return NotImplemented
+
+
+def _check_windows(result: relax.Expr) -> None:
+    """Refuse a result without any position, which TVM would only notice when it makes loops."""
+    if any(isinstance(size, int) and size < 1 for size in shape(result)):
+        sizes = ", ".join(map(str, shape(result)))
+        raise ValueError(f"its window is larger than its padded input: the result has the shape ({sizes})")

@@ -10,7 +10,8 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-_LARGEST = 1024  # elements; weights stay in the graph
+from .onnx_skeleton import LARGEST_CONSTANT, without_weights
+
 _RANDOM = ("Random", "Bernoulli", "Multinomial", "Dropout")
 
 
@@ -27,7 +28,9 @@ def _fold(model: ModelProto) -> bool:
     measures = any(node.op_type == "Shape" for node in graph.node)
     shapes = _inferred_shapes(model) if measures else {}
     sizes: dict[str, list[int | None]] = {}
-    known = {t.name: numpy_helper.to_array(t) for t in graph.initializer if np.prod(t.dims) <= _LARGEST}
+    known = {
+        t.name: numpy_helper.to_array(t) for t in graph.initializer if np.prod(t.dims) <= LARGEST_CONSTANT
+    }
     outputs = {output.name for output in graph.output}
     kept = []
     for node in graph.node:
@@ -47,7 +50,7 @@ def _fold(model: ModelProto) -> bool:
 
 def _inferred_shapes(model: ModelProto) -> dict[str, list[int | None]]:
     """Return the shape of every tensor of known rank; ``None`` for dynamic dimensions."""
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = shape_inference.infer_shapes(without_weights(model), data_prop=True).graph
     return {
         value.name: [
             d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
@@ -78,7 +81,7 @@ def _evaluate(node: NodeProto, known: dict[str, np.ndarray]) -> list | None:
         values = list(ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input if name}))
     except Exception:  # an operator the evaluator does not have stays in the graph
         return None
-    return values if all(np.size(value) <= _LARGEST for value in values) else None
+    return values if all(np.size(value) <= LARGEST_CONSTANT for value in values) else None
 
 
 def drop_unused(graph: GraphProto) -> None:

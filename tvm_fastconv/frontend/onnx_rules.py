@@ -9,13 +9,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from .onnx_quantize import integer_range
-from .torch_rules import Emit, constant_like, shape
+from .torch_rules import Emit, constant_like, dtype_of, shape
 from .torch_rules_image import pad, resize
-from .torch_rules_math import hardswish, power
+from .torch_rules_math import cumsum, hardswish, power
 from .torch_rules_nn import convolution, instance_norm
 from .torch_rules_pool import avg_pool2d, max_pool2d
 from .torch_rules_quantize import apply, as_relax, dequantized, known, numbers, rounded
@@ -49,6 +50,8 @@ def _convolve(inputs: Sequence, attributes: Attributes, emit: Emit, transposed: 
         raise NotImplementedError(f"{rank}-D convolution: only 1-D and 2-D convolutions are supported")
     if transposed and ("output_shape" in attributes or attributes.get("auto_pad", b"NOTSET") != b"NOTSET"):
         raise NotImplementedError("output_shape and auto_pad are not supported: give pads and output_padding")
+    if (given := list(attributes.get("kernel_shape", kernel))) != kernel:
+        raise ValueError(f"its kernel_shape is {given}, its weights are for {kernel}")
     padding = _padding(shape(data)[2:], kernel, attributes)
     return convolution(
         SimpleNamespace(
@@ -71,6 +74,8 @@ def _pool(inputs: Sequence, attributes: Attributes, emit: Emit, average: bool) -
     if rank > 2 or (average and any(d != 1 for d in dilations)):
         raise NotImplementedError("only 1-D and 2-D pools are supported, and no dilation where they average")
     padding = _padding(shape(data)[2:], kernel, attributes)
+    if any(amount >= size for amount, size in zip(padding, kernel * 2, strict=True)):
+        raise ValueError(f"its pads {padding} are not smaller than its kernel {kernel}")
     strides = list(attributes.get("strides", [1] * rank))
     flat = rank == 1
     if flat:
@@ -137,6 +142,8 @@ def _resize(inputs: Sequence, attributes: Attributes, emit: Emit) -> Any:
         return resize(
             op, emit, {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[mode], antialias
         )
+    if how == "align_corners" and target and 1 in target[2:]:
+        raise NotImplementedError(f"mode={mode} with coordinate_transformation_mode={how} to a size of 1")
     if antialias or (factors and any(f * s % 1 for f, s in zip(factors[2:], size[2:], strict=True))):
         raise NotImplementedError(f"mode={mode} with coordinate_transformation_mode={how} at this scale")
     return NotImplemented
@@ -174,6 +181,18 @@ def _power(inputs: Sequence, attributes: Attributes, emit: Emit) -> Any:
     if not isinstance(exponent, tvm.ir.GenericConst) or exponent.value.numpy().size != 1:
         return NotImplemented
     return power(SimpleNamespace(input=base, exponent=exponent.value.numpy().item()), emit)
+
+
+def _cumsum(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:
+    data, axis = inputs
+    (place,) = np.ravel(_constant(axis))
+    backwards = bool(attributes.get("reverse"))
+    turned = emit(relax.op.flip(data, int(place))) if backwards else data
+    op = SimpleNamespace(
+        input=turned, dim=int(place), dtype=dtype_of(data), exclusive=bool(attributes.get("exclusive"))
+    )
+    total = cumsum(op, emit)
+    return emit(relax.op.flip(total, int(place))) if backwards else total
 
 
 def _dropout(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Expr:
@@ -230,6 +249,7 @@ RULES: dict[str, OnnxRule] = {
     "HardSwish": lambda inputs, attributes, emit: hardswish(SimpleNamespace(input=inputs[0]), emit),
     "Tile": lambda inputs, attributes, emit: emit(relax.op.tile(inputs[0], _constant(inputs[1]))),
     "Pow": _power,
+    "CumSum": _cumsum,
     "Dropout": _dropout,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,

@@ -82,7 +82,9 @@ def _load_module(place: str) -> ModuleType:
     with _importable(folder):
         try:
             return _run_file(Path(place)) if is_file else importlib.import_module(place)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # code that is run may call sys.exit
             raise ModelError(
                 f"'{place}' cannot be imported: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -128,12 +130,14 @@ def _call(text: str, factory: Callable[[], Any]) -> nn.Module | ExportedProgram:
         raise ModelError(f"'{text}' is a {type(factory).__name__}, not a function that returns a model")
     try:
         model = factory()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ModelError(f"'{text}' raised {type(error).__name__}: {_first_line(error)}") from error
     if not isinstance(model, nn.Module | ExportedProgram):
         raise ModelError(f"'{text}' returned a {type(model).__name__}; allowed: nn.Module, ExportedProgram")
     return model
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, _trace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
@@ -54,7 +55,9 @@ def export_module(module: nn.Module, example_inputs: Any) -> tuple[ExportedProgr
     with _evaluating(module), quiet():
         try:
             return torch.export.export(module, inputs, strict=False), notices
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # forward() may call sys.exit
             raise ModelError(_explain(error, module)) from error
 
 
@@ -85,18 +88,20 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence torch.export's logs and its warnings about itself; move what is printed to stderr."""
+    """Silence torch.export's logs, graphs and warnings about itself; move what a model prints to stderr."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    # It prints the graph it has so far when tracing fails: our message has the line of the model instead.
+    no_graphs = mock.patch.object(_trace, "print", create=True)
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with no_graphs, contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         logging.disable(previous)
 
 
-def _explain(error: Exception, module: nn.Module) -> str:
+def _explain(error: BaseException, module: nn.Module) -> str:
     """Return the part of a torch.export failure that concerns the user, with the line of the model's own code."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_internal(f.filename)]
     place = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""

@@ -24,7 +24,7 @@ from . import (  # noqa: F401
     torch_rules_quantize,
     torch_rules_tensor,
 )
-from .naming import LayerLabeller, Site, labelling, number_layers
+from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
 from .torch_rules import RULES, Rule, arguments, promoted
 
 # Converters of TVM that make something else than PyTorch would (random numbers that are no longer random, sizes or
@@ -92,15 +92,12 @@ def _origin(node: fx.Node) -> tuple[str, str]:
 
 
 def unsupported(graph: fx.Graph) -> list[str]:
-    """Return one line per (operator, layer) that cannot be imported."""
+    """Return one line per operator and reason for which it cannot be imported."""
     known = set(Importer().convert_map)
-    names = layer_names(graph)
-    lines = []
-    for node, layer in names.items():
-        reason = _refusal(node, known)
-        if reason is not None:
-            lines.append(f"{_origin(node)[1]} in layer '{layer}'" + (f": {reason}" if reason else ""))
-    return list(dict.fromkeys(lines))
+    refused = ((node, layer, _refusal(node, known)) for node, layer in layer_names(graph).items())
+    return unsupported_lines(
+        (_origin(node)[1], layer, reason) for node, layer, reason in refused if reason is not None
+    )
 
 
 def _refusal(node: fx.Node, known: set[str]) -> str | None:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from tvm_fastconv.errors import ModelError
 
-from .examples import HALVES, example_arrays
+from .examples import HALVES, example_arrays, without_data
 from .imported_model import ImportedModel
 from .torch_export import quiet
 from .torch_import import import_program, kept_decompositions, unsupported
@@ -202,8 +202,10 @@ def _check_weights(program: ExportedProgram) -> None:
     for name, tensor in {**program.state_dict, **program.constants}.items():
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or not tensor.numel():
             continue
-        if tensor.is_meta:
-            raise ModelError(f"'{name}' has no data (it is on the device 'meta'): load the weights first")
+        if without_data(tensor):
+            raise ModelError(
+                f"'{name}' has no data (it is on the device 'meta', or fake): load the weights first"
+            )
         if tensor.dtype is torch.float64 and name in parameters:
             raise ModelError(f"'{name}' is float64; allowed: float32, float16, bfloat16 (call model.float())")
         lowest, highest = torch.aminmax(tensor)  # NaN wins both; no copy, unlike isfinite

@@ -35,7 +35,8 @@ def resize(op: SimpleNamespace, emit: Emit, mode: str, antialias: bool = False) 
     align = getattr(op, "align_corners", None)
     # PyTorch samples at a given scale factor, TVM at the ratio of the sizes.
     same_ratio = all(f is None or s * f == t for s, t, f in zip(size, target, scales, strict=True))
-    if mode == "bilinear" and same_ratio and not antialias:
+    divides_by_zero = align and 1 in target  # TVM's step between corners is (size - 1) / (target - 1)
+    if mode == "bilinear" and same_ratio and not antialias and not divides_by_zero:
         how = {
             "method": "linear",
             "coordinate_transformation_mode": "align_corners" if align else "half_pixel",

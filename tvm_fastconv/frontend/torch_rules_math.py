@@ -3,9 +3,10 @@
 import math
 from types import SimpleNamespace
 
+import torch
 from tvm import relax
 
-from .torch_rules import Emit, constant_like, dtype_of, promoted, rule, shape
+from .torch_rules import Emit, as_dtype, constant_like, dtype_of, promoted, rule, shape
 
 
 def _hard_gate(x: relax.Expr) -> relax.Expr:
@@ -92,6 +93,16 @@ def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
         return emit(relax.op.floor_divide(*operands))
     quotient = emit(relax.op.divide(*operands))
     return emit(relax.op.trunc(quotient)) if op.rounding_mode == "trunc" else quotient
+
+
+@rule("cumsum.default")
+def cumsum(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a running sum; floats are added in float64, as PyTorch does."""
+    given = dtype_of(op.input)
+    dtype = op.dtype or (given if given.is_floating_point else torch.int64)
+    x = as_dtype(op.input, torch.float64 if dtype.is_floating_point else dtype, emit)
+    total = emit(relax.op.cumsum(x, op.dim, exclusive=getattr(op, "exclusive", False))) if shape(x) else x
+    return as_dtype(total, dtype, emit)
 
 
 @rule("copysign.Tensor", "copysign.Scalar")

@@ -127,6 +127,8 @@ def test_wrong_files(name: str, message: str, fastconv: Callable, tmp_path: Path
         (["--shape", "8by8"], "not a shape"),
         (["--methods", "absent.toml"], "cannot read absent.toml"),
         (["--dump-ir", "/dev/null"], "cannot write the graph to /dev/null"),
+        (["--dump-ir", "/proc"], "cannot write the graph to /proc/00_"),
+        (["--dump-ir", "a\0b"], "null byte"),
     ],
 )
 def test_wrong_options(

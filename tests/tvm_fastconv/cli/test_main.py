@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 import warnings
@@ -41,6 +42,14 @@ def test_warnings_are_one_line_on_stderr(fastconv: Callable, monkeypatch: pytest
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert fastconv("anything") == (0, "", "note: cast to float32\n")
+
+
+def test_names_that_are_no_text_are_printed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8"))
+    monkeypatch.setattr(cli, "app", lambda *arguments, **named: print("file  \udcff.so", flush=True))
+    cli.main(["anything"])
+    assert raw.getvalue() == b"file  \\udcff.so\n"
 
 
 @pytest.mark.parametrize("arguments", [["no-such-verb"], ["compile"], ["report", "a.so", "--nonsense"]])

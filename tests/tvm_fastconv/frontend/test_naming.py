@@ -3,7 +3,7 @@
 import numpy as np
 from tvm import relax
 
-from tvm_fastconv.frontend.naming import Site, labelling, number_layers
+from tvm_fastconv.frontend.naming import Site, labelling, number_layers, unsupported_lines
 from tvm_fastconv.relay_passes.layer_names import layer_name
 
 
@@ -66,4 +66,42 @@ def test_calls_nested_in_one_expression_are_all_labelled() -> None:
         ("relax.exp", "second"),
         ("relax.split", "second"),
         ("relax.abs", None),
+    ]
+
+
+def test_a_take_reads_nothing_outside_its_tensor() -> None:
+    builder = relax.BlockBuilder()
+    x, rows = (
+        relax.Var("x", relax.TensorType([3, 2], "float32")),
+        relax.Var("i", relax.TensorType([4], "int64")),
+    )
+    with builder.function("main", [x, rows]):
+        with labelling(builder) as labeller, builder.dataflow():
+            labeller.layer = "rows"
+            builder.emit(relax.op.take(x, rows, 0))  # mode="fast" by default
+            result = builder.emit_output(builder.emit(relax.op.take(rows, rows)))
+        builder.emit_func_output(result)
+    calls = [
+        b.value
+        for block in builder.get()["main"].body.blocks
+        for b in block.bindings
+        if hasattr(b.value, "op")
+    ]
+    assert [(str(call.attrs.mode), call.attrs.axis, layer_name(call)) for call in calls] == [
+        ("clip", 0, "rows"), ("clip", None, "rows")
+    ]  # fmt: skip
+
+
+def test_unsupported_operators_are_listed_once_with_their_first_layers() -> None:
+    found = [("conv3d", f"stage.{i}", "3-D convolution") for i in range(5)]
+    found += [
+        ("svd", "head", ""),
+        ("conv3d", "stem", "of another kind"),
+        ("svd", "head", ""),
+        ("svd", "tail", ""),
+    ]
+    assert unsupported_lines(found) == [
+        "conv3d in layers 'stage.0', 'stage.1', 'stage.2' and 2 more: 3-D convolution",
+        "svd in layers 'head', 'tail'",
+        "conv3d in layer 'stem': of another kind",
     ]

@@ -176,9 +176,10 @@ def test_all_unsupported_operators_are_listed(tmp_path: Path) -> None:
 def test_a_converter_that_fails_names_operator_and_layer(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    nodes = [helper.make_node("Add", ["x", "w"], ["y"], name="sum")]
-    path = model_of(nodes, {"x": [2, 3]}, {"w": np.ones(5, "float32")}, tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="cannot import Add in layer 'sum'"):
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="own", group=2)]
+    weights = {"w": np.ones((2, 3, 3, 3), "float32")}
+    path = model_of(nodes, {"x": [1, 3, 8, 8]}, weights, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="cannot import Conv in layer 'own'"):
         import_model(path)
     assert capfd.readouterr().out == ""
 

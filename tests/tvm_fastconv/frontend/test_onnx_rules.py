@@ -32,7 +32,7 @@ def build(
 ) -> onnx.ModelProto:
     """One node on ``x`` and constants."""
     names = ["x"] + ["" if value is None else f"c{i}" for i, value in enumerate(inputs)]
-    outs = ["y", "z"][:outputs]
+    outs = ["y", "z", "u"][:outputs]
     graph = helper.make_graph(
         [helper.make_node(op, names, outs, name="node", **attributes)],
         "test",
@@ -88,6 +88,13 @@ CASES: dict[str, tuple[str, tuple, list, int, dict[str, Any], str]] = {
     "resize_corners": (
         "Resize", IMAGE, [None, None, ints(2, 4, 11, 4)], 17, {"mode": "linear", **CORNERS}, "image.resize2d",
     ),
+    "resize_to_one": (
+        "Resize", IMAGE, [None, None, ints(2, 4, 1, 4)], 17, {"mode": "linear", **CORNERS}, "matmul matmul",
+    ),
+    "cumsum": ("CumSum", IMAGE, [np.int64(2)], 17, {}, "astype cumsum astype"),
+    "cumsum_back": (
+        "CumSum", IMAGE, [np.int64(-1)], 17, {"reverse": 1, "exclusive": 1}, "flip astype cumsum astype flip",
+    ),
     "resize_cubic": ("Resize", IMAGE, [None, np.float32([1, 1, 2, 3])], 17, {"mode": "cubic", **HALF}, "matmul matmul"),
     "batch_norm": ("BatchNormalization", IMAGE, STATISTICS, 17, {"epsilon": 1e-3}, "nn.batch_norm"),
     "instance_norm": ("InstanceNormalization", IMAGE, STATISTICS[:2], 17, {}, "nn.instance_norm"),
@@ -124,9 +131,24 @@ REFUSED = {
     "output_shape": (
         ("ConvTranspose", IMAGE, [weight(4, 3, 3, 3)], 17), {"output_shape": [9, 11]}, "output_shape and auto_pad",
     ),
-    "batch_statistics": (("BatchNormalization", IMAGE, STATISTICS, 17), {"training_mode": 1}, "in eval mode"),
+    "batch_statistics": (
+        ("BatchNormalization", IMAGE, STATISTICS, 17), {"training_mode": 1, "outputs": 3}, "in eval mode",
+    ),
     "dropout": (("Dropout", IMAGE, [np.float32(0.5), np.bool_(True)], 17), {}, "training_mode is on"),
     "resize_channels": (("Resize", IMAGE, [None, np.float32([1, 2, 1, 1])], 17), {}, "only height and width"),
+    "resize_to_one": (
+        ("Resize", IMAGE, [None, None, ints(2, 4, 1, 4)], 17), {"mode": "nearest", **CORNERS}, "to a size of 1",
+    ),
+    "kernel_shape": (
+        ("Conv", IMAGE, [weight(3, 4, 3, 3)], 17), {"kernel_shape": [5, 5]}, r"kernel_shape is \[5, 5\]",
+    ),
+    "pads": (
+        ("MaxPool", IMAGE, [], 17), {"kernel_shape": [2, 2], "pads": [0, 2, 0, 0]}, "not smaller than its kernel",
+    ),
+    "conv_window": (("Conv", IMAGE, [weight(3, 4, 8, 3)], 17), {}, r"larger than its padded input: .* \(2, 3, 0, 7\)"),
+    "max_pool_window": (("MaxPool", IMAGE, [], 17), {"kernel_shape": [3, 12]}, r"larger than .* \(2, 4, 5, -2\)"),
+    "avg_pool_window": (("AveragePool", IMAGE, [], 17), {"kernel_shape": [8, 3]}, "larger than its padded input"),
+    "power_pool_window": (("LpPool", IMAGE, [], 18), {"kernel_shape": [8, 3]}, "larger than its padded input"),
     "resize_scale": (
         ("Resize", IMAGE, [None, np.float32([1, 1, 1.3, 1.3])], 17), {"mode": "nearest"}, "at this scale",
     ),

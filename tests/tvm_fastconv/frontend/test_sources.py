@@ -29,6 +29,15 @@ def broken():
 def number():
     return 3
 
+def leaves():
+    raise SystemExit(3)
+
+def odd():
+    raise BaseException("neither an error nor an exit")
+
+def stopped():
+    raise KeyboardInterrupt
+
 ready = nn.ReLU()
 constant = 3
 
@@ -79,7 +88,9 @@ def test_factories_of_a_module_in_the_current_folder(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "has no 'missing'; it defines: Holder, broken, net, number, program"),
+        ("missing", "has no 'missing'; it defines: Holder, broken, leaves, net, number, odd, program"),
+        ("leaves", "raised SystemExit: 3"),
+        ("odd", "raised BaseException: neither an error nor an exit"),
         ("broken", "raised ValueError: no such checkpoint"),
         ("number", "returned a int; allowed: nn.Module, ExportedProgram"),
         ("constant", "is a int, not a function"),
@@ -88,6 +99,17 @@ def test_factories_of_a_module_in_the_current_folder(
 def test_a_factory_that_gives_no_model(factories: Path, name: str, message: str) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
         resolve(f"{factories}:{name}")
+
+
+def test_a_factory_that_the_user_stops_is_stopped(factories: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        resolve(f"{factories}:stopped")
+
+
+def test_a_file_that_exits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(1)\n")
+    with pytest.raises(ModelError, match=r"leaves.py' cannot be imported: SystemExit: 1"):
+        resolve(f"{tmp_path}/leaves.py:net")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Modules: the state they are left in, and example inputs and forwards that do not fit."""
 
 import re
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tvm_fastconv.errors import ModelError
 from tvm_fastconv.frontend import import_model
@@ -76,6 +78,19 @@ BAD_INPUTS = {
     ),
     "too few": ((), "cannot be traced with these example inputs: missing a required argument: 'input'"),
     "channels": (torch.ones(1, 4, 5, 5), "expected input[1, 4, 5, 5] to have 3 channels"),
+    "complex": (
+        torch.ones(1, 3, 5, 5, dtype=torch.complex64),
+        "example input 0 is torch.complex64: complex numbers",
+    ),
+    "fake": (
+        FakeTensorMode().from_tensor(torch.ones(1, 3, 5, 5)),
+        "input 0 is a FakeTensor on cpu without data",
+    ),
+    "meta": (torch.ones(1, 3, 5, 5, device="meta"), "example input 0 is a Tensor on meta without data"),
+    "sparse": (
+        torch.ones(1, 3, 5, 5).to_sparse(),
+        "example input 0 is of layout torch.sparse_coo; only dense",
+    ),
     "dtype": (torch.ones(1, 3, 5, 5, dtype=torch.float64), "cannot be traced with these example inputs"),
 }
 
@@ -85,6 +100,23 @@ def test_inputs_that_do_not_fit_are_refused(name: str) -> None:
     given, message = BAD_INPUTS[name]
     with pytest.raises(ModelError, match=re.escape(message)):
         import_model(small_net().eval(), given)
+
+
+def test_weights_without_data_are_refused() -> None:
+    with FakeTensorMode():
+        fake = small_net().eval()
+    with pytest.raises(ModelError, match=r"weight' has no data .*fake.*: load the weights first"):
+        import_model(fake, torch.ones(1, 3, 5, 5))
+
+
+class Leaves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sys.exit(3)
+
+
+def test_a_forward_that_exits_is_explained() -> None:
+    with pytest.raises(ModelError, match=r"test_torch_export.py:\d+ \(sys.exit\(3\)\)"):
+        import_model(Leaves().eval(), torch.ones(2))
 
 
 def test_five_axes_are_allowed_where_nothing_convolves() -> None:
@@ -119,7 +151,7 @@ def test_a_forward_that_cannot_be_traced_is_explained(name: str, capfd: pytest.C
     function, message = BAD_FORWARDS[name]
     with pytest.raises(ModelError, match=message):
         import_model(Function(function), torch.ones(2, 4))
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")  # no graph of torch.export's either
 
 
 def test_what_a_forward_prints_stays_off_stdout(capfd: pytest.CaptureFixture) -> None:

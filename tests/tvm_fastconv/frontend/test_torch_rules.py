@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import tvm_fastconv as fc
 from tvm_fastconv.errors import ModelError
 from tvm_fastconv.frontend import import_model
 
@@ -182,7 +183,16 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
             "bilinear_uneven": nn.Upsample(scale_factor=1.3, mode="bilinear"),
             "bilinear_corners": nn.Upsample(size=(11, 4), mode="bilinear", align_corners=True),
+            "bilinear_to_one": nn.Upsample(size=(1, 1), mode="bilinear", align_corners=True),
+            "bilinear_to_row": nn.Upsample(size=(1, 5), mode="bilinear", align_corners=True),
+            "bilinear_to_column": nn.Upsample(size=(11, 1), mode="bilinear", align_corners=True),
+            "bilinear_from_one": lambda x: F.interpolate(
+                x[:, :, :1, :1], size=(3, 1), mode="bilinear", align_corners=True
+            ),
+            "bilinear_factor": nn.Upsample(scale_factor=(1 / 7, 1), mode="bilinear", align_corners=True),
             "bicubic": nn.Upsample(size=(5, 13), mode="bicubic"),
+            "bicubic_to_one": nn.Upsample(size=(1, 4), mode="bicubic", align_corners=True),
+            "nearest_to_one": nn.Upsample(size=(3, 1)),
             "antialias": lambda x: F.interpolate(x, size=(4, 5), mode="bilinear", antialias=True),
             "grid": lambda x: F.grid_sample(
                 x, torch.linspace(-1.2, 1.2, 120).reshape(2, 5, 6, 2), align_corners=False
@@ -294,6 +304,31 @@ PROMOTED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "int to a fraction": lambda x: x.int().abs() ** 0.5,
     "float and float64 scalar": lambda x: x * torch.tensor(0.1, dtype=torch.float64),
 }
+
+
+RUNNING_SUMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "channels": lambda x: x.cumsum(1),
+    "from the end": lambda x: x.cumsum(-2),
+    "of integers": lambda x: x.int().cumsum(-1),
+    "of a mask": lambda x: (x >= 0).cumsum(2),
+    "of a mask, to float": lambda x: (x >= 0).cumsum(2, dtype=torch.float32),
+    "of floats, to float64": lambda x: x.cumsum(0, dtype=torch.float64),
+    "of floats, to int": lambda x: x.cumsum(0, dtype=torch.int32),
+    "of a constant": lambda x: x + torch.ones(7, 9).cumsum(1),
+    "of a scalar": lambda x: x.mean().cumsum(0),
+}
+
+
+def test_running_sums() -> None:
+    model, x = Table(RUNNING_SUMS).eval(), 3 * torch.randn(IMAGE)
+    assert mismatches(model(x), fc.compile(model, x)(x.numpy())) == {}
+
+
+def test_a_long_running_sum_is_as_exact_as_pytorchs() -> None:
+    x = torch.rand(1_000_000, 1)
+    got = fc.compile(Table({"y": lambda x: x.cumsum(0)}).eval(), x)(x.numpy())
+    # Float32 accumulators would be off by 1e-5 and more.
+    np.testing.assert_allclose(got, x.double().cumsum(0), rtol=1e-7)
 
 
 def test_dtypes_are_promoted(run: Callable) -> None:
