@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 from .elf import Elf, is_elf, read_elf, read_section
 from .errors import ArtifactError
 from .manifest import FORMAT_VERSION, Manifest
+from .regular_files import open_regular
 
 WEIGHTS_SECTION = ".fastconv.weights"
 MANIFEST_SECTION = ".fastconv.manifest"
@@ -75,7 +76,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """
     path = os.path.abspath(path)
     try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the artifact
+        file = open_regular(path)
     except OSError as error:
         raise ArtifactError(f"cannot open {path}: {error.strerror}") from None
     try:

@@ -62,6 +62,8 @@ def _existing(path: Path) -> Path:
         raise ModelError(f"'{path}' is a folder, not a model file")
     if not path.exists():
         raise ModelError(f"'{path}' does not exist")
+    if not path.is_file():
+        raise ModelError(f"'{path}' is no regular file; a model is not read from a FIFO or a device")
     return path
 
 
