@@ -28,6 +28,7 @@ from .elf import Elf, is_elf, read_elf, read_section
 from .errors import ArtifactError
 from .manifest import FORMAT_VERSION, Manifest
 from .regular_files import open_regular
+from .temporary import temporary_folder
 
 WEIGHTS_SECTION = ".fastconv.weights"
 MANIFEST_SECTION = ".fastconv.manifest"
@@ -145,8 +146,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     check_output_path(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as folder:
-            temporary = Path(folder) / path.name
+        with temporary_folder(path.absolute().parent) as folder:
+            temporary = folder / path.name
             yield temporary
             os.replace(temporary, path)
     except OSError as error:

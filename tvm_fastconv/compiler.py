@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from .relay_passes.layer_names import layer_name, named_layers
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
+from .temporary import temporary_folder
 from .threads import default_threads, use_threads
 from .verify import TOLERANCE, changed_by_signs, expected_outputs, verify_outputs
 
@@ -103,8 +103,8 @@ def compile(
     expected, reason = expected_outputs(source, resolved) if verify else (None, "not asked for")
     if source.mod is signed and expected is not None:
         _warn_of_zeros(changed_by_signs(imported, expected))
-    with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
-        path = Path(folder) / "model.so"
+    with temporary_folder() as folder:
+        path = folder / "model.so"
         tell("generating code")
         with _compiling(resolved):
             build_artifact(

@@ -19,6 +19,7 @@ from .eval import eval_verb
 from .output import print_error, print_warning
 from .report import report_verb
 from .run import run_verb
+from .signals import ending_tidily
 from .targets import targets_verb
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``fastconv`` on ``arguments``, by default those of the process."""
     warnings.showwarning = print_warning
     try:
-        app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
+        with ending_tidily():
+            app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
     except FastconvError as error:
         print_error(f"error: {error}")
         sys.exit(2)
