@@ -13,6 +13,7 @@ from .errors import ArtifactError
 from .manifest import Manifest
 from .profile import Profile, profile_calls
 from .report import LayerReport
+from .shutdown import waited_for_at_exit
 from .threads import check_threads, use_threads
 from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
 
@@ -22,6 +23,7 @@ WEIGHT_FUNCTION = "fastconv_weight"
 _ENTRY = "main"
 
 
+@waited_for_at_exit
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> "CompiledModel":
     """Load a compiled model.
 
@@ -68,6 +70,7 @@ class CompiledModel:
             self._idle.append(self._library.new_machine()[_ENTRY])
             self._weights = self._weight_range()
 
+    @waited_for_at_exit
     def __call__(self, *inputs: Any) -> Any:
         """Run the model.
 
@@ -106,6 +109,7 @@ class CompiledModel:
         """One record per layer: its method, operator, the reason for them, and its sizes."""
         return list(self.manifest.layers)
 
+    @waited_for_at_exit
     def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
         """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs."""
         self.require_runnable()
