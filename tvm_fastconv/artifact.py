@@ -54,11 +54,22 @@ class Artifact:
         section = self.elf.sections.get(REFERENCE_SECTION)
         return b"" if section is None else read_section(self.file, section, self.path)
 
+    def read_all(self) -> Iterator[bytes]:
+        """Yield the bytes of the file, piece by piece."""
+        for offset in range(0, self.manifest.file_size, _CHUNK):
+            yield os.pread(self.file.fileno(), _CHUNK, offset)
+
+    def is_at_its_path(self) -> bool:
+        """Whether the file is still there under its name, and no other in its place."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        except OSError:
+            return False
+
     def copy_to(self, path: str | os.PathLike[str]) -> None:
         """Write the file to ``path``: to a temporary name first, then renamed."""
         with replacing(path) as temporary, open(temporary, "wb") as target:
-            for offset in range(0, self.manifest.file_size, _CHUNK):
-                target.write(os.pread(self.file.fileno(), _CHUNK, offset))
+            target.writelines(self.read_all())
 
 
 def abi_name(machine: str, tvm_version: str, tvm_ffi_version: str) -> str:

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import ArtifactError
+
 PREFIX = "fastconv-"
 """Of the names of all folders; hidden ones, beside what the user asked for, have a dot before it."""
 
@@ -35,13 +37,18 @@ def temporary_folder(parent: str | os.PathLike[str] | None = None) -> Iterator[P
 
     Raises
     ------
-    OSError
+    ArtifactError
         When it cannot be made.
     """
-    place = Path(tempfile.gettempdir() if parent is None else parent)
     prefix = PREFIX if parent is None else f".{PREFIX}"
-    sweep(place, prefix)
-    folder = _make(place, prefix)
+    try:
+        place = Path(tempfile.gettempdir() if parent is None else parent)
+        sweep(place, prefix)
+        folder = _make(place, prefix)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot make a temporary folder: {error.strerror}: {error.filename or ''}"
+        ) from None
     try:
         yield folder
     finally:
