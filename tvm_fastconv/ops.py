@@ -147,7 +147,7 @@ def _readable(x: torch.Tensor) -> torch.Tensor:
     """Values of the same sign as float32, as the code expects them in memory; ``x`` itself if it is so already."""
     if x.dtype == torch.float64:
         x = _signs(x)  # a cast would make a zero of what is very small, whose sign counts as +1
-    x = x.float().contiguous()
+    x = x.resolve_neg().float().contiguous()
     return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
 
 

@@ -52,7 +52,7 @@ def _tensor(leaf: Any, index: int) -> torch.Tensor:
         raise ModelError(
             f"example input {index} has shape {tuple(leaf.shape)}: every size must be at least 1"
         )
-    return leaf.detach()
+    return leaf.detach().resolve_conj().resolve_neg()
 
 
 def example_arrays(mod: tvm.IRModule, names: tuple[str, ...], given: Any) -> tuple[np.ndarray, ...] | None:
