@@ -13,7 +13,7 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .errors import ModelError
+from .errors import FastconvError, ModelError
 from .frontend import import_model
 from .method_patterns import Methods, resolve_methods
 from .notices import notify
@@ -173,12 +173,15 @@ class _Runner:
 
 @contextlib.contextmanager
 def _compiling(target: tvm.target.Target) -> Iterator[None]:
-    """What every step of TVM's runs under; its own failures become one message."""
+    """What every step of TVM's runs under; its failures, and those of our passes in it, become one message."""
     try:
         with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
             yield
-    except tvm.error.InternalError as error:
-        raise ModelError(f"TVM cannot compile this model: {str(error).strip().splitlines()[-1]}") from error
+    except FastconvError:
+        raise
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ModelError(f"TVM cannot compile this model: {line}") from error
 
 
 def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[tuple[str, str | None]]]:

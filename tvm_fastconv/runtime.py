@@ -90,8 +90,8 @@ def reopened(path: str, checksum: str, threads: int) -> "CompiledModel":
 class CompiledModel:
     """A compiled model, called like a function; any number of threads may call it at once.
 
-    It never changes, so its copies are itself. Pickled, it is the path and the checksum of its file, which is opened and
-    checked again where it is unpickled; a model without a file, fresh from ``compile``, carries the file's bytes.
+    It never changes, so its copies are itself. Pickled, it is the path and the checksum of its file, which is opened
+    and checked again where it is unpickled; a model without a file, fresh from ``compile``, carries the file's bytes.
 
     Parameters
     ----------
@@ -179,6 +179,8 @@ class CompiledModel:
         outputs = self(*stored_arrays(data, pair.inputs))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         expected = stored_arrays(data, pair.outputs)
+        if len(outputs) != len(expected):
+            raise ArtifactError(f"{self._artifact.path} has {len(expected)} outputs, and gave {len(outputs)}")
         return max(_relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
 
     def __copy__(self) -> "CompiledModel":
@@ -215,7 +217,11 @@ class CompiledModel:
             entry = self._idle.pop()
         except IndexError:
             entry = self._library.new_machine()[_ENTRY]
-        result = entry(*arguments)
+        try:
+            result = entry(*arguments)
+        except Exception as error:  # nothing that was bound: the file's manifest and its code do not agree
+            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ArtifactError(f"{self._artifact.path} cannot run: {line}") from error
         self._idle.append(entry)
         return result
 

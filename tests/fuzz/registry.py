@@ -1,6 +1,10 @@
 """The generators, by the names that ``--what`` takes."""
 
+from .files import Files
 from .generator import Generator
+from .manifests import Manifests
 from .networks import Networks
 
-GENERATORS: dict[str, Generator] = {generator.name: generator for generator in (Networks(),)}
+GENERATORS: dict[str, Generator] = {
+    generator.name: generator for generator in (Networks(), Files(), Manifests())
+}

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,10 +236,10 @@ def test_a_copy_is_the_model_itself(chain):
 
 
 def test_a_pickled_model_is_its_path_and_checksum(copy, chain):
-    pickled = pickle.dumps(load(copy, threads=3))
+    pickled = pickle.dumps(load(copy, threads=1))
     assert len(pickled) < 500
     model = pickle.loads(pickled)
-    assert model._threads == 3
+    assert model._threads == 1
     np.testing.assert_array_equal(model(chain.x), load(copy)(chain.x))
 
 
@@ -270,3 +271,11 @@ def test_through_a_spawned_process(copy, chain):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         for each in (model, unlinked):
             np.testing.assert_array_equal(pool.apply(each, (chain.x,)), model(chain.x))
+
+
+def test_a_manifest_that_does_not_fit_the_code_is_one_message(copy, chain):
+    spec = chain.manifest.inputs[0]
+    wider = replace(spec, shape=(4, "n"))
+    amend_manifest(copy, inputs=(wider,), reference=None)
+    with pytest.raises(ArtifactError, match=r"copy\.so cannot run: "):
+        load(copy)(np.ones((4, 9), "float32"))
