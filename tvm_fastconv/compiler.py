@@ -46,7 +46,8 @@ def compile(
     Parameters
     ----------
     model : nn.Module, ExportedProgram, str or Path
-        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``.
+        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``. A factory is
+        code and is run; a file is data, and nothing in it is executed.
     example_inputs : Tensor, ndarray or tuple of them, optional
         Needed for a module; they fix the shapes, and verification runs on them.
     target : str or Target
