@@ -1,4 +1,8 @@
-"""Exported programs are read as data. Each attack here runs its payload when PyTorch's own reader gets the file."""
+"""Exported programs are read as data.
+
+Most of the attacks here run their payload when ``torch.export.load`` and ``module()`` get the file; from the others
+only a check that comes later, or the syntax of what is generated today, protects.
+"""
 
 import io
 import json
@@ -130,9 +134,7 @@ def _opaque(tree: Any) -> None:
 
 
 def _default_factory(tree: Any) -> None:
-    context = json.dumps(
-        {"default_factory_module": "canary_module", "default_factory_name": "x", "dict_context": []}
-    )
+    context = {"default_factory_module": "canary_module", "default_factory_name": "x", "dict_context": "[]"}
     spec = {"type": "collections.defaultdict", "context": context, "children_spec": []}
     _signature(tree)["out_spec"] = json.dumps([1, spec])
 
