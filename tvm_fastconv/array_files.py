@@ -1,5 +1,6 @@
 """A compiled model's inputs and outputs as ``.npy`` and ``.npz`` files."""
 
+import io
 import os
 import zipfile
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from .artifact import replacing
 from .errors import InputError
+from .regular_files import open_regular
 from .report import TensorSpec
 
 FREE_SIZE = 1
@@ -85,8 +87,9 @@ def random_inputs(specs: Sequence[TensorSpec], seed: int = 0) -> tuple[np.ndarra
 
 def _load(path: str | os.PathLike[str]) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+        with open_regular(path) as file:
+            loaded = np.load(io.BufferedReader(file), allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except MemoryError as error:

@@ -95,7 +95,9 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
     # NumPy takes 3 µs to spell a dtype: only those of two bytes are asked for their name.
     widens = spec.dtype == "float32" and getattr(dtype, "itemsize", 2) == 2 and str(dtype) in _HALVES
     if is_torch(value):
-        value = value.detach().float() if widens else value.detach()
+        # DLPack says nothing of the bits by which a view is its memory negated or conjugated.
+        value = value.detach().resolve_conj().resolve_neg()
+        value = value.float() if widens else value
     elif widens and isinstance(value, np.ndarray):
         value = value.astype(np.float32)
     elif isinstance(value, np.ndarray) and not value.flags.writeable:

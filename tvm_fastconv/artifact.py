@@ -27,6 +27,8 @@ from typing import Any, BinaryIO
 from .elf import Elf, is_elf, read_elf, read_section
 from .errors import ArtifactError
 from .manifest import FORMAT_VERSION, Manifest
+from .regular_files import open_regular
+from .temporary import temporary_folder
 
 WEIGHTS_SECTION = ".fastconv.weights"
 MANIFEST_SECTION = ".fastconv.manifest"
@@ -36,7 +38,6 @@ _SEAL = struct.Struct("<8sIIQ")
 _MAGIC = b"FASTCONV"
 SEAL_SIZE = _SEAL.size
 _CHUNK = 1 << 20
-_SHORT = 40  # characters, of up to four bytes; a name may have 255 bytes
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,22 @@ class Artifact:
         section = self.elf.sections.get(REFERENCE_SECTION)
         return b"" if section is None else read_section(self.file, section, self.path)
 
+    def read_all(self) -> Iterator[bytes]:
+        """Yield the bytes of the file, piece by piece."""
+        for offset in range(0, self.manifest.file_size, _CHUNK):
+            yield os.pread(self.file.fileno(), _CHUNK, offset)
+
+    def is_at_its_path(self) -> bool:
+        """Whether the file is still there under its name, and no other in its place."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        except OSError:
+            return False
+
     def copy_to(self, path: str | os.PathLike[str]) -> None:
         """Write the file to ``path``: to a temporary name first, then renamed."""
         with replacing(path) as temporary, open(temporary, "wb") as target:
-            for offset in range(0, self.manifest.file_size, _CHUNK):
-                target.write(os.pread(self.file.fileno(), _CHUNK, offset))
+            target.writelines(self.read_all())
 
 
 def abi_name(machine: str, tvm_version: str, tvm_ffi_version: str) -> str:
@@ -76,7 +88,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """
     path = os.path.abspath(os.fsdecode(path))
     try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the artifact
+        file = open_regular(path)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot open {path}: {reason(error)}") from None
     try:
@@ -150,10 +162,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(os.fsdecode(path))
     check_output_path(path)
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name[:_SHORT]}.", dir=path.absolute().parent
-        ) as folder:
-            temporary = Path(folder) / path.name
+        with temporary_folder(path.absolute().parent) as folder:
+            temporary = folder / path.name
             yield temporary
             os.replace(temporary, path)
     except OSError as error:

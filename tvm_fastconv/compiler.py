@@ -1,7 +1,6 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from tvm import relax
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
-from .errors import ModelError
+from .errors import FastconvError, ModelError
 from .frontend import import_model
 from .method_patterns import Methods, resolve_methods
 from .notices import notify
@@ -28,6 +27,7 @@ from .relay_passes.source_values import name_values, note_values, source_values
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target
+from .temporary import temporary_folder
 from .threads import default_threads, use_threads
 from .tvm_log import quiet_tvm
 from .verify import Source, obstacle_to_verifying
@@ -56,7 +56,8 @@ def compile(
     Parameters
     ----------
     model : nn.Module, ExportedProgram, str or Path
-        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``.
+        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``. A factory is
+        code and is run; a file is data, and nothing in it is executed.
     example_inputs : Tensor, ndarray or tuple of them, optional
         Needed for a module; they fix the shapes, and verification runs on them.
     target : str or Target
@@ -123,8 +124,8 @@ def compile(
     expected = None if obstacle else source.run(*imported.example_inputs or ())
     if expected is not None and turned and imported.reference is not None:
         _warn_of_zeros(largest_difference(expected, imported.reference(*imported.example_inputs or ())))
-    with tempfile.TemporaryDirectory(prefix="fastconv-") as folder:
-        path = Path(folder) / "model.so"
+    with temporary_folder() as folder:
+        path = folder / "model.so"
         tell("generating code")
         with _compiling(resolved):
             build_artifact(
@@ -210,12 +211,15 @@ class _Runner:
 
 @contextlib.contextmanager
 def _compiling(target: tvm.target.Target) -> Iterator[None]:
-    """What every step of TVM's runs under; its own failures become one message."""
+    """What every step of TVM's runs under; its failures, and those of our passes in it, become one message."""
     try:
         with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
             yield
-    except tvm.error.InternalError as error:
-        raise ModelError(f"TVM cannot compile this model: {str(error).strip().splitlines()[-1]}") from error
+    except FastconvError:
+        raise
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ModelError(f"TVM cannot compile this model: {line}") from error
 
 
 def _reports(fused: tvm.IRModule) -> tuple[list[LayerReport], list[RecordedCall]]:

@@ -1,7 +1,6 @@
 """The whole path on real handwriting: train digit classifiers, compile them, classify the held-out digits."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from .bench import EngineTime, bench
 from .compiler import compile
 from .evaluate import evaluate
 from .runtime import load
+from .temporary import temporary_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,7 +113,7 @@ def _compiled_row(
     image = digits.test_images[:1]
     progress(f"{method}: compiling")
     compiled = compile(model, (image,))
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         path = Path(save_to) if save_to is not None else Path(folder, "digits.so")
         compiled.save(path)
         loaded = load(path, threads=THREADS)

@@ -6,14 +6,21 @@ they cover it; the reader takes them from the seal at the end of the file (see `
 
 import dataclasses
 import json
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from .report import LayerReport, StoredTensor, TensorSpec
-from .typed_json import from_json, to_json
+from .typed_json import AtMost, from_json, to_json
 
 FORMAT_VERSION = 1
 """Raised whenever a loader of the previous version could misread a file."""
+
+MAX_BYTES = 8 << 20
+"""Of the JSON. Layers take about 600 bytes each."""
+
+MAX_TENSORS, MAX_RECORDS = 1024, 20_000
+"""Inputs, or outputs; layers, calls, weights, notices."""
 
 _FROM_SEAL = ("file_size", "checksum")
 
@@ -30,8 +37,8 @@ class CallRecord:
 class ReferencePair:
     """Inputs and the outputs expected for them, as offsets into the reference section."""
 
-    inputs: tuple[StoredTensor, ...]
-    outputs: tuple[StoredTensor, ...]
+    inputs: Annotated[tuple[StoredTensor, ...], AtMost(MAX_TENSORS)]
+    outputs: Annotated[tuple[StoredTensor, ...], AtMost(MAX_TENSORS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +81,15 @@ class Manifest:
     tvm_ffi_version: str
     abi: str
     target: str
-    cpu_features: tuple[str, ...]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    layers: tuple[LayerReport, ...]
-    calls: tuple[CallRecord, ...]
-    weights: tuple[StoredTensor, ...]
+    cpu_features: Annotated[tuple[str, ...], AtMost(MAX_TENSORS)]
+    inputs: Annotated[tuple[TensorSpec, ...], AtMost(MAX_TENSORS)]
+    outputs: Annotated[tuple[TensorSpec, ...], AtMost(MAX_TENSORS)]
+    layers: Annotated[tuple[LayerReport, ...], AtMost(MAX_RECORDS)]
+    calls: Annotated[tuple[CallRecord, ...], AtMost(MAX_RECORDS)]
+    weights: Annotated[tuple[StoredTensor, ...], AtMost(MAX_RECORDS)]
     reference: ReferencePair | None
     verify: str
-    notices: tuple[str, ...]
+    notices: Annotated[tuple[str, ...], AtMost(MAX_RECORDS)]
     file_size: int = 0
     checksum: str = ""
 
@@ -90,8 +97,8 @@ class Manifest:
         if not self.outputs:
             raise ValueError("there are no outputs")
         for kind, specs in (("input", self.inputs), ("output", self.outputs)):
-            names = [spec.name for spec in specs]
-            if repeated := {name for name in names if names.count(name) > 1}:
+            names = Counter(spec.name for spec in specs)
+            if repeated := [name for name, count in names.items() if count > 1]:
                 raise ValueError(f"two {kind}s are named {min(repeated)!r}")
         if self.reference is not None:
             _check_pair("input", self.inputs, self.reference.inputs)
@@ -114,6 +121,8 @@ class Manifest:
     @classmethod
     def from_section(cls, section: bytes, *, file_size: int, checksum: str) -> "Manifest":
         """Read what ``to_section`` wrote; ``ValueError`` names the first field that is wrong."""
+        if len(section) > MAX_BYTES:
+            raise ValueError(f"the manifest has {len(section)} bytes; allowed: up to {MAX_BYTES}")
         try:
             data = json.loads(section)
         except (ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .configs import METHODS, Method
 from .errors import MethodError
+from .regular_files import open_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +31,7 @@ def read_methods(path: str | os.PathLike[str]) -> dict[str, Method]:
         The file cannot be read, or names a method or a parameter that does not exist.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             table = tomllib.load(file)
     except OSError as error:
         raise MethodError(f"cannot read {path}: {error.strerror}") from None

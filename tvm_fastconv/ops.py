@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from .arrays import ALIGNMENT
 from .errors import InputError
+from .shutdown import waited_for_at_exit
 from .threads import use_threads
 from .tvm_runtime import tvm_ffi
 
@@ -129,6 +130,7 @@ def _signs(x: torch.Tensor) -> torch.Tensor:
     return (x >= 0).to(torch.float32).mul_(2).sub_(1)
 
 
+@waited_for_at_exit
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The product of (m, k) and (k, n), without a gradient."""
     m, n = len(a), b.shape[1]
@@ -145,7 +147,7 @@ def _readable(x: torch.Tensor) -> torch.Tensor:
     """Values of the same sign as float32, as the code expects them in memory; ``x`` itself if it is so already."""
     if x.dtype == torch.float64:
         x = _signs(x)  # a cast would make a zero of what is very small, whose sign counts as +1
-    x = x.float().contiguous()
+    x = x.resolve_neg().float().contiguous()
     return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
 
 

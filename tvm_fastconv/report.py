@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
+
+from .typed_json import AtMost
 
 ITEM_BYTES = {
     "bool": 1,
@@ -20,13 +23,19 @@ ITEM_BYTES = {
 }
 """Bytes per element of every dtype that may cross the border of a compiled model."""
 
+MAX_RANK = 64
+"""Dimensions of an array: NumPy's limit."""
+
+Shape = Annotated[tuple[int | str, ...], AtMost(MAX_RANK)]
+"""Sizes, and names of dynamic ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
     """An input or output: its name, shape and dtype. A ``str`` in the shape names a dynamic dimension."""
 
     name: str
-    shape: tuple[int | str, ...]
+    shape: Shape
     dtype: str
 
     def __post_init__(self) -> None:
@@ -41,7 +50,7 @@ class StoredTensor:
     """A tensor's bytes inside a section: its offset there in bytes, its shape and dtype, C order."""
 
     offset: int
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], AtMost(MAX_RANK)]
     dtype: str
 
     def __post_init__(self) -> None:
@@ -87,8 +96,8 @@ class LayerReport:
     method: str
     op: str
     reason: str
-    input_shape: tuple[int | str, ...]
-    output_shape: tuple[int | str, ...]
+    input_shape: Shape
+    output_shape: Shape
     dense_macs: int
     operations: int
     weight_bytes: int

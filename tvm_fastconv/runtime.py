@@ -1,7 +1,7 @@
 """Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from .errors import ArtifactError
 from .manifest import Manifest
 from .profile import Profile, profile_calls
 from .report import LayerReport
+from .shutdown import waited_for_at_exit
+from .temporary import temporary_folder
 from .threads import check_threads, use_threads
 from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
 
@@ -23,10 +25,16 @@ WEIGHT_FUNCTION = "fastconv_weight"
 _ENTRY = "main"
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None) -> "CompiledModel":
+@waited_for_at_exit
+def load(path: str | os.PathLike[str], *, threads: int | None = None, copy: bool = False) -> "CompiledModel":
     """Load a compiled model.
 
     Everything is checked before the file is mapped as code: seal and checksum, format, machine, CPU features, versions.
+    The checksum finds damage; whoever can write the file can have this process run any code, as with any library.
+
+    The file stays mapped while the model lives. It may be deleted, renamed or replaced by another (``save`` and
+    ``compile`` replace it); but changed *in place*, it changes under the code that is running, and the process dies of
+    SIGBUS or SIGSEGV. Where something may do that (``cp`` onto it, ``rsync --inplace``), give ``copy=True``.
 
     Parameters
     ----------
@@ -35,19 +43,55 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> "Compil
     threads
         Worker threads of one call; ``None`` means ``TVM_NUM_THREADS`` if set, else one per physical core. When many
         threads call at once, 1 is fastest.
+    copy
+        Map a private copy of the file, in ``$TMPDIR``, which no other process can reach. It takes as much room there
+        as the file does, for as long as the model lives.
 
     Raises
     ------
     ArtifactError
         When the file is not a compiled model, is damaged, or cannot run in this process.
     """
-    model = CompiledModel(read_artifact(path), threads=threads)
+    artifact = read_artifact(path)
+    model = private_copy(artifact.read_all(), threads) if copy else CompiledModel(artifact, threads=threads)
     model.require_runnable()
     return model
 
 
+def private_copy(chunks: Iterable[bytes], threads: int | None = None) -> "CompiledModel":
+    """Return a model from a compiled file's bytes, which are written to a file that is unlinked once it is mapped."""
+    with temporary_folder() as folder:
+        try:
+            with open(folder / "model.so", "wb") as file:
+                file.writelines(chunks)
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot copy a compiled model to {folder.parent}: {error.strerror}"
+            ) from None
+        return CompiledModel(read_artifact(folder / "model.so"), threads=threads)
+
+
+def reopened(path: str, checksum: str, threads: int) -> "CompiledModel":
+    """Return the model of a file that must be the one it was; what a pickled model does where it is unpickled.
+
+    Raises
+    ------
+    ArtifactError
+        When the file is gone, damaged, or another one.
+    """
+    artifact = read_artifact(path)
+    if artifact.manifest.checksum != checksum:
+        raise ArtifactError(
+            f"{path} is not the file that was pickled: its checksum is {artifact.manifest.checksum}, not {checksum}"
+        )
+    return CompiledModel(artifact, threads=threads)
+
+
 class CompiledModel:
     """A compiled model, called like a function; any number of threads may call it at once.
+
+    It never changes, so its copies are itself. Pickled, it is the path and the checksum of its file, which is opened
+    and checked again where it is unpickled; a model without a file, fresh from ``compile``, carries the file's bytes.
 
     Parameters
     ----------
@@ -69,6 +113,7 @@ class CompiledModel:
             self._idle.append(self._library.new_machine()[_ENTRY])
             self._weights = self._weight_range()
 
+    @waited_for_at_exit
     def __call__(self, *inputs: Any) -> Any:
         """Run the model.
 
@@ -107,6 +152,7 @@ class CompiledModel:
         """One record per layer: its method, operator, the reason for them, and its sizes."""
         return list(self.manifest.layers)
 
+    @waited_for_at_exit
     def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
         """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs.
 
@@ -157,7 +203,21 @@ class CompiledModel:
         outputs = self(*stored_arrays(data, pair.inputs))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         expected = stored_arrays(data, pair.outputs)
+        if len(outputs) != len(expected):
+            raise ArtifactError(f"{self._artifact.path} has {len(expected)} outputs, and gave {len(outputs)}")
         return max(_relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
+
+    def __copy__(self) -> "CompiledModel":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledModel":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path, checksum = self._artifact.path, self.manifest.checksum
+        if self._artifact.is_at_its_path():
+            return reopened, (path, checksum, self._threads)
+        return private_copy, (list(self._artifact.read_all()), self._threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the compiled file to ``path``; a file that is there is replaced at once or not at all."""
@@ -181,7 +241,11 @@ class CompiledModel:
             entry = self._idle.pop()
         except IndexError:
             entry = self._library.new_machine()[_ENTRY]
-        result = entry(*arguments)
+        try:
+            result = entry(*arguments)
+        except Exception as error:  # nothing that was bound: the file's manifest and its code do not agree
+            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ArtifactError(f"{self._artifact.path} cannot run: {line}") from error
         self._idle.append(entry)
         return result
 

@@ -3,7 +3,8 @@
 TVM keeps one pool of workers per calling thread. A pool is made at the first parallel loop with as many workers as the
 calling thread's limit says, never grows, and by default pins the *calling* thread to the first cores: eight callers
 with one worker each would all run on core 0. So pinning is switched off, a pool starts as large as the machine (idle
-workers sleep), and each call sets how many of them it uses. One thread needs no pool at all.
+workers sleep), and each call sets how many of them it uses. One thread needs no pool at all. How the process ends
+while threads are calling models is in ``shutdown``.
 """
 
 import ctypes
@@ -19,6 +20,10 @@ MAX_THREADS = 1024
 """More than any machine has cores; TVM would start as many as it is told to."""
 
 _SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: any core will do
+
+_SPINS = "200"
+"""How often an idle worker yields its core before it sleeps. A pool ends, and with it a thread or the process, when its
+workers sleep: on busy cores a yield takes 20 ms, and TVM's 300 000 of them would be an hour and a half."""
 
 _current = threading.local()
 
@@ -65,6 +70,7 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
     if getattr(_current, "threads", None) == threads:
         return
     os.environ.setdefault("TVM_BIND_THREADS", "0")  # TVM reads it whenever it makes or sizes a pool
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", _SPINS)  # and this when it makes the first
     asked, threads = threads, 1 if _pools["lost"] else threads
     if threads == 1 and (set_limit := _set_limit()) is not None:
         set_limit(1)

@@ -1,13 +1,23 @@
 """Frozen dataclasses to JSON and back, with every field's presence and type checked on the way in.
 
-A type is one of: ``str``, ``int``, ``float``, ``bool``, ``None``, a union of them, ``tuple[T, ...]``, a dataclass.
+A type is one of: ``str``, ``int``, ``float``, ``bool``, ``None``, a union of them, ``tuple[T, ...]``, a dataclass;
+``Annotated[tuple[T, ...], AtMost(n)]`` is a tuple whose length is checked before anything in it is read.
 """
 
 import dataclasses
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The largest number of items of a tuple."""
+
+    count: int
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -34,7 +44,7 @@ def from_json(cls: type[Record], data: Any, where: str) -> Record:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} is {_show(data)}; expected an object")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     optional = {f.name for f in fields if f.default is not dataclasses.MISSING}
     if unknown := [name for name in data if name not in hints]:
@@ -48,8 +58,17 @@ def from_json(cls: type[Record], data: Any, where: str) -> Record:
         raise ValueError(f"{where}: {error}") from None
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
 def _checked(kind: Any, value: Any, where: str) -> Any:
     """Return ``value`` as ``kind``, lists turned into tuples and objects into dataclasses."""
+    if get_origin(kind) is Annotated:
+        kind, limit = get_args(kind)
+        if isinstance(value, list) and len(value) > limit.count:
+            raise ValueError(f"{where} has {len(value)} items; allowed: up to {limit.count}")
     if dataclasses.is_dataclass(kind):
         return from_json(kind, value, where)  # type: ignore[arg-type]
     if get_origin(kind) is tuple:

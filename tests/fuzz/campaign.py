@@ -16,7 +16,7 @@ SHRINK_SECONDS = 120.0
 
 @dataclass
 class Tally:
-    """How many cases ended how."""
+    """How many cases, or parts of them, ended how. Of a failed case the one part that fails is counted."""
 
     clean: int = 0
     failed: int = 0
@@ -27,12 +27,14 @@ class Tally:
         """Cases that ended in a `FastconvError`."""
         return self.refusals.total()
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: Outcome, parts: int) -> None:
         """Add one case."""
         if outcome.kind == "refused":
-            self.refusals[outcome.text] += 1
+            self.refusals[outcome.text] += parts
+        elif outcome.kind == "clean":
+            self.clean += parts
         else:
-            setattr(self, outcome.kind, getattr(self, outcome.kind) + 1)
+            self.failed += 1
 
 
 def case_of(generator: Generator, seed: int, index: int) -> Any:
@@ -51,9 +53,10 @@ def campaign(
         while time.monotonic() < end:
             case = case_of(generator, seed, index)
             outcome = worker.run(case)
-            tally.count(outcome)
+            tally.count(outcome, generator.parts)
             if outcome.kind == "failed":
-                say(f"{generator.name}: case {index} of seed {seed} failed")
+                end_of_text = outcome.text.strip().splitlines()[-1]
+                say(f"{generator.name}: case {index} of seed {seed} failed: {end_of_text}")
                 case, outcome = smallest(generator, worker, case, outcome)
                 say(f"{outcome.text.rstrip()}\n\n{generator.code(case).rstrip()}\n")
             index += 1

@@ -25,7 +25,10 @@ class Generator(ABC):
     name: str
     """What ``--what`` calls it."""
 
-    limit: float = 60.0
+    parts: int = 1
+    """How many things one case consists of; the tally counts them."""
+
+    limit: float = 300.0
     """Seconds after which a case hangs."""
 
     @abstractmethod

@@ -14,6 +14,9 @@ from .generator import Generator, Outcome
 CASES = 400
 """Cases that one process runs; what libraries keep of each does not pile up."""
 
+FRAMES = 6
+"""Of an exception that are printed, the last ones."""
+
 
 class Worker:
     """Runs the cases of one generator; a context manager."""
@@ -85,5 +88,5 @@ def _outcome(generator: Generator, case: Any) -> Outcome:
     except FastconvError as error:
         return Outcome("refused", str(error))
     except Exception:
-        return Outcome("failed", traceback.format_exc())
+        return Outcome("failed", traceback.format_exc(limit=-FRAMES, chain=False))
     return Outcome("clean") if wrong is None else Outcome("failed", wrong)

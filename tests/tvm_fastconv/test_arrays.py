@@ -63,6 +63,13 @@ def test_other_memory_is_copied(array):
     )
 
 
+@pytest.mark.parametrize("view", [torch._neg_view, lambda x: torch.complex(x, x).conj().imag])
+def test_a_negated_view_is_read_as_such(view):
+    x = torch.arange(30, dtype=torch.float32).reshape(2, 3, 5)
+    (tensor,) = bind(view(x))
+    np.testing.assert_array_equal(np.from_dlpack(tensor), -x.numpy())
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

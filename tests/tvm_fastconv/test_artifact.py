@@ -86,7 +86,7 @@ def test_foreign_library_says_so(tmp_path):
     ("make", "message"),
     [
         (lambda path: path.write_text("{}"), "is not a compiled model: it is no ELF file"),
-        (lambda path: path.mkdir(), "cannot open .*/file: Is a directory"),
+        (lambda path: path.mkdir(), "cannot open .*/file: it is a folder, not a regular file"),
         (lambda path: None, "cannot open .*/file: No such file or directory"),
         (lambda path: path.symlink_to("/proc/self/mem"), "cannot read .*/file: Input/output error"),
     ],

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import tvm
 from torch import nn
 from torch.nn import functional as F
 
 import tvm_fastconv as fc
+from tvm_fastconv.relay_passes import pipeline
 
 TOLERANCE = 1e-5  # of the largest output: float32 sums in another order, a polynomial for exp good to 2e-7
 
@@ -228,3 +230,16 @@ def test_a_form_that_no_schedule_takes_runs_as_plain_loops() -> None:
 def test_what_tvm_itself_refuses_is_one_message() -> None:
     with pytest.raises(fc.ModelError, match=r"TVM cannot compile this model: .*Divide by zero"):
         fc.compile(Lambda(lambda x: x / (x * 0)), torch.randn(4))
+
+
+def test_whatever_a_pass_raises_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    @tvm.transform.module_pass(opt_level=0)
+    def broken(mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
+        raise IndexError("line one\nlist index out of range")
+
+    monkeypatch.setattr(pipeline, "canonicalize", lambda: [broken])
+    with pytest.raises(
+        fc.ModelError, match=r"^TVM cannot compile this model: .*list index out of range"
+    ) as raised:
+        fc.compile(nn.Conv2d(1, 2, 3).eval(), torch.randn(1, 1, 5, 5))
+    assert "\n" not in str(raised.value)

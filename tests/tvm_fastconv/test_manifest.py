@@ -101,3 +101,32 @@ def test_reference_must_fit_the_inputs(shape, dtype, message):
 def test_what_is_no_manifest_is_a_value_error(section):
     with pytest.raises(ValueError, match="manifest"):
         Manifest.from_section(section, file_size=0, checksum="")
+
+
+def test_a_manifest_of_any_size_is_refused_by_a_limit(monkeypatch):
+    data = stored()
+    spec = data["inputs"][0]
+    many = {**data, "inputs": [{**spec, "name": f"x{i}"} for i in range(20_000)]}
+    with pytest.raises(ValueError, match=r"manifest\.inputs has 20000 items; allowed: up to 1024"):
+        read(many)
+    with pytest.raises(ValueError, match=r"manifest\.inputs\[0\]\.shape has 300000 items; allowed: up to 64"):
+        read({**data, "inputs": [{**spec, "shape": [1] * 300_000}]})
+    monkeypatch.setattr(json, "loads", None)  # what is larger than any manifest is not even parsed
+    with pytest.raises(ValueError, match="the manifest has 9000000 bytes; allowed: up to 8388608"):
+        Manifest.from_section(b" " * 9_000_000, file_size=7, checksum="crc32:0")
+
+
+def test_names_are_counted_and_not_searched_for():
+    """1024 names, each compared with each, would be a million comparisons."""
+    compared = []
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    specs = tuple(TensorSpec(name=Name(f"x{i}"), shape=(1,), dtype="float32") for i in range(1000))
+    dataclasses.replace(MANIFEST, inputs=specs, reference=None)
+    assert len(compared) < 5000

@@ -25,6 +25,10 @@ def _assert_product(a: torch.Tensor, b: torch.Tensor) -> None:
     assert got.shape == want.shape
 
 
+def test_negated_views_are_read_as_such() -> None:
+    _assert_product(torch._neg_view(torch.randn(3, 8)), torch._neg_view(torch.randn(8, 16)))
+
+
 @given(st.integers(1, 70), st.integers(1, 140), st.integers(1, 140), st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
 def test_any_shape_is_equal(m: int, k: int, n: int, seed: int) -> None:

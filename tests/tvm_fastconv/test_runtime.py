@@ -1,7 +1,14 @@
+import contextlib
+import copy as copying
 import gc
+import multiprocessing
 import os
+import pickle
 import shutil
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +196,86 @@ def test_layers_and_repr(chain):
     model = load(chain.path)
     assert model.layers == []
     assert repr(model) == f"<CompiledModel {chain.path}: x (4, 8) float32 -> y (4, 8) float32; 0 layers>"
+
+
+IN_PLACE = """
+import sys
+import numpy as np
+from tvm_fastconv import load
+model = load(sys.argv[1], copy=sys.argv[2] == "copy")
+with open(sys.argv[1], "r+b") as file:
+    file.truncate(0)
+print(model(np.ones((4, 8), "float32")).shape)
+"""
+
+
+def test_a_private_copy_outlives_changes_in_place(copy, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    codes = []
+    for how in ("copy", "map"):
+        shutil.copy(copy, tmp_path / "m.so")
+        command = [sys.executable, "-c", IN_PLACE, str(tmp_path / "m.so"), how]
+        codes.append(subprocess.run(command, capture_output=True, env=environment).returncode)
+    assert codes[0] == 0
+    assert codes[1] < 0, "the copy is not needed"
+    assert sorted(os.listdir(tmp_path)) == ["copy.so", "m.so"]
+
+
+def test_a_private_copy_says_where_there_is_no_room(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tvm_fastconv.runtime.temporary_folder", lambda: contextlib.nullcontext(Path("/dev/full"))
+    )
+    with pytest.raises(ArtifactError, match="cannot copy a compiled model to /dev: "):
+        load(copy, copy=True)
+
+
+def test_a_copy_is_the_model_itself(chain):
+    model = load(chain.path)
+    assert copying.copy(model) is model
+    assert copying.deepcopy({"model": model})["model"] is model
+
+
+def test_a_pickled_model_is_its_path_and_checksum(copy, chain):
+    pickled = pickle.dumps(load(copy, threads=1))
+    assert len(pickled) < 500
+    model = pickle.loads(pickled)
+    assert model._threads == 1
+    np.testing.assert_array_equal(model(chain.x), load(copy)(chain.x))
+
+
+def test_a_model_without_a_file_is_pickled_whole(copy, chain):
+    model = load(copy)
+    want = model(chain.x)
+    copy.unlink()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model))(chain.x), want)
+    shutil.copy(chain.path, copy)  # the same bytes under the same name, but another file
+    assert len(pickle.dumps(model)) > 1000
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(load(copy, copy=True)))(chain.x), want)
+
+
+def test_a_file_that_changed_after_it_was_pickled_is_refused(copy, build, matmul_chain):
+    pickled = pickle.dumps(load(copy))
+    build(matmul_chain([np.ones((8, 8), "float32")], 4), copy)
+    with pytest.raises(
+        ArtifactError, match=r"copy\.so is not the file that was pickled: its checksum is crc32:"
+    ):
+        pickle.loads(pickled)
+    copy.unlink()
+    with pytest.raises(ArtifactError, match="cannot open"):
+        pickle.loads(pickled)
+
+
+def test_through_a_spawned_process(copy, chain):
+    model = load(copy)
+    unlinked = load(copy, copy=True)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for each in (model, unlinked):
+            np.testing.assert_array_equal(pool.apply(each, (chain.x,)), model(chain.x))
+
+
+def test_a_manifest_that_does_not_fit_the_code_is_one_message(copy, chain):
+    spec = chain.manifest.inputs[0]
+    wider = replace(spec, shape=(4, "n"))
+    amend_manifest(copy, inputs=(wider,), reference=None)
+    with pytest.raises(ArtifactError, match=r"copy\.so cannot run: "):
+        load(copy)(np.ones((4, 9), "float32"))

@@ -1,8 +1,9 @@
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 
-from tvm_fastconv.typed_json import from_json, to_json
+from tvm_fastconv.typed_json import AtMost, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,23 @@ def test_wrong_field_is_named(change, message):
 def test_missing_field_is_named():
     with pytest.raises(ValueError, match=r"outer\.inner is missing"):
         from_json(Outer, {"name": "a", "ratio": 1.0, "maybe": None}, "outer")
+
+
+def test_a_long_list_is_refused_before_any_of_it_is_read(monkeypatch):
+    made = []
+
+    @dataclass(frozen=True)
+    class Item:
+        value: int
+
+        def __post_init__(self):
+            made.append(self)
+
+    @dataclass(frozen=True)
+    class Limited:
+        items: Annotated[tuple[Item, ...], AtMost(3)]
+
+    assert len(from_json(Limited, {"items": [{"value": 1}] * 3}, "limited").items) == len(made) == 3
+    with pytest.raises(ValueError, match=r"^limited\.items has 4 items; allowed: up to 3$"):
+        from_json(Limited, {"items": [{"value": 1}] * 4}, "limited")
+    assert len(made) == 3

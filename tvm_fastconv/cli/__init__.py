@@ -17,9 +17,10 @@ from .bench import bench_verb
 from .compile import compile_verb
 from .demo import demo_verb
 from .eval import eval_verb
-from .output import print_warning
+from .output import print_error, print_warning
 from .report import report_verb
 from .run import run_verb
+from .signals import ending_tidily
 from .targets import targets_verb
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
+        with ending_tidily():
+            app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
     except FastconvError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(f"error: {error}")
         sys.exit(2)

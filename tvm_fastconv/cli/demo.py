@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .arguments import Json
-from .output import print_json, print_table, progress
+from .output import print_json, print_line, print_table, progress
 
 
 def demo_verb(
@@ -49,4 +49,4 @@ def demo_verb(
     )
     for time in rows[0].times:
         if time.status != "ok":
-            print(f"{time.engine}: {time.status}: {time.detail}")
+            print_line(f"{time.engine}: {time.status}: {time.detail}")

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _WIDTH_OF_A_PIPE = 160
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's control, format and surrogate characters and its own line breaks."""
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -21,15 +25,26 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
         numeric = all(row[index][:1].isdigit() or row[index] == "-" for row in cells)
         table.add_column(column, justify="right" if numeric else "left")
     for row in cells:
-        table.add_row(*map(_escape, row))
+        table.add_row(*map(_text, row))
     _console(sys.stdout).print(table)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Print one ``name  value`` per line."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    lines = {_one_line(name): _one_line(value) for name, value in facts.items()}
+    width = max(map(len, lines))
+    for name, value in lines.items():
         print(f"{name:<{width}}  {value}")
+
+
+def print_line(text: object) -> None:
+    """Print one line on stdout, whatever the text holds."""
+    print(_one_line(text))
+
+
+def print_error(text: object) -> None:
+    """Print a message on stderr; its lines stay lines."""
+    print(printable(text), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -38,8 +53,8 @@ def print_json(value: Any) -> None:
 
 
 def print_warning(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-    """Print a warning as one line on stderr; stands in for ``warnings.showwarning``."""
-    print(f"note: {message}", file=sys.stderr)
+    """Print a warning on stderr; stands in for ``warnings.showwarning``."""
+    print_error(f"note: {message}")
 
 
 @contextmanager
@@ -50,14 +65,14 @@ def progress(text: str) -> Iterator[Callable[[str], None]]:
     """
     console = _console(sys.stderr)
     if console.is_terminal:
-        with console.status(_escape(text)) as status:
-            yield lambda new: status.update(_escape(new))
+        with console.status(_text(text)) as status:
+            yield lambda new: status.update(_text(new))
         return
     shown = ""
 
     def show(new: str) -> None:
         nonlocal shown
-        stage = new.split(":")[0]
+        stage = _one_line(new).split(":")[0]
         if stage != shown:
             print(f"{stage} ...", file=sys.stderr, flush=True)
         shown = stage
@@ -70,6 +85,27 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, width=None if file.isatty() else _WIDTH_OF_A_PIPE)
 
 
-def _escape(text: str) -> str:
-    """Keep rich from reading ``[...]`` in names and paths as markup."""
-    return text.replace("[", r"\[")
+def _text(cell: object) -> Text:
+    """Text as it is: rich would read ``[...]`` in names and paths as markup."""
+    return Text(_one_line(cell))
+
+
+def printable(text: object) -> str:
+    """Return text with what would steer a terminal spelt out: names come from files, and lines end here.
+
+    Of several lines, each is one. Whoever forges a file may not forge what is said about it.
+    """
+    return "\n".join(map(_spelt_out, str(text).split("\n")))
+
+
+def _spelt_out(line: str) -> str:
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _UNPRINTABLE
+        else character
+        for character in line
+    )
+
+
+def _one_line(text: object) -> str:
+    return printable(text).replace("\n", "\\n")

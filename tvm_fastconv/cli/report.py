@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import Compiled, Json
-from .output import print_facts, print_json, print_table, progress
+from .output import print_facts, print_json, print_line, print_table, progress
 
 if TYPE_CHECKING:
     from tvm_fastconv.profile import Profile
@@ -76,9 +76,9 @@ def report_verb(
     print_table(columns + (["ms"] if measured else []), rows)
     for layer in manifest.layers:
         if layer.reason.startswith(("approximated", "left as it is")):
-            print(f"{layer.name}: {layer.reason}")
+            print_line(f"{layer.name}: {layer.reason}")
     for notice in manifest.notices:
-        print(f"note: {notice}")
+        print_line(f"note: {notice}")
 
 
 def _profile(path: str, threads: int, trace: str | None) -> "Profile":

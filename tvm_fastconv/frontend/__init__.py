@@ -42,7 +42,15 @@ def import_model(
     ModelError
         The model cannot be found, read or imported.
     """
-    imported = _import(resolve(model), example_inputs)
+    try:
+        imported = _import(resolve(model), example_inputs)
+    except ModelError:
+        raise
+    except (
+        Exception
+    ) as error:  # of PyTorch or TVM, about a model that nobody could have made by exporting one
+        line = str(error).strip().partition("\n")[0]
+        raise ModelError(f"the model cannot be imported: {type(error).__name__}: {line}") from error
     for notice in imported.notices:
         notify(notice)
     return imported

@@ -61,7 +61,7 @@ def _tensor(leaf: Any, index: int) -> torch.Tensor:
         raise ModelError(
             f"example input {index} has shape {tuple(leaf.shape)}: every size must be at least 1"
         )
-    return leaf.detach()
+    return leaf.detach().resolve_conj().resolve_neg()
 
 
 def without_data(tensor: torch.Tensor) -> bool:

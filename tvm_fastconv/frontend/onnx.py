@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import tvm
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from tvm import relax
@@ -20,6 +19,7 @@ from .examples import example_arrays
 from .imported_model import ImportedModel
 from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
 from .onnx_check import check_inputs, check_model, check_text, check_weights
+from .onnx_file import read_onnx
 from .onnx_fold import fold_shape_arithmetic
 from .onnx_quantize import prepare_quantization
 from .onnx_rules import RULES
@@ -77,8 +77,8 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
 
 
 def _load(path: Path) -> ModelProto:
+    model = read_onnx(path)
     try:
-        model = onnx.load(path)
         if model.functions:
             from onnx import inliner
 

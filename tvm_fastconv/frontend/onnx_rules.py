@@ -16,7 +16,7 @@ from tvm import relax
 from .onnx_quantize import integer_range
 from .torch_rules import Emit, constant_like, dtype_of, shape
 from .torch_rules_image import pad, resize
-from .torch_rules_math import cumsum, hardswish, power
+from .torch_rules_math import clip, cumsum, hardswish, power
 from .torch_rules_nn import convolution, instance_norm
 from .torch_rules_pool import avg_pool2d, max_pool2d
 from .torch_rules_quantize import apply, as_relax, dequantized, known, numbers, rounded
@@ -153,9 +153,9 @@ def _clip(inputs: Sequence, attributes: Attributes, emit: Emit) -> Any:
     data, lowest, highest = (*inputs, None, None)[:3]
     if not all(isinstance(bound, tvm.ir.GenericConst | None) for bound in (lowest, highest)):
         return NotImplemented
-    low = attributes.get("min", -math.inf) if lowest is None else lowest.value.numpy().item()
-    high = attributes.get("max", math.inf) if highest is None else highest.value.numpy().item()
-    return emit(relax.op.clip(data, low, high))
+    low = attributes.get("min") if lowest is None else lowest.value.numpy().item()
+    high = attributes.get("max") if highest is None else highest.value.numpy().item()
+    return clip(data, low, high, emit)
 
 
 def _normalise(inputs: Sequence, attributes: Attributes, emit: Emit, by_instance: bool) -> relax.Var:

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_fastconv.errors import ModelError
+
+from .pt2_file import read_program
 
 _ALLOWED = (
     "allowed: an nn.Module, a torch.export.ExportedProgram, a .pt2 file (torch.export.save), an .onnx file, "
@@ -61,18 +62,15 @@ def _existing(path: Path) -> Path:
         raise ModelError(f"'{path}' is a folder, not a model file")
     if not path.exists():
         raise ModelError(f"'{path}' does not exist")
+    if not path.is_file():
+        raise ModelError(f"'{path}' is no regular file; a model is not read from a FIFO or a device")
     return path
 
 
 def _load_program(path: Path) -> ExportedProgram:
     with contextlib.suppress(ImportError):  # registers the operators of quantized programs
         importlib.import_module("torch.ao.quantization.fx._decomposed")
-    try:
-        return torch.export.load(path)
-    except Exception as error:
-        raise ModelError(
-            f"'{path}' cannot be read as an exported program (torch.export.save): {_first_line(error)}"
-        ) from error
+    return read_program(path)
 
 
 def _load_module(place: str) -> ModuleType:

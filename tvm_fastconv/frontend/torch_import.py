@@ -165,6 +165,11 @@ def _constants(program: ExportedProgram) -> dict[str, torch.Tensor]:
     }
 
 
+def _in_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a constant whose memory holds its values, which that of a negated view does not."""
+    return tensor.detach().cpu().resolve_conj().resolve_neg()
+
+
 def _adapted(rule: Rule) -> Callable[[fx.Node, "Importer"], Any]:
     def convert_node(node: fx.Node, importer: "Importer") -> Any:
         value_of = importer.inlined if rule.inline else importer.value_of
@@ -219,7 +224,7 @@ class Importer(ExportedProgramImporter):
         while isinstance(source, fx.Node) and getattr(source.target, "__name__", "") in _COPIES:
             source = source.args[0]
         tensor = self._constants.get(source.name) if isinstance(source, fx.Node) else None
-        return self.value_of(argument) if tensor is None else relax.const(tensor.detach().cpu().numpy())
+        return self.value_of(argument) if tensor is None else relax.const(_in_memory(tensor).numpy())
 
     def _process_derived_symbol(self, symbol: Any, known: dict) -> tuple[str, Any]:
         """Call the batch ``batch``; the symbols of ``torch.export`` are numbered at random."""
@@ -232,7 +237,7 @@ class Importer(ExportedProgramImporter):
     @staticmethod
     def _convert_pytorch_tensor_to_tvm(tensor_value: torch.Tensor) -> tvm.runtime.Tensor:
         """Share the tensor's memory where compiled code may read it as it is, copy it elsewhere."""
-        tensor = tensor_value.detach().cpu().contiguous()
+        tensor = _in_memory(tensor_value).contiguous()
         if tensor.data_ptr() % _ALIGNMENT or not tensor.numel():
             return tvm.runtime.tensor(tensor.numpy())
         return tvm.runtime.from_dlpack(tensor)

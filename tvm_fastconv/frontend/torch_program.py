@@ -228,6 +228,6 @@ def _reference(program: ExportedProgram, kept: list[int]) -> Callable[..., tuple
         args, kwargs = pytree.tree_unflatten(tensors, program.call_spec.in_spec)
         with torch.no_grad():
             leaves = pytree.tree_leaves(module[0](*args, **kwargs))
-        return tuple(leaves[index].detach().cpu().numpy() for index in kept)
+        return tuple(leaves[index].detach().cpu().resolve_neg().numpy() for index in kept)
 
     return run

@@ -24,7 +24,8 @@ def pad(op: SimpleNamespace, emit: Emit) -> relax.Var:
     widths = [max(amount, 0) for both in amounts for amount in both]
     if not any(widths):
         return result
-    return emit(relax.op.nn.pad(result, widths, getattr(op, "mode", "constant"), op.value or 0.0))
+    value = float(bool(op.value)) if result.ty.dtype == "bool" else op.value or 0.0
+    return emit(relax.op.nn.pad(result, widths, getattr(op, "mode", "constant"), value))
 
 
 def resize(op: SimpleNamespace, emit: Emit, mode: str, antialias: bool = False) -> relax.Var:

@@ -73,16 +73,24 @@ def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
     return emit(relax.op.power(*promoted(x, op.exponent, emit)))
 
 
-@rule("clamp.default")
+@rule("clamp.default", "clamp.Tensor")
 def clamp(op: SimpleNamespace, emit: Emit) -> relax.Var:
-    """Import a clamp between numbers, either of which may be missing; no integer is infinite."""
+    """Import a clamp between numbers or tensors, either of which may be missing; no integer is infinite."""
     x = op.input
-    if dtype_of(x).is_floating_point:
-        low, high = -math.inf if op.min is None else op.min, math.inf if op.max is None else op.max
-        return emit(relax.op.clip(x, low, high))
+    if dtype_of(x).is_floating_point and not any(isinstance(bound, relax.Expr) for bound in (op.min, op.max)):
+        return clip(x, op.min, op.max, emit)
     for limit, bound in ((relax.op.maximum, op.min), (relax.op.minimum, op.max)):
         x = x if bound is None else emit(limit(*promoted(x, bound, emit)))
     return x
+
+
+def clip(x: relax.Expr, low: float | None, high: float | None, emit: Emit) -> relax.Var:
+    """Clip floats to numbers, either of which may be missing.
+
+    Where ``low`` is above ``high`` all becomes ``high``, in PyTorch and in ONNX; Relax's ``clip`` would take ``low``.
+    """
+    high = math.inf if high is None else high
+    return emit(relax.op.clip(x, -math.inf if low is None else min(low, high), high))
 
 
 @rule("div.Tensor_mode")

@@ -3,7 +3,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from tvm_fastconv.cli.output import print_facts, print_json, print_table, progress
+from tvm_fastconv.cli.output import (
+    print_error,
+    print_facts,
+    print_json,
+    print_line,
+    print_table,
+    print_warning,
+    printable,
+    progress,
+)
 
 
 @dataclass
@@ -40,3 +49,31 @@ def test_progress_prints_each_stage_once_and_only_to_stderr(capsys: pytest.Captu
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "loading ...\ntraining ...\ncompiling ...\n"
+
+
+EVIL = "a\x1b]0;owned\x07\r\x9b31m\u202e\u2028\udc80[red]\\[b]"
+SPELT = r"a\x1b]0;owned\x07\r\x9b31m\u202e\u2028\udc80[red]\[b]"
+
+
+def test_what_steers_a_terminal_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable(EVIL) == SPELT
+    assert printable("größe ✓ 中\nnext") == "größe ✓ 中\nnext"
+    print_table(("layer",), [(EVIL + "\n",)])
+    print_facts({EVIL: EVIL + "\nfile  forged.so"})
+    print_line(EVIL + "\nforged")
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[3].startswith(f"│ {SPELT}\\n ")
+    assert shown.splitlines()[5:] == [rf"{SPELT}  {SPELT}\nfile  forged.so", rf"{SPELT}\nforged"]
+
+
+def test_errors_warnings_and_progress_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(f"error: {EVIL}\n  {EVIL}")
+    print_warning(EVIL, UserWarning)
+    with progress(EVIL):
+        pass
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {SPELT}",
+        f"  {SPELT}",
+        f"note: {SPELT}",
+        f"{SPELT.split(':')[0]} ...",
+    ]

@@ -99,6 +99,7 @@ CASES: dict[str, tuple[str, tuple, list, int, dict[str, Any], str]] = {
     "batch_norm": ("BatchNormalization", IMAGE, STATISTICS, 17, {"epsilon": 1e-3}, "nn.batch_norm"),
     "instance_norm": ("InstanceNormalization", IMAGE, STATISTICS[:2], 17, {}, "nn.instance_norm"),
     "clip": ("Clip", IMAGE, [np.float32(-0.2), np.float32(0.6)], 17, {}, "clip"),
+    "clip_crossed": ("Clip", IMAGE, [np.float32(0.6), np.float32(-0.2)], 17, {}, "clip"),
     "clip_above": ("Clip", IMAGE, [None, np.float32(0.6)], 17, {}, "clip"),
     "clip_attributes": ("Clip", IMAGE, [], 6, {"min": -0.2, "max": 0.6}, "clip"),
     "prelu": ("PRelu", IMAGE, [weight(4, 1, 1)], 17, {}, "nn.relu minimum multiply add"),

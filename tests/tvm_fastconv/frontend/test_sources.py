@@ -10,6 +10,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tvm_fastconv.errors import ModelError
+from tvm_fastconv.frontend import import_model
 from tvm_fastconv.frontend.sources import resolve
 
 FACTORIES = """
@@ -139,3 +140,18 @@ def test_what_is_no_model_is_refused(
     Path("syntax.py").write_text("def :")
     with pytest.raises(ModelError, match=re.escape(message)):
         resolve(model)
+
+
+def test_what_pytorch_raises_about_an_impossible_program_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "relu.pt2"
+    torch.export.save(torch.export.export(nn.ReLU().eval(), (torch.ones(2),)), path)
+
+    def fail(*arguments: object) -> None:
+        raise KeyError("p_weight\nTraceback")
+
+    monkeypatch.setattr("tvm_fastconv.frontend.torch_program.import_exported", fail)
+    with pytest.raises(ModelError, match=r"^the model cannot be imported: KeyError: ") as raised:
+        import_model(path)
+    assert "\n" not in str(raised.value)

@@ -164,3 +164,28 @@ def test_weights_that_are_views_are_copied_in_order(run: Callable) -> None:
     layer.bias = nn.Parameter(torch.randn(4)[1:])  # aligned to 4 bytes only
     x = torch.randn(2, 5)
     np.testing.assert_allclose(run(import_model(layer, x))[0], layer(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+class Negated(nn.Module):
+    """A weight, a buffer and constants whose memory holds the opposite of their values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch._neg_view(torch.randn(2, 40)))
+        self.register_buffer("buffer", torch.complex(torch.randn(2, 40), torch.randn(2, 40)).conj().imag)
+        self.constant = torch._neg_view(torch.randn(2, 40))
+        self.scale = torch._neg_view(torch.tensor(-0.1))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        total = x + self.weight + self.buffer + self.constant
+        zero = torch.zeros((), dtype=torch.int32)
+        return total, torch.fake_quantize_per_tensor_affine(total, self.scale, zero, -8, 7), self.weight
+
+
+def test_negated_views_are_read_as_such(run: Callable) -> None:
+    model, x = Negated().eval(), torch._neg_view(torch.randn(2, 40))
+    imported = import_model(model, x)
+    want = [tensor.detach().resolve_neg().numpy() for tensor in model(x)]
+    for got in (run(imported), imported.reference(*imported.example_inputs)):
+        for ours, theirs in zip(got, want, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # additions in another order
