@@ -11,6 +11,8 @@ from torch.nn import functional as F
 import tvm_fastconv as fc
 from tvm_fastconv.cpu import missing_features
 
+from ..close import assert_close
+
 # Sums are integers; scales and biases are applied in float32, in another order than PyTorch's.
 TOLERANCE = 2e-6
 
@@ -448,8 +450,7 @@ def test_linear_layers_of_any_rank(rows: tuple[int, ...], dynamic: bool) -> None
     assert [layer.op for layer in compiled.layers] == ["bitserial_conv2d"]
     for batch in (1, 2, 5) if dynamic else (2,):
         x = torch.randn(batch, *rows, 48)
-        # 1e-6: integer sums plus one float32 bias
-        torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-6 * 48)
+        assert_close(compiled(x), model(x), 1e-6)  # integer sums plus one float32 bias
 
 
 def test_binary_transposed_convolutions_say_that_they_stay_dense() -> None:

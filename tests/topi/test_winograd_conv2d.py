@@ -12,6 +12,7 @@ from tvm_fastconv.topi.winograd_conv2d import (
     winograd_matrices,
 )
 
+from ..close import assert_close
 from .run_operator import machine, run_operator
 
 FORMS = [(2, 3), (4, 3), (2, 5)]
@@ -46,7 +47,7 @@ def test_matrices_convolve(m: int, taps: int) -> None:
     a, g, b = winograd_matrices(m, taps)
     d, k = np.random.default_rng(0).standard_normal((2, m + taps - 1))
     want = [d[i : i + taps] @ k[:taps] for i in range(m)]
-    np.testing.assert_allclose(a @ ((g @ k[:taps]) * (b @ d)), want, rtol=1e-12)  # float64 rounding
+    assert_close(a @ ((g @ k[:taps]) * (b @ d)), want, 1e-12)  # float64 rounding
 
 
 @pytest.mark.parametrize(("m", "taps"), FORMS)

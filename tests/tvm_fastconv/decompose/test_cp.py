@@ -8,6 +8,8 @@ from tensorly.decomposition import parafac
 from tvm_fastconv.decompose.cp import ALLOWANCE, cp
 from tvm_fastconv.decompose.cp_terms import component_norms, sensitivity
 
+from ...close import assert_close
+
 
 def _weight(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -25,8 +27,7 @@ def test_factors_and_error(shape: tuple[int, ...]) -> None:
     for t in range(4):
         plane = np.outer(found.vertical[t], found.horizontal[t])
         rebuilt += np.outer(found.output[:, t], found.input[t])[:, :, None, None] * plane
-    # 1e-6: float32 products
-    np.testing.assert_allclose(found.weight, rebuilt, atol=1e-6)
+    assert_close(found.weight, rebuilt, 1e-6)  # float32 products
     assert found.error == pytest.approx(np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight), abs=1e-6)
 
 
