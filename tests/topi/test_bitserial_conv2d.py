@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
@@ -208,7 +208,7 @@ def _geometries(draw: st.DrawFn) -> BitserialParams:
 
 
 @given(_geometries(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_any_geometry_is_equal(params: BitserialParams, seed: int) -> None:
     levels, signs = _levels_and_signs(params, seed)
     knobs = _knobs(params, "avx2")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
@@ -151,7 +151,7 @@ def _geometries(draw: st.DrawFn) -> tuple[Conv2dParams, tuple[int, int, int, int
 
 
 @given(_geometries(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_any_geometry(case: tuple[Conv2dParams, tuple[int, int, int, int], float], seed: int) -> None:
     params, shape, density = case
     data = np.random.default_rng(seed).standard_normal(shape, np.float32)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_fastconv.topi.byte_counts import MAX_RUN
@@ -47,7 +47,7 @@ def test_products_are_equal(shape: tuple[int, int, int], isa: str, bytewise: boo
 
 
 @given(st.integers(1, 40), st.integers(1, 150), st.integers(1, 150), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_any_shape_is_equal(m: int, k: int, n: int, bytewise: bool, seed: int) -> None:
     _run(m, k, n, "avx2", bytewise, seed)
 
