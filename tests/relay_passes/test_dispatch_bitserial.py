@@ -121,6 +121,7 @@ def _functions(found: Choices) -> list[str]:
     return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str) -> None:
     model, x = _Layer(ACTIVATIONS[name], torch.sign, padding=1), torch.randn(2, 40, 7, 9)
@@ -128,6 +129,7 @@ def test_activations(name: str) -> None:
     assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights(name: str) -> None:
     model, x = _Layer(torch.sign, WEIGHTS[name], padding=1), torch.randn(2, 40, 7, 9)
@@ -135,6 +137,7 @@ def test_weights(name: str) -> None:
     assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 def test_borders_of_any_level(value: float) -> None:
     def bordered(x: torch.Tensor) -> torch.Tensor:
@@ -244,6 +247,7 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
 }  # fmt: skip
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", CHAINS)
 def test_between_two_layers_there_are_only_bits(name: str) -> None:
     make, shape, functions = CHAINS[name]
@@ -252,6 +256,7 @@ def test_between_two_layers_there_are_only_bits(name: str) -> None:
     assert _functions(choices(model, (x,), ZEN_4)) == functions
 
 
+@pytest.mark.native
 def test_residual_blocks() -> None:
     x = torch.randn(1, 3, 12, 12)
     compiled = _compiled(nn.Sequential(nn.Conv2d(3, 64, 3), _Block(64), _Block(64)), x)
@@ -270,6 +275,7 @@ def test_a_layer_too_narrow_for_words_runs_dense(outputs: int, kernel: int) -> N
     assert f"groups of {outputs} output channels do not fill vectors" in layer.reason
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 @pytest.mark.parametrize("name", ["sign", "where, turned", "0 and 1", "shifted"])
 def test_depthwise(name: str, value: float) -> None:
@@ -418,6 +424,7 @@ def test_common_zeros_in_front_of_a_sign_are_announced() -> None:
         fc.compile(model, (torch.randn(1, 40, 9, 9),))
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("groups", [1, 48])
 def test_dynamic_batch(groups: int) -> None:
     layers = (
@@ -454,6 +461,7 @@ def test_planes_are_packed_as_they_come() -> None:
         assert _functions(choices(layer, (x,), ZEN_4))[: len(functions)] == functions
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("rows", [(), (5,), (5, 3), (2, 3, 5)])
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_linear_layers_of_any_rank(rows: tuple[int, ...], dynamic: bool) -> None:

@@ -73,6 +73,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, str]
 }  # fmt: skip
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", MODELS)
 def test_sparse_layers_run_as_lookups(name: str) -> None:
     make, shape, ops = MODELS[name]
@@ -90,6 +91,7 @@ def test_sparse_layers_run_as_lookups(name: str) -> None:
         assert report.method == ("lookup" if op != "conv2d" else report.method)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("behind_lookups", [False, True])
 def test_a_shared_dictionary_is_computed_once(behind_lookups: bool) -> None:
     class Shared(nn.Module):
@@ -131,6 +133,7 @@ def test_a_dictionary_that_is_read_elsewhere_stays() -> None:
     assert sum(name in ("conv2d", "pointwise_planes") for name in _functions(model, x)) == 1
 
 
+@pytest.mark.native
 def test_between_lookups_there_are_only_planes() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -221,6 +224,7 @@ def test_a_layer_approximated_on_request_runs_as_lookups() -> None:
     assert sparse.reason.startswith("approximated: 32 atoms")
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("shape", [(3, 4, 256), (1, 4, 4, 256), (2, 3, 2, 256)])
 def test_linear_layers_on_any_rank(shape: tuple[int, ...]) -> None:
     compiled = _compiled(_sparse(nn.Linear(256, 500), 0.01), torch.randn(shape), fc.Lookup())
@@ -236,6 +240,7 @@ def test_rows_of_an_unknown_number_stay_dense() -> None:
         assert_close(compiled(x), model(x), TOLERANCE)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("outputs", [3, 15, 17])
 def test_groups_that_fill_no_vectors(outputs: int) -> None:
     _compiled(_sparse(nn.Conv2d(16, 2 * outputs, 3, groups=2, padding=1), 0.05), torch.randn(1, 16, 14, 14))
@@ -263,6 +268,7 @@ def test_no_coefficients_at_all() -> None:
     assert torch.equal(fc.compile(model, (x,))(x), model(x))
 
 
+@pytest.mark.native
 def test_dynamic_batch() -> None:
     parts = (nn.Conv2d(64, 32, 1, bias=False), _sparse(nn.Conv2d(32, 64, 3, padding=1), 0.05))
     tail = (nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), _sparse(nn.Linear(64, 40), 0.05))

@@ -84,6 +84,7 @@ def test_a_fused_chain_is_one_function_and_all_of_its_layers(fuse: None) -> None
     assert sum(r.operations for r in compiled.layers) == 16 * 16 * (32 * 16 + 3 * 16 * 2 + 16 * 24)
 
 
+@pytest.mark.native
 def test_a_wide_inverted_bottleneck_is_fused_by_estimate() -> None:
     model, x = _inverted_bottleneck(16, 96), torch.randn(1, 16, 112, 112)
     model[2].stride = (2, 2)
@@ -180,13 +181,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("target", ["native", HASWELL])
+@pytest.mark.parametrize("target", [pytest.param("native", marks=pytest.mark.native), HASWELL])
 @pytest.mark.parametrize("model", MODELS)
 def test_fused_it_computes_what_pytorch_does(fuse: None, model: str, target: str) -> None:
     make, shape = MODELS[model]
     _compiled(make(), torch.randn(*shape), target=target)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("model", MODELS)
 def test_multiplied_out_it_computes_what_pytorch_does(multiply_out: None, model: str) -> None:
     make, shape = MODELS[model]

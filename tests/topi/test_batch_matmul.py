@@ -4,12 +4,12 @@ import pytest
 from tvm_fastconv.topi.batch_matmul import batch_matmul, batch_matmul_reference
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 200 terms in another order, relative to the largest output
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("lead", "m", "k", "o"),
     [((1,), 1, 17, 37), ((3,), 33, 64, 64), ((2, 3), 49, 32, 49), ((2,), 8, 200, 1), ((), 20, 16, 100)],

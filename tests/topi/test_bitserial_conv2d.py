@@ -24,7 +24,7 @@ from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
 from tvm_fastconv.topi.window import extents
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 CASES = {
     "3x3": BitserialParams(
@@ -120,7 +120,7 @@ def test_the_reference_is_what_pytorch_computes(name: str) -> None:
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_sums_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]
@@ -134,7 +134,7 @@ def test_sums_are_equal(name: str, isa: str, bytewise: bool) -> None:
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", [name for name in CASES if name != "groups"])
 def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]

@@ -13,7 +13,7 @@ from tvm_fastconv.topi.fixed_stencil_conv2d import (
 )
 from tvm_fastconv.topi.schedules.window import default_window_knobs
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 1e-6  # sums of at most nine terms in another order, relative to the largest output
 
@@ -28,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("case", CASES)
 def test_equals_pytorch(case: str, isa: str) -> None:
     kernels, shape, stride, padding, dilation = CASES[case]

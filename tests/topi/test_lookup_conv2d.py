@@ -12,7 +12,7 @@ from tvm_fastconv.topi.schedules.lookup import LookupKnobs, LookupProblem, defau
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters
 
 from ..close import assert_close
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 # Sums of up to a few hundred float32 products in another order.
 TOLERANCE = 2e-6
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Conv2dParams, tuple[int, int, int, int], float]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_equals_pytorch(name: str, isa: str) -> None:
     params, shape, density = CASES[name]

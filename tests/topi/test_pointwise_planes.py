@@ -11,13 +11,13 @@ from tvm_fastconv.topi.pointwise_planes import (
 )
 
 from ..close import assert_close
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 TOLERANCE = 1e-6  # sums of up to 64 float32 products in another order
 ATTRS = {"fastconv.op": "pointwise_planes", "fastconv.knobs": "{}"}
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("shape", "atoms"),
     [((1, 3, 9, 9), 3), ((2, 64, 14, 14), 64), ((1, 40, 7, 7), 33), ((1, 1, 4, 4), 1), ((3, 17, 5, 31), 7)],

@@ -13,7 +13,7 @@ from tvm_fastconv.topi.winograd_conv2d import (
 )
 
 from ..close import assert_close
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 FORMS = [(2, 3), (4, 3), (2, 5)]
 TOLERANCE = {
@@ -59,7 +59,7 @@ def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
 def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:

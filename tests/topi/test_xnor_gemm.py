@@ -9,7 +9,7 @@ from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.xnor_gemm import stored_words, xnor_gemm, xnor_gemm_knobs, xnor_gemm_reference
 
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 SHAPES = [
     (64, 64, 64),
@@ -40,7 +40,7 @@ def _run(
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("shape", SHAPES)
 def test_products_are_equal(shape: tuple[int, int, int], isa: str, bytewise: bool) -> None:
     _run(*shape, isa, bytewise)

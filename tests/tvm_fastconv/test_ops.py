@@ -27,6 +27,7 @@ def _assert_product(a: torch.Tensor, b: torch.Tensor) -> None:
     assert got.shape == want.shape
 
 
+@pytest.mark.native
 @given(st.integers(1, 70), st.integers(1, 140), st.integers(1, 140), st.integers(0, 2**31))
 @settings(max_examples=20)
 def test_any_shape_is_equal(m: int, k: int, n: int, seed: int) -> None:
