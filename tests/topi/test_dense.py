@@ -5,6 +5,7 @@ from tvm_fastconv.topi.conv2d import pack_weight
 from tvm_fastconv.topi.dense import dense, dense_reference
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
+from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 1000 terms in another order, relative to the largest output
@@ -26,4 +27,4 @@ def test_equals_the_reference(lead: tuple[int, ...], k: int, o: int, isa: str) -
     packed = pack_weight(weight.reshape(o, k, 1, 1), knobs.panel)
     got = run_operator(dense, [data, packed], knobs, "dense", isa, out_features=o)
     want = dense_reference(data, weight)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(got, want, RTOL)

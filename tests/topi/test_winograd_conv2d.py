@@ -56,7 +56,7 @@ def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
     data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
     got = winograd_conv2d_reference(data, weight, params, m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
+    assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
 @each_isa
@@ -83,7 +83,7 @@ def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
     knobs = default_winograd_knobs(problem, machine(isa), m, m + taps - 1)
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
+    assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
 def test_error_grows_where_the_weights_cancel() -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import tvm_fastconv as fc
 
 from ..choices import ZEN_4, choices
+from ..close import assert_close
 
 TOLERANCE = 1e-5  # of the largest output: float32 sums in another order, a polynomial for exp good to 2e-7
 
@@ -105,7 +106,7 @@ def test_equals_pytorch(name: str) -> None:
     with torch.no_grad():
         want = model.eval()(x).numpy()
     got = fc.compile(model, x)(x.numpy())
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+    assert_close(got, want, TOLERANCE)
 
 
 def test_reports_every_layer() -> None:
@@ -164,7 +165,7 @@ def test_dynamic_batch() -> None:
     for batch in (1, 5, 40):  # more than the example's and more than the exported bound
         x = torch.randn(batch, 3, 8, 8)
         want = model(x).detach().numpy()
-        np.testing.assert_allclose(compiled(x.numpy()), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+        assert_close(compiled(x.numpy()), want, TOLERANCE)
 
 
 def test_nan_and_infinity_are_no_difference_where_pytorch_has_them_too() -> None:
@@ -185,7 +186,7 @@ def test_takes_the_half_precision_inputs_it_was_compiled_for(dtype: torch.dtype)
     with pytest.warns(UserWarning, match="it is compiled in float32"):
         compiled = fc.compile(model.to(dtype), x)
     want = model.float()(x.float()).detach().numpy()
-    np.testing.assert_allclose(compiled(x).numpy(), want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+    assert_close(compiled(x).numpy(), want, TOLERANCE)
 
 
 def test_only_the_batch_may_be_dynamic() -> None:

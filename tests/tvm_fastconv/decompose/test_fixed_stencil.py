@@ -27,7 +27,7 @@ def test_pytorch_computes_the_same_with_the_factors() -> None:
     got = functional.conv2d(inner, torch.from_numpy(found.pointwise).double())
     want = functional.conv2d(x, torch.from_numpy(found.weight))
     # 1e-12: the same sums in float64, in another order
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * float(want.abs().max()))
+    assert_close(got, want, 1e-12)
 
 
 def test_what_it_misses_is_orthogonal_to_the_stencils(layer: np.ndarray) -> None:
