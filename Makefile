@@ -13,7 +13,10 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.t
 INSTALLED := $(VENV)/.installed
 LINT := .cache/lint
 
-.PHONY: venv demo test lint bench
+# What `native` means in test-cpus, one after the other: lesser and other CPUs than the one that runs the tests.
+CPUS ?= haswell skylake-avx512 sapphirerapids znver4 znver5
+
+.PHONY: venv demo test test-cpus lint bench
 
 venv: $(INSTALLED)
 
@@ -22,6 +25,19 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+# What is chosen, scheduled and computed for other CPUs, in code that this one executes; one that it cannot stand in for
+# is left out, with the reason.
+test-cpus: $(INSTALLED)
+	@for cpu in $(CPUS); do \
+	    export FASTCONV_NATIVE_CPU=$$cpu; \
+	    if reason=$$($(PY) -m tvm_fastconv.cli targets 2>&1 > /dev/null); then \
+	        $(PY) -m pytest -n $(PYTEST_WORKERS) -m native $(PYTEST_ARGS) || exit 1; \
+	    else \
+	        echo "$$reason"; \
+	        case "$$reason" in *"cannot stand in"*) echo "left out: $$cpu";; *) exit 1;; esac; \
+	    fi; \
+	done
 
 # The type checker reads the package as a user gets it: one tree, in which a wrong relative import is an error.
 lint: $(INSTALLED)

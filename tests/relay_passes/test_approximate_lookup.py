@@ -11,6 +11,7 @@ from tvm_fastconv.relay_passes.approximate_lookup import ApproximateLookup
 from tvm_fastconv.relay_passes.layer_findings import layer_findings
 from tvm_fastconv.relay_passes.layer_names import named_layers, with_layer_name
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 ASKED = fc.Lookup(dictionary_size=6, density=0.25)
@@ -72,7 +73,7 @@ def test_a_convolution_becomes_a_dictionary_and_a_sparse_one(attrs: dict) -> Non
     x = np.random.default_rng(1).standard_normal((2, 9, 11, 8), np.float32)
     want = evaluate(_function(_image(), ("conv", "a.conv", np.ascontiguousarray(rebuilt), attrs)), x)
     # 1e-5: sums of some 100 products in another order
-    np.testing.assert_allclose(evaluate(got, x), want, rtol=0, atol=1e-5 * np.abs(want).max())
+    assert_close(evaluate(got, x), want, 1e-5)
     off = 100 * np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight)
     assert f"the weights are off by {off:.3g} %" in layer_findings(got)["a.conv"]["approximation"]
 
@@ -127,7 +128,7 @@ def test_a_model_computes_what_the_approximated_weights_do() -> None:
     with torch.no_grad():
         want = model(x)
     # 1e-5: float32 sums in another order
-    assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
+    assert_close(compiled(x), want, 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tvm_fastconv.relay_passes.approximate_separable import ApproximateSeparable
 from tvm_fastconv.relay_passes.layer_findings import layer_findings
 from tvm_fastconv.relay_passes.layer_names import named_layers, with_layer_name
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 WHOLE = {"strides": (2, 1), "padding": (1, 0, 2, 3), "dilation": (1, 2)}
@@ -148,7 +149,7 @@ def _check_numbers(got: tvm.IRModule, rebuilt: np.ndarray) -> None:
     want = functional.conv2d(padded, torch.from_numpy(rebuilt), stride=(2, 1), dilation=(1, 2))
     want = want.permute(0, 2, 3, 1).numpy()
     # 1e-5: sums of some 100 products in another order
-    np.testing.assert_allclose(evaluate(got, x), want, rtol=0, atol=1e-5 * np.abs(want).max())
+    assert_close(evaluate(got, x), want, 1e-5)
 
 
 @pytest.mark.parametrize("methods", [{}, {"a": fc.Dense()}, {"b": fc.CP(rank=2)}, {"a": fc.Lookup()}])
@@ -233,4 +234,4 @@ def test_a_model_computes_what_the_reconstructed_weights_do(method: str) -> None
         weight.copy_(torch.from_numpy(rebuilt))
         want = model(x)
     # 1e-5: float32 sums in another order
-    assert (compiled(x) - want).abs().max() <= 1e-5 * want.abs().max()
+    assert_close(compiled(x), want, 1e-5)

@@ -9,6 +9,7 @@ from tvm.script import relax as R
 from tvm_fastconv.relay_passes.canonicalize_batch_norm import CanonicalizeBatchNorm
 from tvm_fastconv.relay_passes.graph import op_name
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 
@@ -72,7 +73,7 @@ def test_folds_where_it_is_exact(order: str, padding: int, expected: list[str]) 
     want = evaluate(before, np.random.default_rng(1).standard_normal((2, 8, 6, 6), np.float32))
     got = evaluate(after, np.random.default_rng(1).standard_normal((2, 8, 6, 6), np.float32))
     # 2e-6: one multiplication moved from the sum to its 72 weights
-    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+    assert_close(got, want, 2e-6)
 
 
 def test_a_convolution_that_others_read_keeps_its_weights() -> None:

@@ -8,6 +8,7 @@ from tvm_fastconv.relay_passes.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.dispatch_batch_matmul import DispatchBatchMatmul
 from tvm_fastconv.relay_passes.graph import op_name
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
@@ -53,8 +54,7 @@ def test_pairs_of_matrices_become_ours_with_what_follows_fused(a: tuple, b: tupl
     with tvm.transform.PassContext(config=PASS_CONFIG):
         executable = tvm.compile(mod, TARGET, relax_pipeline="fastconv")
     got = relax.VirtualMachine(executable, tvm.cpu())["main"](*map(tvm.runtime.tensor, arrays)).numpy()
-    # 1e-6: float32 sums of 8 terms in another order
-    np.testing.assert_allclose(got, evaluate(mod, *arrays), rtol=0, atol=1e-6 * got.max())
+    assert_close(got, evaluate(mod, *arrays), 1e-6)  # float32 sums of 8 terms in another order
 
 
 def test_one_function_holds_the_product_and_the_relu() -> None:

@@ -10,11 +10,16 @@ from torch.nn import functional as F
 
 import tvm_fastconv as fc
 from tvm_fastconv.cpu import missing_features
+from tvm_fastconv.targets import cpu_features, resolve_target
+
+from ..choices import ZEN_4, Choices, choices
+from ..close import assert_close
 
 # Sums are integers; scales and biases are applied in float32, in another order than PyTorch's.
 TOLERANCE = 2e-6
 
 
+X86 = "x86_64-linux-gnu"
 SLOPES = torch.rand(1, 40, 1, 1, generator=torch.Generator().manual_seed(0))
 
 
@@ -91,14 +96,17 @@ def _compiled(model: nn.Module, x: torch.Tensor, **how) -> fc.CompiledModel:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sign")
         compiled = fc.compile(model.eval(), (x,), **how)
-    want = model(x)
     # Whole networks too: inputs are random, none lies within float noise of a threshold.
-    assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
+    assert_close(compiled(x), model(x), TOLERANCE)
     return compiled
 
 
-def _functions(compiled: fc.CompiledModel, x: torch.Tensor) -> list[str]:
-    names = [call.function.removeprefix("fused_").rstrip("0123456789") for call in compiled.profile(x).calls]
+def _ways(model: nn.Module, x: torch.Tensor) -> list[tuple[str, str]]:
+    """How each layer runs on Zen 4."""
+    return [(layer.method, layer.op) for layer in choices(model.eval(), (x,), ZEN_4).layers]
+
+
+def _functions(found: Choices) -> list[str]:
     kinds = (
         "bitpack",
         "bitserial_conv",
@@ -109,26 +117,27 @@ def _functions(compiled: fc.CompiledModel, x: torch.Tensor) -> list[str]:
         "winograd_conv2d",
         "dense",
     )
+    names = [name for name in found.functions if name != "reshape"]  # a view, which is no call at run time
     return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
+@pytest.mark.native
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str) -> None:
-    compiled = _compiled(_Layer(ACTIVATIONS[name], torch.sign, padding=1), torch.randn(2, 40, 7, 9))
-    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+    model, x = _Layer(ACTIVATIONS[name], torch.sign, padding=1), torch.randn(2, 40, 7, 9)
+    assert [layer.method for layer in _compiled(model, x).layers] == ["bitserial"]
+    assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights(name: str) -> None:
-    compiled = _compiled(_Layer(torch.sign, WEIGHTS[name], padding=1), torch.randn(2, 40, 7, 9))
-    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+    model, x = _Layer(torch.sign, WEIGHTS[name], padding=1), torch.randn(2, 40, 7, 9)
+    assert [layer.method for layer in _compiled(model, x).layers] == ["bitserial"]
+    assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 def test_borders_of_any_level(value: float) -> None:
     def bordered(x: torch.Tensor) -> torch.Tensor:
@@ -238,15 +247,16 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = 
 }  # fmt: skip
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("name", CHAINS)
 def test_between_two_layers_there_are_only_bits(name: str) -> None:
     make, shape, functions = CHAINS[name]
-    x = torch.randn(shape)
-    compiled = _compiled(make(), x)
-    assert {layer.method for layer in compiled.layers} == {"bitserial"}
-    assert _functions(compiled, x) == functions
+    model, x = make(), torch.randn(shape)
+    assert {layer.method for layer in _compiled(model, x).layers} == {"bitserial"}
+    assert _functions(choices(model, (x,), ZEN_4)) == functions
 
 
+@pytest.mark.native
 def test_residual_blocks() -> None:
     x = torch.randn(1, 3, 12, 12)
     compiled = _compiled(nn.Sequential(nn.Conv2d(3, 64, 3), _Block(64), _Block(64)), x)
@@ -255,13 +265,17 @@ def test_residual_blocks() -> None:
 
 @pytest.mark.parametrize(("outputs", "kernel"), [(2, 3), (1, 9)])
 def test_a_layer_too_narrow_for_words_runs_dense(outputs: int, kernel: int) -> None:
-    x = torch.randn(1, 32, 12, 12)
-    compiled = _compiled(nn.Sequential(_Binary(32, 32 * outputs, kernel, padding=1, groups=32)), x)
-    (layer,) = compiled.layers
+    model, x = (
+        nn.Sequential(_Binary(32, 32 * outputs, kernel, padding=1, groups=32)),
+        torch.randn(1, 32, 12, 12),
+    )
+    _compiled(model, x)
+    (layer,) = choices(model, (x,), ZEN_4).layers
     assert (layer.method, layer.op) == ("bitserial", "depthwise_conv2d")
     assert f"groups of {outputs} output channels do not fill vectors" in layer.reason
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 @pytest.mark.parametrize("name", ["sign", "where, turned", "0 and 1", "shifted"])
 def test_depthwise(name: str, value: float) -> None:
@@ -312,17 +326,22 @@ def test_many_levels_run_as_dot_products_of_bytes(offset: int) -> None:
     def weights(w: torch.Tensor) -> torch.Tensor:
         return torch.clamp(torch.round(w / 0.02), -127, 127) * 0.02
 
-    if missing_features(("avx512vnni",)):
-        pytest.skip("this CPU has no VNNI")
-    (layer,) = _compiled(_Layer(activation, weights, padding=1), torch.randn(2, 40, 7, 9)).layers
+    model, x, target = (
+        _Layer(activation, weights, padding=1),
+        torch.randn(2, 40, 7, 9),
+        f"{X86} -mcpu=cascadelake",
+    )
+    (layer,) = choices(model, (x,), target).layers
     assert (layer.method, layer.op) == ("bitserial", "int8_conv2d")
+    if missing := missing_features(cpu_features(resolve_target(target))):
+        pytest.skip(f"this CPU lacks {', '.join(missing)}")
+    _compiled(model, x, target=target)
 
 
 def test_the_sign_of_a_plane_with_zeros_around_it_is_zero_there() -> None:
-    compiled = _compiled(
-        _Layer(lambda x: torch.sign(F.pad(x, (1, 1, 1, 1))), torch.sign), torch.randn(2, 40, 7, 9)
-    )
-    assert [(layer.method, layer.op) for layer in compiled.layers] == [("bitserial", "bitserial_conv2d")]
+    model, x = _Layer(lambda x: torch.sign(F.pad(x, (1, 1, 1, 1))), torch.sign), torch.randn(2, 40, 7, 9)
+    _compiled(model, x)
+    assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
 @pytest.mark.parametrize(
@@ -334,8 +353,9 @@ def test_the_sign_of_a_plane_with_zeros_around_it_is_zero_there() -> None:
     ],
 )
 def test_the_sign_of_what_is_never_negative_is_0_or_1(activation) -> None:
-    (layer,) = _compiled(_Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)).layers
-    assert layer.op == "bitserial_conv2d"
+    model, x = _Layer(activation, torch.sign), torch.randn(2, 40, 8, 8)
+    _compiled(model, x)
+    assert _ways(model, x) == [("bitserial", "bitserial_conv2d")]
 
 
 @pytest.mark.parametrize(
@@ -404,6 +424,7 @@ def test_common_zeros_in_front_of_a_sign_are_announced() -> None:
         fc.compile(model, (torch.randn(1, 40, 9, 9),))
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("groups", [1, 48])
 def test_dynamic_batch(groups: int) -> None:
     layers = (
@@ -420,8 +441,7 @@ def test_dynamic_batch(groups: int) -> None:
     compiled = fc.compile(program)
     for batch in (1, 3):
         x = torch.randn(batch, 40, 9, 9)
-        want = model(x)
-        assert (compiled(x) - want).abs().max() <= TOLERANCE * want.abs().max()
+        assert_close(compiled(x), model(x), TOLERANCE)
 
 
 def test_sign_of_zero_is_announced_once() -> None:
@@ -433,10 +453,15 @@ def test_sign_of_zero_is_announced_once() -> None:
 def test_planes_are_packed_as_they_come() -> None:
     layer = _Layer(lambda x: torch.sign(x - 0.5), torch.sign, padding=1)
     wide, narrow = torch.randn(2, 40, 9, 9), torch.randn(2, 40, 3, 3)
-    assert _functions(_compiled(layer, wide), wide)[:2] == ["bitpack", "bitserial_conv"]
-    assert _functions(_compiled(layer, narrow), narrow)[:3] == ["transpose", "bitpack", "bitserial_conv"]
+    for x, functions in (
+        (wide, ["bitpack", "bitserial_conv"]),
+        (narrow, ["transpose", "bitpack", "bitserial_conv"]),
+    ):
+        _compiled(layer, x)
+        assert _functions(choices(layer, (x,), ZEN_4))[: len(functions)] == functions
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("rows", [(), (5,), (5, 3), (2, 3, 5)])
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_linear_layers_of_any_rank(rows: tuple[int, ...], dynamic: bool) -> None:
@@ -445,11 +470,10 @@ def test_linear_layers_of_any_rank(rows: tuple[int, ...], dynamic: bool) -> None
     model = nn.Sequential(_Where(), layer).eval()
     sizes = ({0: torch.export.Dim("batch", max=8)},) if dynamic else None
     compiled = fc.compile(torch.export.export(model, (x,), dynamic_shapes=sizes))
-    assert [layer.op for layer in compiled.layers] == ["bitserial_conv2d"]
+    assert [layer.method for layer in compiled.layers] == ["bitserial"]
     for batch in (1, 2, 5) if dynamic else (2,):
         x = torch.randn(batch, *rows, 48)
-        # 1e-6: integer sums plus one float32 bias
-        torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-6 * 48)
+        assert_close(compiled(x), model(x), 1e-6)  # integer sums plus one float32 bias
 
 
 def test_binary_transposed_convolutions_say_that_they_stay_dense() -> None:

@@ -1,6 +1,6 @@
 """Chains of separable convolutions, from PyTorch to the answer of the compiled file, and the way each of them runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -11,6 +11,9 @@ from torch import nn
 import tvm_fastconv as fc
 from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.relay_passes import chain_costs, dispatch_separable
+
+from ..choices import HASWELL, ZEN_4, Choice, choices
+from ..close import assert_close
 
 # Float32 sums in another order, through four layers; Winograd, which may stand for all of them, adds 1e-5.
 TOLERANCE, WINOGRAD = 5e-6, 2e-5
@@ -50,18 +53,12 @@ def _compiled(
     """Compiled, and checked against PyTorch on another input than the example."""
     compiled = fc.compile(model.eval(), (x,), methods=methods, target=target)
     other = torch.randn_like(x)
-    want = model(other)
-    assert (compiled(other) - want).abs().max() <= tolerance * want.abs().max()
+    assert_close(compiled(other), model(other), tolerance)
     return compiled
 
 
-def _ways(compiled: fc.CompiledModel) -> list[tuple[str, str, str, str]]:
-    return [(r.name, r.method, r.op, r.reason.partition(":")[0]) for r in compiled.layers]
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
+def _ways(layers: Iterable[Choice | fc.LayerReport]) -> list[tuple[str, str, str, str]]:
+    return [(r.name, r.method, r.op, r.reason.partition(":")[0]) for r in layers]
 
 
 @pytest.fixture
@@ -81,43 +78,46 @@ def multiply_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fused_chain_is_one_function_and_all_of_its_layers(fuse: None) -> None:
     compiled = _compiled(nn.Sequential(_cp(32, 16, 24)), torch.randn(1, 32, 16, 16))
-    assert _ways(compiled) == [(f"0.{i}", "cp", "cp_conv2d", "fused") for i in range(4)]
+    assert _ways(compiled.layers) == [(f"0.{i}", "cp", "cp_conv2d", "fused") for i in range(4)]
     profile = compiled.profile(torch.randn(1, 32, 16, 16))
     assert [call.layer for call in profile.calls if call.layer] == ["0.3"]
     assert sum(r.operations for r in compiled.layers) == 16 * 16 * (32 * 16 + 3 * 16 * 2 + 16 * 24)
 
 
+@pytest.mark.native
 def test_a_wide_inverted_bottleneck_is_fused_by_estimate() -> None:
-    model = _inverted_bottleneck(16, 96)
+    model, x = _inverted_bottleneck(16, 96), torch.randn(1, 16, 112, 112)
     model[2].stride = (2, 2)
-    compiled = _compiled(model, torch.randn(1, 16, 112, 112))
-    assert {way[1:] for way in _ways(compiled)} == {("separable", "inverted_bottleneck", "fused")}
+    _compiled(model, x)
+    ways = _ways(choices(model, (x,), ZEN_4).layers)
+    assert {way[1:] for way in ways} == {("separable", "inverted_bottleneck", "fused")}
 
 
 def test_a_small_plane_is_not() -> None:
-    compiled = _compiled(_inverted_bottleneck(96, 576), torch.randn(1, 96, 7, 7))
-    assert {(method, way) for _, method, _, way in _ways(compiled)} == {("separable", "unfused")}
+    layers = choices(_inverted_bottleneck(96, 576).eval(), (torch.randn(1, 96, 7, 7),), ZEN_4).layers
+    assert {(method, way) for _, method, _, way in _ways(layers)} == {("separable", "unfused")}
 
 
 def test_stencils_are_multiplied_out_where_winograd_is_faster() -> None:
-    model = nn.Sequential(_stencils(64), nn.Conv2d(320, 128, 1), nn.ReLU())
-    compiled = _compiled(model, torch.randn(1, 64, 56, 56), tolerance=WINOGRAD)
-    assert _ways(compiled) == [("1", "fixed", "winograd_conv2d", "dense(reconstructed)")]
-    assert "0 + 1" in compiled.layers[0].reason
+    model, x = nn.Sequential(_stencils(64), nn.Conv2d(320, 128, 1), nn.ReLU()), torch.randn(1, 64, 56, 56)
+    _compiled(model, x, tolerance=WINOGRAD)
+    layers = choices(model, (x,), ZEN_4).layers
+    assert _ways(layers) == [("1", "fixed", "winograd_conv2d", "dense(reconstructed)")]
+    assert "0 + 1" in layers[0].reason
 
 
 def test_what_was_asked_for_by_name_is_not_multiplied_out() -> None:
     model = nn.Sequential(nn.Conv2d(64, 128, 3, padding=1))
     x = torch.randn(1, 64, 56, 56)
     with pytest.warns(UserWarning, match=r"take longer by estimate than dense ones would: 0 \(\d"):
-        compiled = fc.compile(model.eval(), (x,), methods=fc.FixedStencil())
-    assert {(r.method, r.op) for r in compiled.layers} == {("fixed", "fixed_stencil_conv2d")}
+        layers = choices(model.eval(), (x,), ZEN_4, fc.FixedStencil()).layers
+    assert {(r.method, r.op) for r in layers} == {("fixed", "fixed_stencil_conv2d")}
 
 
 def test_what_had_no_use_for_what_was_asked_is_multiplied_out_like_any_other() -> None:
     model = nn.Sequential(_stencils(64), nn.Conv2d(320, 128, 1), nn.ReLU())
-    compiled = _compiled(model, torch.randn(1, 64, 56, 56), {"1": fc.CP(rank=8)}, WINOGRAD)
-    assert [(r.op, r.method) for r in compiled.layers] == [("winograd_conv2d", "fixed")]
+    layers = choices(model.eval(), (torch.randn(1, 64, 56, 56),), ZEN_4, {"1": fc.CP(rank=8)}).layers
+    assert [(r.op, r.method) for r in layers] == [("winograd_conv2d", "fixed")]
 
 
 def test_large_stencils_without_structure_run_as_kernels_of_their_own(fuse: None) -> None:
@@ -181,13 +181,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("target", ["native", "x86_64-linux-gnu -mcpu=haswell"])
+@pytest.mark.parametrize("target", [pytest.param("native", marks=pytest.mark.native), HASWELL])
 @pytest.mark.parametrize("model", MODELS)
 def test_fused_it_computes_what_pytorch_does(fuse: None, model: str, target: str) -> None:
     make, shape = MODELS[model]
     _compiled(make(), torch.randn(*shape), target=target)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("model", MODELS)
 def test_multiplied_out_it_computes_what_pytorch_does(multiply_out: None, model: str) -> None:
     make, shape = MODELS[model]
@@ -200,7 +201,7 @@ def test_a_dynamic_batch_is_left_unfused(fuse: None) -> None:
     program = torch.export.export(model, (torch.randn(2, 32, 16, 16),), dynamic_shapes=({0: batch},))
     compiled = fc.compile(program)
     x = torch.randn(3, 32, 16, 16)
-    torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-5)
+    assert_close(compiled(x), model(x), TOLERANCE)
     assert {(r.method, r.op) for r in compiled.layers} == {("cp", "conv2d"), ("cp", "depthwise_conv2d")}
 
 
@@ -257,7 +258,7 @@ def _chain(draw: st.DrawFn) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*kinds[draw(st.sampled_from(sorted(kinds)))](), act(o)), c
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=_chain(),
     batch=st.sampled_from([1, 2]),

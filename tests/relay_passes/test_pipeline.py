@@ -13,6 +13,7 @@ from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, schedule_passes
 from tvm_fastconv.relay_passes.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.dump_ir import with_dumps
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
@@ -50,7 +51,7 @@ def test_compiles_a_foreign_module(batch: int | str) -> None:
     got = relax.VirtualMachine(executable, tvm.cpu())["main"](tvm.runtime.tensor(x)).numpy()
     want = evaluate(mod, x)
     # 2e-6: sums of at most 27 terms in another order, three times
-    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want).max())
+    assert_close(got, want, 2e-6)
 
 
 def test_equal_layers_share_a_function_and_keep_their_names() -> None:

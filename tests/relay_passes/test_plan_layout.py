@@ -12,6 +12,7 @@ from tvm_fastconv.relay_passes.graph import op_name
 from tvm_fastconv.relay_passes.layer_names import layer_name, with_layer_name
 from tvm_fastconv.relay_passes.plan_layout import PlanLayout
 
+from ..close import assert_close
 from .evaluate import evaluate
 
 op = relax.op
@@ -72,7 +73,7 @@ def test_between_two_convolutions(name: str) -> None:
     x = np.random.default_rng(1).standard_normal((2, 8, 6, 10), np.float32)
     want = evaluate(before, x)
     # 1e-5: sums of 72 terms in another order, twice
-    np.testing.assert_allclose(evaluate(after, x), want, rtol=0, atol=1e-5 * np.abs(want).max())
+    assert_close(evaluate(after, x), want, 1e-5)
     calls = [b.value for block in after["main"].body.blocks for b in block.bindings]
     moves = [c for c in calls if op_name(c) == "permute_dims" and len(c.attrs.axes) == 4]
     assert len(moves) <= transposes

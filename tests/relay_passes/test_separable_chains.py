@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 import tvm
@@ -13,6 +12,8 @@ import tvm_fastconv as fc
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.separable_chains import Chain, reconstructed, separable_chains
+
+from ..close import assert_close
 
 
 def _chains(model: nn.Module, x: torch.Tensor) -> list[Chain]:
@@ -165,7 +166,7 @@ def test_what_a_constant_makes_larger_is_another_value(
     assert [names for _, _, names in _found(model, X)] == chains
     # 1e-5: sums in another order, of values that the constants make no larger
     want = model(X)
-    assert (fc.compile(model, (X,))(X) - want).abs().max() <= 1e-5 * want.abs().max()
+    assert_close(fc.compile(model, (X,))(X), want, 1e-5)
 
 
 def test_dense_layers_are_no_chain() -> None:
@@ -210,7 +211,7 @@ def test_multiplied_out_it_is_the_same(case: str) -> None:
     model[-1].bias = None
     want = model(X).detach()
     # 2e-6: four sums of at most 80 float32 terms, one after the other or at once
-    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * float(want.abs().max()))
+    assert_close(got, want, 2e-6)
 
 
 INEXACT: dict[str, Callable[[], list[nn.Module]]] = {

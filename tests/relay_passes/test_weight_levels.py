@@ -3,6 +3,8 @@ import pytest
 
 from tvm_fastconv.relay_passes.weight_levels import WeightLevels, weight_levels
 
+from ..close import assert_close
+
 SHAPE = (6, 5, 3, 3)
 
 
@@ -36,7 +38,7 @@ def test_grids_are_sums_of_signs(low: int, high: int, step: int, planes: tuple[i
     assert isinstance(found, WeightLevels)
     assert found.planes == planes
     # 1e-6: the scale is fitted in float64 to weights rounded to float32
-    np.testing.assert_allclose(_values(found), weight, rtol=0, atol=1e-6 * np.abs(weight).max())
+    assert_close(_values(found), weight, 1e-6)
 
 
 def test_a_filter_of_zeros_has_scale_zero() -> None:

@@ -1,6 +1,7 @@
 """Run one operator of ours: TE compute, schedule, code, result."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from tvm import te
 
 from tvm_fastconv.cpu import missing_features
 from tvm_fastconv.relay_passes import PASS_CONFIG
-from tvm_fastconv.targets import cpu_features, resolve_target
+from tvm_fastconv.targets import NATIVE_CPU, cpu_features, resolve_target
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.window import extents
@@ -24,7 +25,15 @@ TARGETS = {
         "avx2": "x86-64-v3",
         "sse4": "x86-64-v2",
     }.items()
-}
+} | {"native": resolve_target("native")}
+
+each_isa = pytest.mark.parametrize(
+    "isa",
+    [pytest.param("native", marks=pytest.mark.native)]
+    if os.environ.get(NATIVE_CPU)
+    else ["avx512", "avx2", "sse4"],
+)
+"""One test for each width of vectors; where `native` is another CPU, one for that."""
 
 
 @functools.cache
@@ -54,12 +63,17 @@ def run_compute(
     return run_primfunc(func, arrays, [int(n) for n in result.shape], str(result.dtype), isa)
 
 
+def skip_where_lacking(isa: str) -> None:
+    """Skip the test on a CPU that cannot run code for ``isa``."""
+    if missing := missing_features(cpu_features(TARGETS[isa])):
+        pytest.skip(f"this CPU lacks {', '.join(missing)}")
+
+
 def run_primfunc(
     func: tvm.tirx.PrimFunc, arrays: list[np.ndarray], shape: list[int], dtype: str, isa: str
 ) -> np.ndarray:
     """Compile ``func`` for ``isa``, run it on ``arrays`` and return its result, of ``shape``."""
-    if missing := missing_features(cpu_features(TARGETS[isa])):
-        pytest.skip(f"this CPU lacks {', '.join(missing)}")
+    skip_where_lacking(isa)
     with tvm.transform.PassContext(config=PASS_CONFIG):
         library = tvm.compile(func.with_attr("global_symbol", "main"), target=TARGETS[isa])
     unset = np.nan if dtype.startswith("float") else -86  # 0xAA...

@@ -4,12 +4,13 @@ import pytest
 from tvm_fastconv.topi.batch_matmul import batch_matmul, batch_matmul_reference
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 200 terms in another order, relative to the largest output
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("lead", "m", "k", "o"),
     [((1,), 1, 17, 37), ((3,), 33, 64, 64), ((2, 3), 49, 32, 49), ((2,), 8, 200, 1), ((), 20, 16, 100)],
@@ -24,4 +25,4 @@ def test_equals_the_reference(lead: tuple[int, ...], m: int, k: int, o: int, isa
     knobs = default_knobs(problem, machine(isa))
     got = run_operator(batch_matmul, [a, b], knobs, "batch_matmul", isa)
     want = batch_matmul_reference(a, b)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(got, want, RTOL)

@@ -6,7 +6,7 @@ from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d, bit_max_pool2d_refe
 from tvm_fastconv.topi.bits import pack_bits, unpack_bits
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
-from .run_operator import run_compute
+from .run_operator import each_isa, run_compute
 
 PARAMS = [
     Conv2dParams(kernel=(2, 2), stride=(2, 2), out_channels=40),
@@ -15,7 +15,7 @@ PARAMS = [
 ]
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("params", PARAMS)
 @pytest.mark.parametrize("flipped", [False, True])
 def test_equals_the_reference(params: Conv2dParams, flipped: bool, isa: str) -> None:

@@ -10,7 +10,7 @@ from tvm_fastconv.topi.bitpack import (
     threshold_rows,
 )
 
-from .run_operator import run_compute
+from .run_operator import each_isa, run_compute
 
 SHAPES = [(1, 4, 5, 64), (2, 3, 7, 32), (1, 2, 3, 40), (3, 5, 1, 17), (1, 1, 9, 100)]
 
@@ -23,7 +23,7 @@ def _data(shape: tuple[int, ...]) -> np.ndarray:
     return data
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("flipped", [False, True])
 def test_thresholds(shape: tuple[int, ...], flipped: bool, isa: str) -> None:
@@ -37,7 +37,7 @@ def test_thresholds(shape: tuple[int, ...], flipped: bool, isa: str) -> None:
     np.testing.assert_array_equal(got, bitpack_reference(arrays[0], how))
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(("shape", "groups"), [((1, 3, 4, 128), 2), ((2, 3, 4, 60), 3)])
 def test_groups_fill_their_own_words(shape: tuple[int, ...], groups: int, isa: str) -> None:
     how = Thresholds(at=np.zeros(shape[-1], np.float32), flip=np.zeros(shape[-1], bool))
@@ -46,7 +46,7 @@ def test_groups_fill_their_own_words(shape: tuple[int, ...], groups: int, isa: s
     np.testing.assert_array_equal(got, bitpack_reference(arrays[0], how, groups))
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     "grid",

@@ -5,7 +5,7 @@ import tvm
 from tvm_fastconv.topi.bitpack import Thresholds, bitpack_reference, flip_words, threshold_rows
 from tvm_fastconv.topi.bitpack_planar import bitpack_planar, bitpack_planar_reference, vectors_of
 
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 SHAPES = {
     "whole": ((2, 64, 8, 8), 1),
@@ -25,7 +25,7 @@ def _thresholds(channels: int, flips: bool) -> Thresholds:
 
 
 @pytest.mark.parametrize("flips", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", SHAPES)
 def test_equals_the_reference(name: str, isa: str, flips: bool) -> None:
     (n, c, h, w), groups = SHAPES[name]

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
@@ -24,7 +24,7 @@ from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
 from tvm_fastconv.topi.window import extents
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 CASES = {
     "3x3": BitserialParams(
@@ -120,7 +120,7 @@ def test_the_reference_is_what_pytorch_computes(name: str) -> None:
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_sums_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]
@@ -134,7 +134,7 @@ def test_sums_are_equal(name: str, isa: str, bytewise: bool) -> None:
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", [name for name in CASES if name != "groups"])
 def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None:
     params = CASES[name]
@@ -208,7 +208,7 @@ def _geometries(draw: st.DrawFn) -> BitserialParams:
 
 
 @given(_geometries(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_any_geometry_is_equal(params: BitserialParams, seed: int) -> None:
     levels, signs = _levels_and_signs(params, seed)
     knobs = _knobs(params, "avx2")

@@ -14,7 +14,7 @@ from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
 )
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
-from .run_operator import machine, run_compute
+from .run_operator import each_isa, machine, run_compute
 
 PLANE = (7, 9)
 
@@ -73,7 +73,7 @@ def test_the_reference_is_what_pytorch_computes(name: str) -> None:
     np.testing.assert_array_equal(got, _torch(bits, signs, CASES[name]))
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_sums_are_equal(name: str, isa: str) -> None:
     params = CASES[name]
@@ -84,7 +84,7 @@ def test_sums_are_equal(name: str, isa: str) -> None:
     np.testing.assert_array_equal(got, bitserial_depthwise_conv2d_reference(arrays[0], signs, params))
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_packed_decisions_are_equal(name: str, isa: str) -> None:
     params = CASES[name]

@@ -7,7 +7,7 @@ import torch
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, conv2d_reference, merge_groups, pack_weight
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 1600 terms in another order, relative to the largest output
 
@@ -56,7 +56,7 @@ def _run(params: Conv2dParams, data: np.ndarray, weight: np.ndarray, isa: str) -
     )
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case: str, isa: str) -> None:
     params, shape = CASES[case]

@@ -5,12 +5,13 @@ from tvm_fastconv.topi.conv2d import pack_weight
 from tvm_fastconv.topi.dense import dense, dense_reference
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 1000 terms in another order, relative to the largest output
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("lead", "k", "o"),
     [((1,), 1000, 37), ((5,), 64, 64), ((33,), 17, 10), ((2, 9), 8, 100), ((2, 3, 4), 16, 1)],
@@ -26,4 +27,4 @@ def test_equals_the_reference(lead: tuple[int, ...], k: int, o: int, isa: str) -
     packed = pack_weight(weight.reshape(o, k, 1, 1), knobs.panel)
     got = run_operator(dense, [data, packed], knobs, "dense", isa, out_features=o)
     want = dense_reference(data, weight)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(got, want, RTOL)

@@ -9,7 +9,8 @@ from tvm_fastconv.topi.depthwise_conv2d import (
 )
 from tvm_fastconv.topi.schedules.window import default_window_knobs
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 1e-6  # sums of at most 81 terms in another order, relative to the largest output
 
@@ -26,7 +27,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case: str, isa: str) -> None:
     shape, multiplier, kernel, stride, padding, dilation = CASES[case]
@@ -47,4 +48,4 @@ def test_equals_the_reference(case: str, isa: str) -> None:
         depthwise_conv2d, [data, pack_depthwise_weight(weight)], knobs, "depthwise_conv2d", isa, params=params
     )
     want = depthwise_conv2d_reference(data, weight, params)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(got, want, RTOL)

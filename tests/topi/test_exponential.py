@@ -10,10 +10,11 @@ from tvm_fastconv.topi.exponential import exp, exp_reference, sigmoid, silu, sof
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.window import extents
 
-from .run_operator import TARGETS, machine
+from .run_operator import TARGETS, each_isa, machine, skip_where_lacking
 
 
 def _run(compute: Callable[[te.Tensor], te.Tensor], data: np.ndarray, isa: str) -> tuple[np.ndarray, str]:
+    skip_where_lacking(isa)
     x = te.placeholder(extents(*data.shape), "float32", name="x")
     func = schedule_primfunc(te.create_prim_func([x, compute(x)]), machine(isa))
     library = tvm.compile(func, target=TARGETS[isa])
@@ -22,7 +23,7 @@ def _run(compute: Callable[[te.Tensor], te.Tensor], data: np.ndarray, isa: str) 
     return out.numpy(), library.mod.inspect_source("s")
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 def test_exp_is_within_two_ulp_from_end_to_end(isa: str) -> None:
     data = np.linspace(-110, 95, 1 << 16, dtype="float32")
     got, assembly = _run(exp, data, isa)

@@ -13,7 +13,8 @@ from tvm_fastconv.topi.fixed_stencil_conv2d import (
 )
 from tvm_fastconv.topi.schedules.window import default_window_knobs
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 1e-6  # sums of at most nine terms in another order, relative to the largest output
 
@@ -28,7 +29,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("case", CASES)
 def test_equals_pytorch(case: str, isa: str) -> None:
     kernels, shape, stride, padding, dilation = CASES[case]
@@ -49,10 +50,8 @@ def test_equals_pytorch(case: str, isa: str) -> None:
     weight = torch.from_numpy(kernels).repeat(c, 1, 1)[:, None]
     want = torch.conv2d(planes, weight, stride=stride, dilation=dilation, groups=c).numpy()
     want = kernel_major(want.transpose(0, 2, 3, 1), c, axis=3)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
-    np.testing.assert_allclose(
-        fixed_stencil_conv2d_reference(data, kernels, params), want, rtol=0, atol=RTOL * np.abs(want).max()
-    )
+    assert_close(got, want, RTOL)
+    assert_close(fixed_stencil_conv2d_reference(data, kernels, params), want, RTOL)
 
 
 def test_kernels_that_differ_by_a_factor_share_a_column() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
@@ -11,7 +11,8 @@ from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.lookup import LookupKnobs, LookupProblem, default_lookup_knobs, lookup_cycles
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters
 
-from .run_operator import machine, run_primfunc
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_primfunc
 
 # Sums of up to a few hundred float32 products in another order.
 TOLERANCE = 2e-6
@@ -86,17 +87,17 @@ CASES: dict[str, tuple[Conv2dParams, tuple[int, int, int, int], float]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("name", CASES)
 def test_equals_pytorch(name: str, isa: str) -> None:
     params, shape, density = CASES[name]
     data = np.random.default_rng(1).standard_normal(shape, np.float32)
     weight = _sparse(params, shape[1], density)
     want = _torch(data, weight, params)
-    np.testing.assert_allclose(lookup_conv2d_reference(data, weight, params), want, atol=1e-5)
+    assert_close(lookup_conv2d_reference(data, weight, params), want, TOLERANCE)
     knobs = default_lookup_knobs(_problem(params, shape, np.count_nonzero(weight)), machine(isa))
     got = _run(data, weight, params, knobs, isa)
-    assert np.abs(got - want).max() <= TOLERANCE * max(np.abs(want).max(), 1e-30)
+    assert_close(got, want, TOLERANCE)
 
 
 def test_filters_without_coefficients_are_exactly_zero() -> None:
@@ -128,7 +129,7 @@ def test_any_tile_is_right(name: str, knobs: LookupKnobs) -> None:
     weight = _sparse(params, shape[1], density)
     want = _torch(data, weight, params)
     got = _run(data, weight, params, knobs, "avx512")
-    assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
+    assert_close(got, want, TOLERANCE)
 
 
 @st.composite
@@ -150,7 +151,7 @@ def _geometries(draw: st.DrawFn) -> tuple[Conv2dParams, tuple[int, int, int, int
 
 
 @given(_geometries(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_any_geometry(case: tuple[Conv2dParams, tuple[int, int, int, int], float], seed: int) -> None:
     params, shape, density = case
     data = np.random.default_rng(seed).standard_normal(shape, np.float32)
@@ -158,7 +159,7 @@ def test_any_geometry(case: tuple[Conv2dParams, tuple[int, int, int, int], float
     knobs = default_lookup_knobs(_problem(params, shape, np.count_nonzero(weight)), machine("avx2"))
     want = _torch(data, weight, params)
     got = _run(data, weight, params, knobs, "avx2")
-    assert np.abs(got - want).max() <= TOLERANCE * max(np.abs(want).max(), 1e-30)
+    assert_close(got, want, TOLERANCE)
 
 
 def test_symbolic_batch() -> None:
@@ -168,7 +169,7 @@ def test_symbolic_batch() -> None:
     knobs = default_lookup_knobs(_problem(params, shape, 100), machine("avx2"))
     got = _run(data, weight, params, knobs, "avx2", tvm.tirx.Var("n", "int64"))
     want = _torch(data, weight, params)
-    assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
+    assert_close(got, want, TOLERANCE)
 
 
 def test_more_coefficients_cost_more_and_tiles_fit_the_registers() -> None:

@@ -6,6 +6,7 @@ from tvm_fastconv.topi.lookup_dense import lookup_dense, lookup_dense_reference
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.sparse_lists import SparseRows
 
+from ..close import assert_close
 from .run_operator import machine, run_primfunc
 
 ATTRS = {"fastconv.op": "lookup_dense", "fastconv.knobs": "{}"}
@@ -39,7 +40,7 @@ def test_equals_the_reference(rows: int, outputs: int, columns: int, density: fl
     func = schedule_primfunc(lookup_dense(rows, columns, outputs, sparse, ATTRS), machine(isa))
     got = run_primfunc(func, [data, *sparse.arrays], [rows, outputs], "float32", isa)
     want = lookup_dense_reference(data, weight)
-    assert np.abs(got - want).max() <= TOLERANCE * max(np.abs(want).max(), 1e-30)
+    assert_close(got, want, TOLERANCE)
     assert (got[:, (weight == 0).all(1)] == 0).all()
 
 
@@ -50,7 +51,7 @@ def test_symbolic_batch() -> None:
     got = run_primfunc(
         schedule_primfunc(func, machine("avx2")), [data, *sparse.arrays], [3, 9], "float32", "avx2"
     )
-    np.testing.assert_allclose(got, lookup_dense_reference(data, weight), atol=1e-5)
+    assert_close(got, lookup_dense_reference(data, weight), TOLERANCE)
 
 
 def test_groups_of_like_rows_hold_little_padding() -> None:

@@ -10,7 +10,7 @@ from tvm_fastconv.topi.pack_matrix import (
     vector_start,
 )
 
-from .run_operator import run_compute
+from .run_operator import each_isa, run_compute
 
 SHAPES = [(64, 64), (5, 33), (33, 17), (1, 1), (32, 100), (31, 16), (63, 65), (129, 40), (200, 3)]
 
@@ -23,7 +23,7 @@ def _data(shape: tuple[int, int]) -> np.ndarray:
     return data
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("tile", "more_words"), [(1, 0), (4, 2)])
 def test_rows(shape: tuple[int, int], tile: int, more_words: int, isa: str) -> None:

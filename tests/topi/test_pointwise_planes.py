@@ -10,12 +10,14 @@ from tvm_fastconv.topi.pointwise_planes import (
     pointwise_planes_reference,
 )
 
-from .run_operator import machine, run_primfunc
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_primfunc
 
+TOLERANCE = 1e-6  # sums of up to 64 float32 products in another order
 ATTRS = {"fastconv.op": "pointwise_planes", "fastconv.knobs": "{}"}
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("shape", "atoms"),
     [((1, 3, 9, 9), 3), ((2, 64, 14, 14), 64), ((1, 40, 7, 7), 33), ((1, 1, 4, 4), 1), ((3, 17, 5, 31), 7)],
@@ -27,13 +29,12 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
     want = torch.nn.functional.conv2d(
         torch.from_numpy(data), torch.from_numpy(weight)[:, :, None, None]
     ).numpy()
-    np.testing.assert_allclose(pointwise_planes_reference(data, weight), want, atol=1e-5)
+    assert_close(pointwise_planes_reference(data, weight), want, TOLERANCE)
     knobs = default_planes_knobs(shape[2] * shape[3], atoms, machine(isa))
     assert knobs is not None
     func = pointwise_planes(shape, atoms, knobs, ATTRS)
     got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], list(want.shape), "float32", isa)
-    # Sums of up to 64 float32 products in another order.
-    assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()
+    assert_close(got, want, TOLERANCE)
 
 
 def test_symbolic_batch() -> None:
@@ -43,7 +44,7 @@ def test_symbolic_batch() -> None:
     assert knobs is not None
     func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, ATTRS)
     got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], [3, 5, 6, 6], "float32", "avx2")
-    np.testing.assert_allclose(got, pointwise_planes_reference(data, weight), atol=1e-5)
+    assert_close(got, pointwise_planes_reference(data, weight), TOLERANCE)
 
 
 def test_tiles_fit_the_registers() -> None:

@@ -6,7 +6,7 @@ from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.pool2d import pool2d, pool2d_reference
 from tvm_fastconv.topi.schedules.window import default_window_knobs
 
-from .run_operator import machine, run_operator
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 1e-6  # an average of at most 49 terms in another order, relative to the largest output
 
@@ -19,7 +19,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("kind", ["max", "avg", "avg with padding"])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_pytorch(case: str, kind: str, isa: str) -> None:

@@ -4,10 +4,10 @@ import tvm
 
 from tvm_fastconv.topi.transpose import tile_side, transpose, transpose_reference
 
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(
     ("shape", "lead", "rows"),
     [

@@ -12,7 +12,8 @@ from tvm_fastconv.topi.winograd_conv2d import (
     winograd_matrices,
 )
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 FORMS = [(2, 3), (4, 3), (2, 5)]
 TOLERANCE = {
@@ -46,7 +47,7 @@ def test_matrices_convolve(m: int, taps: int) -> None:
     a, g, b = winograd_matrices(m, taps)
     d, k = np.random.default_rng(0).standard_normal((2, m + taps - 1))
     want = [d[i : i + taps] @ k[:taps] for i in range(m)]
-    np.testing.assert_allclose(a @ ((g @ k[:taps]) * (b @ d)), want, rtol=1e-12)  # float64 rounding
+    assert_close(a @ ((g @ k[:taps]) * (b @ d)), want, 1e-12)  # float64 rounding
 
 
 @pytest.mark.parametrize(("m", "taps"), FORMS)
@@ -55,10 +56,10 @@ def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
     data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
     got = winograd_conv2d_reference(data, weight, params, m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
+    assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
 def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
@@ -82,7 +83,7 @@ def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
     knobs = default_winograd_knobs(problem, machine(isa), m, m + taps - 1)
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
-    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE[m + taps - 1] * np.abs(want).max())
+    assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
 def test_error_grows_where_the_weights_cancel() -> None:

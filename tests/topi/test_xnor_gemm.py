@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_fastconv.topi.byte_counts import MAX_RUN
@@ -9,7 +9,7 @@ from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.xnor_gemm import stored_words, xnor_gemm, xnor_gemm_knobs, xnor_gemm_reference
 
-from .run_operator import machine, run_primfunc
+from .run_operator import each_isa, machine, run_primfunc
 
 SHAPES = [
     (64, 64, 64),
@@ -40,14 +40,14 @@ def _run(
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("shape", SHAPES)
 def test_products_are_equal(shape: tuple[int, int, int], isa: str, bytewise: bool) -> None:
     _run(*shape, isa, bytewise)
 
 
 @given(st.integers(1, 40), st.integers(1, 150), st.integers(1, 150), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_any_shape_is_equal(m: int, k: int, n: int, bytewise: bool, seed: int) -> None:
     _run(m, k, n, "avx2", bytewise, seed)
 

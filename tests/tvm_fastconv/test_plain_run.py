@@ -7,6 +7,8 @@ from tvm import relax
 
 from tvm_fastconv.plain_run import plain_run
 
+from ..close import assert_close
+
 ATTRIBUTES = [
     {},
     {"strides": (2, 1), "padding": (1, 0, 2, 3), "dilation": (1, 2)},
@@ -38,7 +40,7 @@ def test_convolutions_agree_with_the_loops_of_tvm(attrs: dict) -> None:
     want = machine["main"](tvm.runtime.tensor(x)).numpy()
     (got,) = plain_run(mod)(x)
     # 1e-5: sums of some 50 products in another order
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    assert_close(got, want, 1e-5)
 
 
 @pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 2, 1, 0)])
@@ -62,4 +64,4 @@ def test_transposed_convolutions(padding: tuple[int, int, int, int]) -> None:
     (got,) = plain_run(mod)(x)
     assert got.shape == tuple(int(n) for n in mod["main"].ret_ty.shape)
     # 1e-6: the same sums
-    np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=1e-6 * float(want.abs().max()))
+    assert_close(got, want, 1e-6)

@@ -7,6 +7,7 @@ from tvm_fastconv import targets
 from tvm_fastconv.cpu import CHECKED_FEATURES, host_features
 from tvm_fastconv.errors import TargetError
 from tvm_fastconv.targets import (
+    NATIVE_CPU,
     cpu_features,
     known_cpus,
     known_tags,
@@ -15,6 +16,8 @@ from tvm_fastconv.targets import (
 from tvm_fastconv.topi.machine import Machine
 
 X86 = "x86_64-linux-gnu"
+FEATURES_OF_HASWELL = frozenset(cpu_features(resolve_target(f"{X86} -mcpu=haswell")))
+FEATURES_OF_ZEN_4 = frozenset(cpu_features(resolve_target(f"{X86} -mcpu=znver4")))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,8 @@ def test_neon() -> None:
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="compiles for Linux")
-def test_native_uses_what_this_machine_has_and_nothing_else() -> None:
+def test_native_uses_what_this_machine_has_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(NATIVE_CPU, raising=False)
     target = resolve_target("native")
     assert set(cpu_features(target)) == host_features()
     assert target.attrs["num-cores"] >= 1
@@ -53,12 +57,49 @@ def test_native_uses_what_this_machine_has_and_nothing_else() -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 features")
 def test_native_leaves_out_what_the_hypervisor_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(NATIVE_CPU, raising=False)
     monkeypatch.setattr(
         targets, "host_features", lambda: frozenset({"sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"})
     )
     target = resolve_target("native")
     assert cpu_features(target) == ("popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
     assert Machine.of(target).lanes == 4
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 CPUs")
+@pytest.mark.parametrize(
+    ("cpu", "off"),
+    [
+        ("haswell", []),
+        ("skylake-avx512", ["-prefer-256-bit"]),
+        ("znver5", ["-avxvnni", "-prefer-256-bit"]),
+        ("sapphirerapids", ["-avx512fp16", "-avxvnni", "-prefer-256-bit"]),
+    ],
+)
+def test_native_can_be_another_cpu_less_what_this_machine_lacks(
+    cpu: str, off: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NATIVE_CPU, cpu)
+    monkeypatch.setattr(targets, "host_features", lambda: FEATURES_OF_ZEN_4)
+    target, named = resolve_target("native"), resolve_target(f"{X86} -mcpu={cpu}")
+    assert (target.attrs["mcpu"], list(target.attrs.get("mattr", ()))) == (cpu, off)
+    assert set(cpu_features(target)) == set(cpu_features(named)) & FEATURES_OF_ZEN_4
+    assert Machine.of(target) == Machine.of(named)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 CPUs")
+@pytest.mark.parametrize(
+    ("cpu", "message"),
+    [
+        ("skylake-avx512", "FASTCONV_NATIVE_CPU=skylake-avx512: this machine .* lacks avx512bw.*, avx512f"),
+        ("znver9", "unknown FASTCONV_NATIVE_CPU 'znver9' for x86_64-linux-gnu; did you mean znver5"),
+    ],
+)
+def test_native_cannot_be_any_other_cpu(cpu: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NATIVE_CPU, cpu)
+    monkeypatch.setattr(targets, "host_features", lambda: FEATURES_OF_HASWELL)
+    with pytest.raises(TargetError, match=message):
+        resolve_target("native")
 
 
 def test_options() -> None:

@@ -118,14 +118,14 @@ zeros = np.zeros(64, "uint64")
 assert len(set(model(zeros).tolist())) == 2
 pid = os.fork()
 if pid == 0:
-    signal.alarm(20)  # a hang ends as a failure
+    signal.alarm(300)  # a hang ends as a failure; far longer than a busy machine takes
     os._exit(0 if len(set(model(zeros).tolist())) == 1 else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0)
 """
 
 
 def test_a_forked_process_runs_without_its_parents_workers(who):
-    done = subprocess.run([sys.executable, "-c", FORK, str(who)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORK, str(who)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
 
 

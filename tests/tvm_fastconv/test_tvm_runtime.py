@@ -38,7 +38,7 @@ assert np.array_equal(load(path)(x), y) and np.array_equal(model(x), y)
 
 def test_loading_imports_no_torch_and_both_torch_and_compiler_work_afterwards(chain):
     command = [sys.executable, "-c", COEXISTENCE, str(chain.path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
 
 

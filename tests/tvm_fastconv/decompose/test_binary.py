@@ -3,14 +3,14 @@ import pytest
 
 from tvm_fastconv.decompose.binary import binarize
 
+from ...close import assert_close
+
 
 def test_one_bit_is_the_mean_magnitude_times_the_sign() -> None:
     weight = np.random.default_rng(0).standard_normal((8, 5, 3, 3)).astype(np.float32)
     found = binarize(weight)
     scale = np.abs(weight).mean((1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(
-        found.weight, scale * np.sign(weight), rtol=1e-6
-    )  # float32 rounding of the scale
+    assert_close(found.weight, scale * np.sign(weight), 1e-6)  # float32 rounding of the scale
     assert found.error == pytest.approx(
         np.linalg.norm(weight - found.weight) / np.linalg.norm(weight), rel=1e-5
     )

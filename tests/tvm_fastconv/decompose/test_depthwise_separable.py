@@ -5,6 +5,8 @@ from torch.nn import functional
 
 from tvm_fastconv.decompose.depthwise_separable import depthwise_separable
 
+from ...close import assert_close
+
 
 def _weight(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -21,7 +23,7 @@ def test_pytorch_computes_the_same_with_the_factors(shape: tuple[int, ...], mult
     got = functional.conv2d(inner, torch.from_numpy(found.pointwise).double())
     want = functional.conv2d(x, torch.from_numpy(found.weight))
     # 1e-12: the same sums in float64, in another order
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * float(want.abs().max()))
+    assert_close(got, want, 1e-12)
     off = np.linalg.norm(_weight(*shape) - found.weight) / np.linalg.norm(_weight(*shape))
     assert found.error == pytest.approx(off, abs=1e-6)  # a float32 norm
 

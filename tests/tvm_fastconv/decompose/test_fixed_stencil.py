@@ -5,6 +5,8 @@ from torch.nn import functional
 
 from tvm_fastconv.decompose.fixed_stencil import STENCILS, fixed_stencil
 
+from ...close import assert_close
+
 
 def _weight(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -25,7 +27,7 @@ def test_pytorch_computes_the_same_with_the_factors() -> None:
     got = functional.conv2d(inner, torch.from_numpy(found.pointwise).double())
     want = functional.conv2d(x, torch.from_numpy(found.weight))
     # 1e-12: the same sums in float64, in another order
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * float(want.abs().max()))
+    assert_close(got, want, 1e-12)
 
 
 def test_what_it_misses_is_orthogonal_to_the_stencils(layer: np.ndarray) -> None:
@@ -40,8 +42,7 @@ def test_what_it_misses_is_orthogonal_to_the_stencils(layer: np.ndarray) -> None
 def test_what_is_made_of_stencils_is_found_exactly() -> None:
     coefficients = _weight(6, 4, 5)
     found = fixed_stencil(np.einsum("ocs,syx->ocyx", coefficients, STENCILS))
-    # 1e-6: float32 rounding
-    np.testing.assert_allclose(found.pointwise.reshape(6, 4, 5), coefficients, atol=1e-6)
+    assert_close(found.pointwise.reshape(6, 4, 5), coefficients, 1e-6)  # float32 rounding
     assert found.error < 1e-6
 
 

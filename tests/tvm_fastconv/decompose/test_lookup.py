@@ -1,5 +1,4 @@
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -184,10 +183,3 @@ def test_weights_that_are_no_numbers(value: float) -> None:
 def test_weights_of_another_shape() -> None:
     with pytest.raises(ValueError, match=r"shape \(4, 3\); allowed: \(o, c, kh, kw\)"):
         lookup(np.ones((4, 3), np.float32), dictionary_size=2, density=0.5)
-
-
-@pytest.mark.slow
-def test_a_large_layer_takes_seconds() -> None:
-    begin = time.process_time()
-    lookup(_weight(512, 512, 3, 3), dictionary_size=512, density=0.05)
-    assert time.process_time() - begin < 120  # of one core; 20 s where this was written

@@ -3,6 +3,8 @@ import pytest
 
 from tvm_fastconv.decompose.spatial import spatial
 
+from ...close import assert_close
+
 
 def _weight(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -21,8 +23,7 @@ def test_factors_and_error(shape: tuple[int, ...]) -> None:
         for y in range(kh):
             for x in range(kw):
                 rebuilt[:, :, y, x] += np.outer(found.horizontal[:, r, 0, x], found.vertical[r, :, y, 0])
-    # 1e-6: float32 products
-    np.testing.assert_allclose(found.weight, rebuilt, atol=1e-6)
+    assert_close(found.weight, rebuilt, 1e-6)  # float32 products
     assert found.error == pytest.approx(np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight), abs=1e-6)
 
 

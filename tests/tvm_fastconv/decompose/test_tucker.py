@@ -3,6 +3,8 @@ import pytest
 
 from tvm_fastconv.decompose.tucker import tucker
 
+from ...close import assert_close
+
 
 def _weight(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
@@ -17,16 +19,15 @@ def test_factors_and_error() -> None:
     for p in range(6):
         for q in range(4):
             rebuilt += found.output[:, p, None, None, None] * found.input[q, :, None, None] * found.core[p, q]
-    # 1e-6: float32 products
-    np.testing.assert_allclose(found.weight, rebuilt, atol=1e-6)
+    assert_close(found.weight, rebuilt, 1e-6)  # float32 products
     assert found.error == pytest.approx(np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight), abs=1e-6)
 
 
 def test_both_factors_are_orthonormal(layer: np.ndarray) -> None:
     found = tucker(layer, ranks=(20, 30))
     # 1e-6: float32 rounding
-    np.testing.assert_allclose(found.input @ found.input.T, np.eye(20), atol=1e-6)
-    np.testing.assert_allclose(found.output.T @ found.output, np.eye(30), atol=1e-6)
+    assert_close(found.input @ found.input.T, np.eye(20), 1e-6)
+    assert_close(found.output.T @ found.output, np.eye(30), 1e-6)
 
 
 def test_full_ranks_are_exact_and_change_nothing() -> None:

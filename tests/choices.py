@@ -1,0 +1,53 @@
+"""What is chosen for a processor that is named, whichever this one is: every pass runs, and no code is made."""
+
+from typing import Any, NamedTuple
+
+import tvm
+
+from tvm_fastconv.frontend import import_model
+from tvm_fastconv.method_patterns import resolve_methods
+from tvm_fastconv.relay_passes import PASS_CONFIG, pipeline
+from tvm_fastconv.relay_passes.collect_layers import recorded_calls
+from tvm_fastconv.relay_passes.layer_names import named_layers
+from tvm_fastconv.targets import resolve_target
+
+ZEN_4 = "x86_64-linux-gnu -mcpu=znver4"
+"""Where the numbers of the cost models were measured."""
+HASWELL = "x86_64-linux-gnu -mcpu=haswell"
+
+
+class Choice(NamedTuple):
+    """How one layer is to run."""
+
+    name: str
+    method: str
+    op: str
+    reason: str
+    operations: int
+
+
+class Choices(NamedTuple):
+    """The layers of a model, and the functions that it calls, in order."""
+
+    layers: list[Choice]
+    functions: list[str]
+
+
+def choices(model: Any, inputs: Any, target: str, methods: Any = None) -> Choices:
+    """Run all passes on ``model`` for ``target``, the schedules included."""
+    resolved = resolve_target(target)
+    mod = import_model(model, inputs).mod
+    with resolved, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        canonical = _run([*pipeline.simplify(), *pipeline.approximate_signs(), *pipeline.canonicalize()], mod)
+        chosen = resolve_methods(methods, named_layers(canonical["main"]))
+        passes = [*pipeline.approximate(chosen), *pipeline.dispatch(resolved, chosen), *pipeline.fuse()]
+        fused = _run(passes, canonical)
+        _run(pipeline.schedule_passes(resolved), fused)
+    calls = recorded_calls(fused)
+    found = [layer for _, layers in calls for layer in layers if "method" in layer]
+    layers = [Choice(**{field: layer.get(field, "") for field in Choice._fields}) for layer in found]
+    return Choices(layers, [function.removeprefix("fused_").rstrip("0123456789") for function, _ in calls])
+
+
+def _run(passes: pipeline.Passes, mod: tvm.IRModule) -> tvm.IRModule:
+    return tvm.transform.Sequential(passes)(mod)
