@@ -1,10 +1,13 @@
 import itertools
+from collections.abc import Callable
 
 import pytest
 
-from tvm_fastconv.relay_passes.direct_plan import MAX_WORK, DirectPlan, plan_direct, work
+from tvm_fastconv.relay_passes import direct_plan
+from tvm_fastconv.relay_passes.direct_plan import DirectPlan, plan_direct, work
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.grouped import GroupedProblem
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
 
 MACHINES = {
@@ -30,14 +33,25 @@ def _plan(
     return plan_direct(_problem(groups, inputs, outputs, kernel, plane), params, MACHINES[machine])
 
 
+def _largest_first(problem: TileProblem | GroupedProblem, knobs: TileKnobs, machine: Machine) -> float:
+    """An estimate that prefers the tiles with most to fill up."""
+    rows, columns = knobs.round_up(8, 8)
+    return -rows * columns * knobs.panel
+
+
+@pytest.mark.parametrize("estimate", [None, _largest_first])
 @pytest.mark.parametrize("machine", MACHINES)
-def test_never_more_than_twice_the_work(machine: str) -> None:
+def test_never_more_than_twice_the_work(
+    machine: str, estimate: Callable[..., float] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cycles", "grouped_cycles") if estimate else ():
+        monkeypatch.setattr(direct_plan, name, estimate)
     widths = (1, 2, 3, 5, 7, 8, 9, 12, 17, 20, 24, 33, 40)
     planes = ((1, 1), (2, 3), (5, 7))
     for outputs, groups, plane in itertools.product(widths, (2, 13), planes):
         plan = _plan(machine, groups, 4, outputs, plane=plane)
         problem = _problem(1, 4, groups * outputs, 3, plane)
-        assert work(problem, plan.knobs) <= MAX_WORK, (outputs, groups, plane)
+        assert work(problem, plan.knobs) <= 2, (outputs, groups, plane)
         assert plan.op == "grouped_conv2d" or outputs % plan.knobs.panel == 0
 
 
