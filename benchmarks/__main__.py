@@ -57,6 +57,15 @@ def conv2d(given: argparse.Namespace) -> None:
     bench_conv2d.run(settings, bench_conv2d.LAYERS, not given.no_write)
 
 
+def grouped(given: argparse.Namespace) -> None:
+    """Measure grouped convolutions, and a network of them."""
+    settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
+    from . import bench_grouped
+    from .grouped_networks import LAYERS, NETWORKS
+
+    bench_grouped.run(settings, (*LAYERS, *NETWORKS), not given.no_write)
+
+
 def bitserial(given: argparse.Namespace) -> None:
     """Measure binary layers, and their kernels alone."""
     settings = options.settings_of(given, bench_conv2d.MIN_TIME, bench_conv2d.ENGINES)
@@ -128,6 +137,7 @@ PARTS = {
     "peaks": peaks,
     "networks": networks,
     "conv2d": conv2d,
+    "grouped": grouped,
     "bitserial": bitserial,
     "few_bits": few_bits,
     "bitpack": bitpack,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
+from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.fixed_stencil_conv2d import MAX_TERMS, stencil_terms
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, feasible_knobs
@@ -167,9 +167,8 @@ def _tile(stage: Stage, strip: int, machine: Machine) -> tuple[TileKnobs | Windo
 def _alone(stage: Stage, machine: Machine) -> float:
     if stage.depthwise:
         return stage.batch * _window_cycles(stage, machine)
-    weight, groups = merge_groups(stage.weight, stage.params.groups, machine.lanes)
-    params = dataclasses.replace(stage.params, groups=groups)
-    return dense_cycles(_problem(stage, params, weight), params, weight, machine)
+    problem = _problem(stage, stage.params, stage.weight)
+    return dense_cycles(problem, stage.params, stage.weight, machine)
 
 
 def _window_cycles(stage: Stage, machine: Machine) -> float:

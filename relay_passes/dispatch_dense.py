@@ -4,17 +4,17 @@ Runs last of the dispatch passes: whatever no structured operator wanted ends he
 stays a standard operator.
 """
 
-import dataclasses
-
 import tvm
 from tvm import relax
 
-from tvm_fastconv.topi.conv2d import conv2d, merge_groups, pack_weight
+from tvm_fastconv.topi.conv2d import conv2d, pack_weight
 from tvm_fastconv.topi.dense import dense
+from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.tile import default_knobs
 
 from .conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report, linear_of, linear_problem
+from .direct_plan import plan_direct
 from .graph import CallRewriter, rewrite_calls
 from .operator_call import operator_call
 
@@ -41,21 +41,18 @@ class DispatchDense:
         if found is None:
             return None
         params, weight = found
-        report = layer_report("dense", call, weight)
-        weight, groups = merge_groups(weight, params.groups, self.machine.lanes)
-        params = dataclasses.replace(params, groups=groups)
-        knobs = default_knobs(direct_problem(call, params, weight), self.machine)
+        plan = plan_direct(direct_problem(call, params, weight), params, self.machine)
         data, params = absorb_transpose(rewriter, call.args[0], params)
         return operator_call(
             rewriter,
             call,
-            conv2d,
-            [data, relax.const(pack_weight(weight, knobs.panel))],
-            op="conv2d",
-            knobs=knobs.to_json(),
-            report=report,
+            {"conv2d": conv2d, "grouped_conv2d": grouped_conv2d}[plan.op],
+            [data, relax.const(pack_weight(weight, plan.knobs.panel))],
+            op=plan.op,
+            knobs=plan.knobs.to_json(),
+            report=layer_report("dense", call, weight),
             params=params,
-            tile=knobs,
+            tile=plan.knobs,
         )
 
     def _matmul(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_fastconv.configs import Lookup
-from tvm_fastconv.topi.conv2d import Conv2dParams, merge_groups
+from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.lookup import (
     FLOATS_PER_CYCLE,
@@ -196,9 +196,7 @@ def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, mach
         direct = problem.batch * cycles(problem, default_knobs(problem, machine), machine)
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
-        merged, groups = merge_groups(weight, params.groups, machine.lanes)
-        problem = direct_problem(call, dataclasses.replace(params, groups=groups), merged)
-        direct = dense_cycles(problem, params, weight, machine)
+        direct = dense_cycles(direct_problem(call, params, weight), params, weight, machine)
     return max(direct, _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
 
 

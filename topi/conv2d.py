@@ -11,7 +11,6 @@ The compute has three stages, so that a schedule needs no conditions inside the 
     the part of it that is the result. Epilogues fuse behind it.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,35 +107,6 @@ def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams)
                     "nrsc,ocrs->no", patch[..., ins], weight[outs].astype(np.float64)
                 )
     return out.astype(np.float32)
-
-
-def merge_groups(weight: np.ndarray, groups: int, lanes: int) -> tuple[np.ndarray, int]:
-    """Join neighbouring groups, with zeros between them, until a group's outputs fill whole vectors.
-
-    A vector of output channels reads the same input channels only within one group; eight groups of two outputs
-    are therefore computed as one of sixteen. Where no number of groups fits, all are joined.
-
-    Parameters
-    ----------
-    weight : ndarray, (o, c / groups, kh, kw)
-
-    Returns
-    -------
-    weight : ndarray, (o, c / merged groups, kh, kw)
-    groups : int
-        Groups that are left.
-    """
-    per_group = weight.shape[0] // groups
-    joined = lanes // math.gcd(lanes, per_group)
-    joined = joined if groups % joined == 0 else groups
-    if joined == 1:
-        return weight, groups
-    inputs = weight.shape[1]
-    merged = np.zeros((weight.shape[0], inputs * joined, *weight.shape[2:]), weight.dtype)
-    for o in range(weight.shape[0]):
-        first = (o // per_group) % joined * inputs
-        merged[o, first : first + inputs] = weight[o]
-    return merged, groups // joined
 
 
 def pack_weight(weight: np.ndarray, panel: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from .window import WindowKnobs, schedule_stencils, schedule_window
 from .winograd import WinogradKnobs, schedule_winograd
 from .xnor_gemm import schedule_xnor_gemm
 
-TILED = ("conv2d", "dense", "batch_matmul", "bitserial_conv2d", "int8_conv2d")
+TILED = ("conv2d", "grouped_conv2d", "dense", "batch_matmul", "bitserial_conv2d", "int8_conv2d")
 GENERIC = ("bit_max_pool2d", "lookup_dense")
 WINDOWED = ("depthwise_conv2d", "max_pool2d", "avg_pool2d")
 

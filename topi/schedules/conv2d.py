@@ -6,9 +6,13 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from .byte_counts import schedule_byte_counts
 from .dot_products import replace_dot_products, schedule_dot_sums
+from .grouped import finish_grouped_sums, schedule_grouped_sums, vectorize_grouped_window
 from .loops import vectorize_innermost
 from .skip_rows import skip_rows
 from .tile import TileKnobs
+
+ORDERS = {"int8_conv2d": schedule_dot_sums, "grouped_conv2d": schedule_grouped_sums}
+"""Operator to how its sums are ordered around the vectors, where that is not `schedule_sums`."""
 
 
 def schedule_tile(
@@ -73,20 +77,25 @@ def _fill_tile(
     keep_in_registers(sch, tile[:-1], tile[-1])
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    dots = sch.get(anchor).annotations["fastconv.op"] == "int8_conv2d"
-    reductions = (schedule_dot_sums if dots else schedule_sums)(sch, anchor, knobs)
+    op = str(sch.get(anchor).annotations["fastconv.op"])
+    reductions = ORDERS.get(op, schedule_sums)(sch, anchor, knobs)
     if "bytes" in stages:
         sch.compute_at(stages["bytes"], reductions[-1], preserve_unit_loops=True)
     if (window := stages.get("window")) is not None:
         sch.compute_at(window, outermost, preserve_unit_loops=True)
-        vectorize_innermost(sch, window, knobs.lanes)
+        if op == "grouped_conv2d":
+            vectorize_grouped_window(sch, anchor, window, knobs)
+        else:
+            vectorize_innermost(sch, window, knobs.lanes)
     if "bytes" in stages:
         schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
     init = sch.decompose_reduction(anchor, reductions[0])
     skip_rows(sch, anchor, reductions[0])
-    if dots:
+    if op == "int8_conv2d":
         sch.vectorize(sch.get_loops(init)[-1])
         replace_dot_products(sch, anchor)
+    elif op == "grouped_conv2d":
+        finish_grouped_sums(sch, anchor, init, knobs)
 
 
 def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:
