@@ -99,7 +99,7 @@ def _strip_layers(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[dict[str, An
 def _called(func: relax.Function) -> list[tuple[str, list[int]]]:
     """(function, places of the calls it reads) of each call in ``func``."""
     places: dict[relax.Var, int] = {}
-    found = []
+    found: list[tuple[str, list[int]]] = []
     for block in func.body.blocks:
         for binding in block.bindings:
             value = binding.value

@@ -25,7 +25,8 @@ class PlanLayout:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
         mod = relax.transform.ConvertToDataflow(min_size=1)(mod).clone()
-        values, faces = source_values(mod), {}
+        values = source_values(mod)
+        faces: Values = {}
         for var, func in mod.functions.items():
             if isinstance(func, relax.Function) and _is_straight_line(func):
                 planner = _Planner(mod)

@@ -44,7 +44,7 @@ def from_json(cls: type[Record], data: Any, where: str) -> Record:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} is {_show(data)}; expected an object")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     optional = {f.name for f in fields if f.default is not dataclasses.MISSING}
     if unknown := [name for name in data if name not in hints]:

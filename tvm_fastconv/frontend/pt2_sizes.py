@@ -34,7 +34,7 @@ def check_size(text: Any) -> None:
 
 def _check_term(term: ast.AST) -> None:
     if isinstance(term, ast.Constant):
-        if type(term.value) not in (int, float, bool) or abs(term.value) >= _LARGEST:
+        if not isinstance(term.value, int | float) or abs(term.value) >= _LARGEST:
             raise ValueError
     elif isinstance(term, ast.Name):
         if not re.fullmatch(r"[a-z]+[0-9]+", term.id):
@@ -79,7 +79,7 @@ def _check_literal(form: re.Pattern[str], literal: ast.AST) -> None:
 
 def _check_option(option: ast.AST) -> None:
     """What is assumed of a symbol, or the bits of a float."""
-    if not isinstance(option, ast.Constant) or type(option.value) not in (bool, int) or option.value > 64:
+    if not isinstance(option, ast.Constant) or not isinstance(option.value, int) or option.value > 64:
         raise ValueError
 
 
@@ -91,7 +91,7 @@ def _check_power(base: ast.AST, exponent: ast.AST) -> None:
     symbol = isinstance(base, ast.Name) or (
         isinstance(base, ast.Call) and isinstance(base.func, ast.Name) and base.func.id == "Symbol"
     )
-    if not symbol or not isinstance(literal, ast.Constant) or type(literal.value) not in (int, float):
+    if not symbol or not isinstance(literal, ast.Constant) or not isinstance(literal.value, int | float):
         raise ValueError
     if literal.value > _LARGEST_EXPONENT:
         raise ValueError

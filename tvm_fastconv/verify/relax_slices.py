@@ -70,7 +70,7 @@ class RelaxSlices:
             if binding.var not in needed:
                 continue
             value_name = self._names.get(binding.var)
-            if value_name in known and value_name != name:
+            if value_name is not None and value_name in known and value_name != name:
                 stops.append(value_name)
                 continue
             bindings.append(binding)
@@ -90,7 +90,7 @@ class RelaxSlices:
             builder.emit_func_output(result)
         mod = builder.get()
         if roundings is not None:
-            mod = PerturbRoundings(UNIT, SPREAD, roundings.layers)(mod)
+            mod = tvm.transform.Sequential([PerturbRoundings(UNIT, SPREAD, roundings.layers)])(mod)
         off = mod["main"].params[len(stops) :]
         return plain_run(mod, self._triple), [tuple(int(n) for n in param.ty.shape) for param in off]
 

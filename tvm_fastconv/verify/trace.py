@@ -30,7 +30,7 @@ class Trace:
 def trace(compiled: CompiledModel, inputs: Arrays, calls: Sequence[RecordedCall]) -> Trace:
     """Run ``compiled``, which was made with these ``calls``, and keep what each of them writes."""
     functions = {call.function for call in calls}
-    made: list[tuple[str, np.ndarray | None]] = []
+    made: list[tuple[str, np.ndarray]] = []
 
     def record(_function: Any, name: str, before: bool, _result: Any, *args: Any) -> None:
         if not before and name in functions:
