@@ -44,9 +44,9 @@ def choices(model: Any, inputs: Any, target: str, methods: Any = None) -> Choice
         fused = _run(passes, canonical)
         _run(pipeline.schedule_passes(resolved), fused)
     calls = recorded_calls(fused)
-    found = [layer for _, layers in calls for layer in layers if "method" in layer]
+    found = [layer for call in calls for layer in call.layers if "method" in layer]
     layers = [Choice(**{field: layer.get(field, "") for field in Choice._fields}) for layer in found]
-    return Choices(layers, [function.removeprefix("fused_").rstrip("0123456789") for function, _ in calls])
+    return Choices(layers, [call.function.removeprefix("fused_").rstrip("0123456789") for call in calls])
 
 
 def _run(passes: pipeline.Passes, mod: tvm.IRModule) -> tvm.IRModule:
