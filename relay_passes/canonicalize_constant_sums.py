@@ -34,7 +34,10 @@ class CanonicalizeConstantSums:
             emit = rewriter.builder_.emit
             args = [emit(relax.op.astype(arg, "float64")) if _is_single(arg) else arg for arg in call.args]
             total = emit(relax.Call(call.op, args, call.attrs, call.ty_args, call.span))
-            return relax.op.astype(total, "float32")
+            # FoldConstant passes over conversions of tensors without axes.
+            total = total if len(call.ty.shape) else emit(relax.op.reshape(total, (1,)))
+            single = relax.op.astype(total, "float32")
+            return single if len(call.ty.shape) else relax.op.reshape(emit(single), ())
 
         return rewrite_calls(mod, dict.fromkeys(SUMS, in_double))
 

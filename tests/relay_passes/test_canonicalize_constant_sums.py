@@ -48,8 +48,8 @@ class After:
         with R.dataflow():
             size = R.abs(R.const([1.0, -2.0, 3.0], "float32"))
             double = R.astype(size, "float64")
-            summed = R.sum(double)
-            total = R.astype(summed, "float32")
+            summed = R.reshape(R.sum(double), (1,))
+            total = R.reshape(R.astype(summed, "float32"), ())
             integers = R.sum(R.const([1, 2], "int64"))
             row = R.sum(x, axis=[1])
             y = R.multiply(row, total)
@@ -112,6 +112,13 @@ def _scale(mod: tvm.IRModule) -> float:
     """What ``mod`` multiplies its input by."""
     simple = tvm.transform.Sequential(pipeline.simplify())(mod)
     return float(evaluate(simple, np.ones((2, 3), np.float32))[0, 0])
+
+
+@pytest.mark.parametrize("function", [lambda w: w.mean() * torch.sign(w), lambda w: w / w.std(0)])
+def test_what_is_computed_from_sums_is_folded_too(function: Callable) -> None:
+    mod = import_model(Sum(function, torch.randn(2, 3)).eval(), torch.ones(2, 3)).mod
+    simple = tvm.transform.Sequential(pipeline.simplify())(mod)
+    assert sum(len(block.bindings) for block in simple["main"].body.blocks) == 1
 
 
 @pytest.mark.slow
