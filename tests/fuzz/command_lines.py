@@ -7,7 +7,8 @@ from .command_files import BASE
 
 ODD = [
     "", "-", "--", "-o", "--help", "--json", "missing", "text", "empty", "folder", ".", "..", "/proc", "/proc/self/mem",
-    "missing/m.so", "text/m.so", "x" * 300, "a\0b.so", "\udcff.so", "\udcff", "[red]m.so", "m\n.so", "\x1b[2J.so",
+    "fifo", "/dev/zero", "/dev/full", "missing/m.so",
+    "text/m.so", "x" * 300, "a\0b.so", "\udcff.so", "\udcff", "[red]m.so", "m\n.so", "\x1b[2J.so",
     "größe.so", "0", "-1", "1e3", "nan", "99999999999999999999", "9" * 5000, "²", "None", "*", "$HOME", "~", "%s{}",
 ]  # fmt: skip
 """Words that fit nowhere, and some that do; none names a folder that may be written to, but the case's own."""

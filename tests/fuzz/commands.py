@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from tvm_fastconv.temporary import temporary_folder
+
 from . import command_files
 from .command_files import BASE, MADE, NETWORK, Damaged, make_base
 from .command_lines import line
@@ -59,6 +61,7 @@ class Commands(Generator):
             folder = Path(name)
             work = folder / "work"
             shutil.copytree(_base(), work)
+            os.mkfifo(work / "fifo")
             (folder / "tmp").mkdir()
             for file, data in case.files:
                 source = (work / data.source).read_bytes() if isinstance(data, Damaged) else b""
@@ -85,7 +88,7 @@ class Commands(Generator):
         lines = [
             "import os, sys, tempfile", "from pathlib import Path", "import numpy as np", "",
             f'NETWORK = r"""{NETWORK}"""', "", inspect.getsource(make_base), "",
-            "os.chdir(tempfile.mkdtemp())", "make_base(Path.cwd())",
+            "os.chdir(tempfile.mkdtemp())", "make_base(Path.cwd())", "os.mkfifo('fifo')",
         ]  # fmt: skip
         for name, data in case.files:
             made = repr(data)
@@ -99,10 +102,14 @@ class Commands(Generator):
         return "\n".join(lines)
 
 
+_kept = contextlib.ExitStack()
+"""Holds the folder of `_base`; where the process is killed, the next run removes it."""
+
+
 @cache
 def _base() -> Path:
     """Make the files that every case starts with, once in a process."""
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-base-"))
+    folder = _kept.enter_context(temporary_folder())
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         command_files.make_base(folder)
     return folder
@@ -128,6 +135,8 @@ def _call(words: tuple[str, ...]) -> tuple[object, str, str]:
 def _wrong(words: tuple[str, ...], code: object, out: str, err: str) -> str | None:
     if code not in (0, 2):
         return f"exit code {code}: {err}"
+    if odd := [char for char in out + err if not char.isprintable() and char != "\n"]:
+        return f"control characters {odd}: {err!r}"
     if "Traceback" in out + err or "Warning:" in err:
         return f"more than a message: {err}"
     if code == 0:
@@ -166,6 +175,7 @@ def _listing(folder: Path) -> dict[str, str]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in files:
-            path = os.path.join(root, name)
-            found[os.path.relpath(path, folder)] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            path = Path(root, name)
+            data = path.read_bytes() if path.is_file() else b""
+            found[os.path.relpath(path, folder)] = hashlib.sha256(data).hexdigest()
     return found
