@@ -51,16 +51,20 @@ def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> N
     else:
         vectorize_innermost(sch, block, machine.lanes)
         outer = sch.get_loops(block)[:-1]
-        if outer and _has_branches(sch, block) and volume(sch, block)[0] == 0:
+        if outer and _can_be_parted(sch, block) and volume(sch, block)[0] == 0:
             sch.annotate(outer[-1], "pragma_loop_partition_hint", 1)
             outer = outer[:-1]
     _parallelize(sch, block, outer)
 
 
-def _has_branches(sch: Schedule, block: SBlockRV) -> bool:
-    """Whether the stored value is chosen by position, as in a concatenation or a padded copy."""
+def _can_be_parted(sch: Schedule, block: SBlockRV) -> bool:
+    """Whether the stored value is chosen by position, as in a concatenation or a padded copy.
+
+    Beside int64 values loops stay int64, and TVM's partition then adds indices of two types.
+    """
     value = getattr(sch.get(block).body, "value", None)
-    return isinstance(value, tvm.ir.Call) and value.op.name == "prim.if_then_else"
+    chosen = isinstance(value, tvm.ir.Call) and value.op.name == "prim.if_then_else"
+    return chosen and sch.get(block).writes[0].source.dtype != "int64"
 
 
 def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:
