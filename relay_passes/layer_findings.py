@@ -22,9 +22,13 @@ def layer_findings(mod: tvm.IRModule) -> dict[str, dict[str, str]]:
 
 
 def with_findings(fields: dict[str, Any], findings: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """The report ``fields`` of a layer with what was noted of it; an approximation comes before other reasons."""
+    """The report ``fields`` of a layer with what was noted of it; an approximation comes before other reasons.
+
+    What has no method is no layer, but something else in the module of one that is called without a module of its own.
+    """
+    if "method" not in fields:
+        return fields
     noted = findings.get(fields["name"], {})
-    reason = noted.get("reason", fields.get("reason", ""))
+    reason = noted.get("reason", fields["reason"])
     reasons = [text for text in (noted.get("approximation"), reason) if text]
-    method = {"method": noted["method"]} if "method" in noted else {}
-    return fields | method | ({"reason": "; ".join(reasons)} if "method" in fields else {})
+    return fields | {"method": noted.get("method", fields["method"]), "reason": "; ".join(reasons)}

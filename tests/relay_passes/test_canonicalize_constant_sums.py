@@ -131,7 +131,10 @@ def test_sums_of_torch(name: str, weight: torch.Tensor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONNX)
 def test_sums_of_onnx(name: str, weight: torch.Tensor, tmp_path: Path) -> None:
-    nodes = [helper.make_node(name, ["w"], ["total"], keepdims=0), helper.make_node("Mul", ["x", "total"], ["y"])]
+    nodes = [
+        helper.make_node(name, ["w"], ["total"], keepdims=0),
+        helper.make_node("Mul", ["x", "total"], ["y"]),
+    ]
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 3]) for n in "xy")
     constant = numpy_helper.from_array(weight.numpy(), "w")
     model = helper.make_model(

@@ -108,6 +108,12 @@ def _pad(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:
     from_last_axis = [amount for axis in reversed(range(rank)) for amount in widths.get(axis, (0, 0))]
     mode = {"edge": "replicate", "wrap": "circular"}.get(_text(attributes, "mode"), _text(attributes, "mode"))
     fill = _constant(value) if value is not None else attributes.get("value", 0.0)
+    if mode == "reflect":
+        for axis, both in widths.items():
+            if max(both) > 0 and max(both) >= shape(data)[axis] + sum(min(amount, 0) for amount in both):
+                raise NotImplementedError(
+                    f"it reflects {max(both)} of the {shape(data)[axis]} values of axis {axis}"
+                )
     return pad(SimpleNamespace(input=data, pad=from_last_axis, mode=mode or "constant", value=fill), emit)
 
 

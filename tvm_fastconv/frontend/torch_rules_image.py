@@ -13,19 +13,24 @@ from .torch_rules import Emit, as_image, from_image, has_static_image, rule, sha
 
 @rule("pad.default", "constant_pad_nd.default", keep=True)
 def pad(op: SimpleNamespace, emit: Emit) -> relax.Var:
-    """Import padding of every mode; negative amounts cut off."""
-    rank = len(shape(op.input))
+    """Import padding of every mode; negative amounts cut off: before others are added, but after a reflection."""
+    rank, mode = len(shape(op.input)), getattr(op, "mode", "constant")
     amounts = [(0, 0)] * (rank - len(op.pad) // 2) + list(zip(op.pad[-2::-2], op.pad[::-2], strict=True))
-    result = op.input
+    data = op.input if mode == "reflect" else _cut(op.input, amounts, emit)
+    widths = [max(amount, 0) for both in amounts for amount in both]
+    if any(widths):
+        value = float(bool(op.value)) if data.ty.dtype == "bool" else op.value or 0.0
+        data = emit(relax.op.nn.pad(data, widths, mode, value))
+    return _cut(data, amounts, emit) if mode == "reflect" else data
+
+
+def _cut(data: relax.Expr, amounts: list[tuple[int, int]], emit: Emit) -> relax.Expr:
+    """Take away what negative amounts (before, after) of each axis say."""
     for axis, (before, after) in enumerate(amounts):
         if before < 0 or after < 0:
-            end = shape(result)[axis] + min(after, 0)
-            result = emit(relax.op.strided_slice(result, [axis], [max(-before, 0)], [end]))
-    widths = [max(amount, 0) for both in amounts for amount in both]
-    if not any(widths):
-        return result
-    value = float(bool(op.value)) if result.ty.dtype == "bool" else op.value or 0.0
-    return emit(relax.op.nn.pad(result, widths, getattr(op, "mode", "constant"), value))
+            end = shape(data)[axis] + min(after, 0)
+            data = emit(relax.op.strided_slice(data, [axis], [max(-before, 0)], [end]))
+    return data
 
 
 def resize(op: SimpleNamespace, emit: Emit, mode: str, antialias: bool = False) -> relax.Var:

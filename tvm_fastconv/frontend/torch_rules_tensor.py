@@ -1,21 +1,52 @@
 """Rules for reductions, indexing and dtype conversions."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
 from torch import fx
 from tvm import relax
 
-from .torch_rules import Emit, arguments, constant_like, node_shape, promoted, rule, shape, wants_positions
+from .torch_rules import (
+    Emit,
+    arguments,
+    as_dtype,
+    constant_like,
+    dtype_of,
+    node_shape,
+    promoted,
+    rule,
+    shape,
+    wants_positions,
+)
 
-rule("amax.default")(lambda op, emit: emit(relax.op.max(op.input, list(op.dim) or None, op.keepdim)))
-rule("amin.default")(lambda op, emit: emit(relax.op.min(op.input, list(op.dim) or None, op.keepdim)))
-rule("prod.dim_int")(lambda op, emit: emit(relax.op.prod(op.input, op.dim, op.keepdim)))
+
+def _extreme(
+    reduce: Callable, x: relax.Expr, axes: list[int] | int | None, keep: bool, emit: Emit
+) -> relax.Var:
+    """Reduce by ``max`` or ``min``; masks as bytes, since TVM knows no least and no largest mask."""
+    if x.ty.dtype != "bool":
+        return emit(reduce(x, axes, keep))
+    return emit(relax.op.astype(reduce(relax.op.astype(x, "int8"), axes, keep), "bool"))
 
 
-# (values, positions): the positions do not exist.
-rule("max.dim", refuse=wants_positions)(lambda op, emit: (emit(relax.op.max(op.input, op.dim, op.keepdim)),))
-rule("min.dim", refuse=wants_positions)(lambda op, emit: (emit(relax.op.min(op.input, op.dim, op.keepdim)),))
+for _name, _reduce in (("max", relax.op.max), ("min", relax.op.min)):
+    rule(f"a{_name}.default")(
+        lambda op, emit, r=_reduce: _extreme(r, op.input, list(op.dim) or None, op.keepdim, emit)
+    )
+    rule(f"{_name}.default")(lambda op, emit, r=_reduce: _extreme(r, op.input, None, False, emit))
+    # (values, positions): the positions do not exist.
+    rule(f"{_name}.dim", refuse=wants_positions)(
+        lambda op, emit, r=_reduce: (_extreme(r, op.input, op.dim, op.keepdim, emit),)
+    )
+
+
+@rule("prod.default", "prod.dim_int")
+def product(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a product of all values or along an axis; of integers and masks it is int64."""
+    whole = not dtype_of(op.input).is_floating_point
+    x = as_dtype(op.input, op.dtype or (torch.int64 if whole else dtype_of(op.input)), emit)
+    return emit(relax.op.prod(x, getattr(op, "dim", None), getattr(op, "keepdim", False)))
 
 
 @rule("linalg_vector_norm.default")
