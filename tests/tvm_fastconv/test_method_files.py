@@ -56,3 +56,9 @@ def test_bad_files(text: str, message: str, tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MethodError, match=r"cannot read .*m\.toml: No such file"):
         read_methods(tmp_path / "m.toml")
+
+
+def test_nesting_without_end_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text('"*" = ' + "[" * 100_000)
+    with pytest.raises(MethodError, match=r"m\.toml is not TOML"):
+        read_methods(tmp_path / "m.toml")

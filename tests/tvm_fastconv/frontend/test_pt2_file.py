@@ -331,3 +331,19 @@ def test_archives_that_say_two_things_are_refused(archive: Path, tmp_path: Path)
         packed.writestr(f"net/{GRAPH}", b"{}")
     with pytest.raises(ModelError, match="is compressed"):
         read_program(tmp_path / "small.pt2")
+
+
+def test_members_that_share_their_bytes_are_no_bomb(tmp_path: Path) -> None:
+    """Of an archive of 1 MB, a thousand members over the same bytes would be read as 1 GB."""
+    path = tmp_path / "bomb.pt2"
+    with zipfile.ZipFile(path, "w") as bomb:
+        bomb.writestr("net/data/weights/weight_0", bytes(10_000))
+        for number in range(1, 30):
+            info = zipfile.ZipInfo(f"net/data/weights/weight_{number}")
+            shared = bomb.filelist[0]
+            info.file_size, info.compress_size, info.CRC = shared.file_size, shared.compress_size, shared.CRC
+            info.header_offset = shared.header_offset
+            bomb.filelist.append(info)
+        bomb.writestr(f"net/{GRAPH}", b"{}")
+    with pytest.raises(ModelError, match="its members claim 300002 bytes, and the file has"):
+        read_program(path)
