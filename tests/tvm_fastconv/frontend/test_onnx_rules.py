@@ -132,7 +132,8 @@ REFUSED = {
         ("AveragePool", IMAGE, [], 19), {"kernel_shape": [2, 2], "dilations": [2, 1]}, "no dilation where they average",
     ),
     "reflect_too_far": (
-        ("Pad", IMAGE, [ints(0, 0, 4, 0, 0, 0, -3, 0)], 17), {"mode": "reflect"}, "reflects 4 of the 7 values of axis 2",
+        ("Pad", IMAGE, [ints(0, 0, 4, 0, 0, 0, -3, 0)], 17), {"mode": "reflect"},
+        "reflects 4 of the 7 values of axis 2",
     ),
     "output_shape": (
         ("ConvTranspose", IMAGE, [weight(4, 3, 3, 3)], 17), {"output_shape": [9, 11]}, "output_shape and auto_pad",
