@@ -15,8 +15,12 @@ LINT := .cache/lint
 
 # What `native` means in test-cpus, one after the other: lesser and other CPUs than the one that runs the tests.
 CPUS ?= haswell skylake-avx512 sapphirerapids znver4 znver5
+# Random cases: for how long, from which seed, and of which kind (all that there are, by default).
+SECONDS ?= 600
+SEED ?= 0
+WHAT ?=
 
-.PHONY: venv demo test test-cpus lint bench
+.PHONY: venv demo test test-cpus lint bench fuzz
 
 venv: $(INSTALLED)
 
@@ -50,6 +54,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(PY) -m benchmarks
+
+fuzz: $(INSTALLED)
+	$(PY) -m tests.fuzz --seconds $(SECONDS) --seed $(SEED) $(addprefix --what ,$(WHAT))
 
 # torch early and alone: anything else that asks for it would bring the CUDA build, several gigabytes of it. The rivals
 # come too, so that the demo shows them and the tests that need them run.

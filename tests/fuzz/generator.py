@@ -28,8 +28,8 @@ class Generator(ABC):
     parts: int = 1
     """How many things one case consists of; the tally counts them."""
 
-    limit: float = 300.0
-    """Seconds after which a case hangs."""
+    limit: float = 120.0
+    """Seconds of computing after which a case hangs."""
 
     @abstractmethod
     def case(self, rng: random.Random) -> Any:

@@ -24,14 +24,15 @@ TOLERANCE = 1e-4
 NOISE = 1e-5
 """Of the largest output: where PyTorch's float32 is further from its float64, a network is too restless to compare."""
 
-TARGETS = ("native", "native", "x86_64-linux-gnu -mcpu=haswell")
+HASWELL = "x86_64-linux-gnu -mcpu=haswell"
 
 RECIPES = (
     *((name,) for name in ("activation", "scale", "combine", "join", "pad", "cut", "chunk", "reduce", "clamp")),
     *((name,) for name in ("roll", "flip", "turn", "reshape", "repeat", "shuffle", "interpolate", "max_pool", "gate")),
     *((name,) for name in ("average_pool", "adaptive_pool", "pool_1d", "patches", "pick", "attention", "other_norm")),
     *((name,) for name in ("integers", "divide_integers", "divide_by_integers", "floats", "masks", "selected")),
-    *((name,) for name in ("sign", "compare", "between", "levels", "fake_quantized", "whole", "again")),
+    *((name,) for name in ("sign", "compare", "between", "levels", "fake_quantized", "whole")),
+    *(("again",) for _ in range(4)),
     *((name,) for name in ("convolution", "pointwise", "depthwise", "low_rank", "factorised", "dictionary")),
     *((name,) for name in ("transposed", "convolution_1d", "linear", "batch_norm", "functional_weights")),
     ("convolution", "batch_norm", "activation"),
@@ -62,7 +63,8 @@ class Bundle:
     target: str = "native"
     dynamic: bool = False
     optimised: bool = True
-    """By LLVM, as users get it. LLVM is not what is tested, and takes half of the time."""
+    """By LLVM, as users get it. LLVM is not what is tested, and takes half of the time; but it aborts on AVX-512 code
+    ("Cannot emit physreg copy instruction") that it is not to optimise."""
 
 
 class Networks(Generator):
@@ -72,11 +74,11 @@ class Networks(Generator):
     parts = 6
 
     def case(self, rng: random.Random) -> Bundle:
-        batch = rng.choice((1, 1, 2, 3))
+        batch, native = rng.choice((1, 1, 2, 3)), rng.random() < 0.35
         return Bundle(
             networks=tuple(_drawn(rng, batch) for _ in range(self.parts)),
-            target=rng.choice(TARGETS),
-            optimised=rng.random() < 0.25,
+            target="native" if native else HASWELL,
+            optimised=native or rng.random() < 0.1,
             dynamic=batch > 1 and rng.random() < 0.2,  # torch.export takes a batch of 1 for a constant
         )
 

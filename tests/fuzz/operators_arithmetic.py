@@ -130,7 +130,6 @@ def integers(draw: Draw, x: Value) -> str:
         f"{x} | {number}",
         f"{x} ^ {number}",
         f"~{x}",
-        f"{x} >> {draw.choice(1, 2)}",
         f"{x} {draw.choice('<', '<=', '==', '!=', '>', '>=')} {number}",
         f"{x}.bool()",
         f"{x}.to(torch.{draw.choice('int32', 'int64')})",

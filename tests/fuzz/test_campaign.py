@@ -16,7 +16,7 @@ class Numbers(Generator):
     """Numbers up to 9; ``ends`` says what happens from 5 on."""
 
     name = "numbers"
-    limit = 2.0
+    limit = 1.0
 
     def __init__(self, ends: str) -> None:
         self.ends = ends
@@ -52,7 +52,7 @@ def _first_from_five(generator: Numbers) -> int:
         ("wrong", "5 is wrong"),
         ("raised", "IndexError: 5"),
         ("killed", "died of SIGSEGV"),
-        ("hung", "still running after 2 s"),
+        ("hung", "still running after 1 s"),
     ],
 )
 def test_a_failure_is_made_smaller_and_said(ends: str, said: str) -> None:
