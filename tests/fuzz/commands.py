@@ -37,7 +37,7 @@ class Commands(Generator):
     """Random command lines, run in this process."""
 
     name = "commands"
-    limit = 180.0
+    limit = 400.0  # the first case of a process imports everything and makes the files of all
 
     def case(self, rng: random.Random) -> Command:
         """Make files first, then a line that may name them."""
