@@ -46,9 +46,7 @@ def import_model(
         imported = _import(resolve(model), example_inputs)
     except ModelError:
         raise
-    except (
-        Exception
-    ) as error:  # of PyTorch or TVM, about a model that nobody could have made by exporting one
+    except Exception as error:  # of PyTorch or TVM, about what no export makes
         line = str(error).strip().partition("\n")[0]
         raise ModelError(f"the model cannot be imported: {type(error).__name__}: {line}") from error
     for notice in imported.notices:
