@@ -30,15 +30,23 @@ def _extreme(
     return emit(relax.op.astype(reduce(relax.op.astype(x, "int8"), axes, keep), "bool"))
 
 
-for _name, _reduce in (("max", relax.op.max), ("min", relax.op.min)):
-    rule(f"a{_name}.default")(
-        lambda op, emit, r=_reduce: _extreme(r, op.input, list(op.dim) or None, op.keepdim, emit)
-    )
-    rule(f"{_name}.default")(lambda op, emit, r=_reduce: _extreme(r, op.input, None, False, emit))
-    # (values, positions): the positions do not exist.
-    rule(f"{_name}.dim", refuse=wants_positions)(
-        lambda op, emit, r=_reduce: (_extreme(r, op.input, op.dim, op.keepdim, emit),)
-    )
+def _register_extreme(name: str, reduce: Callable) -> None:
+    def listed(op: SimpleNamespace, emit: Emit) -> relax.Var:
+        return _extreme(reduce, op.input, list(op.dim) or None, op.keepdim, emit)
+
+    def whole(op: SimpleNamespace, emit: Emit) -> relax.Var:
+        return _extreme(reduce, op.input, None, False, emit)
+
+    def values(op: SimpleNamespace, emit: Emit) -> tuple[relax.Var]:
+        return (_extreme(reduce, op.input, op.dim, op.keepdim, emit),)  # (values, positions)
+
+    rule(f"a{name}.default")(listed)
+    rule(f"{name}.default")(whole)
+    rule(f"{name}.dim", refuse=wants_positions)(values)
+
+
+_register_extreme("max", relax.op.max)
+_register_extreme("min", relax.op.min)
 
 
 @rule("prod.default", "prod.dim_int")
