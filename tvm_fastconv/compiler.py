@@ -110,11 +110,11 @@ def compile(
     source: Source
     if not tvm_ffi.structural_equal(canonical["main"], approximated["main"]):
         approximated = name_values(approximated)
-        source = RelaxSlices(approximated, resolved)
+        source = RelaxSlices(approximated, resolved, "the graph with the approximations that were asked for")
     elif imported.program:
         source = TorchNodes(imported.program, turned)
     else:
-        source = RelaxSlices(signed if turned else plain, resolved)
+        source = RelaxSlices(signed if turned else plain, resolved, "the imported graph", turned)
     fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
     called = [(call.function, call.layers[-1]["name"] if call.layers else None) for call in calls]
@@ -218,6 +218,10 @@ def _compiling(target: tvm.target.Target) -> Iterator[None]:
     except FastconvError:
         raise
     except Exception as error:
+        if type(error) is RuntimeError and not str(
+            error
+        ):  # what tvm_ffi makes of Ctrl-C inside a call back to Python
+            raise KeyboardInterrupt from error
         line = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ModelError(f"TVM cannot compile this model: {line}") from error
 

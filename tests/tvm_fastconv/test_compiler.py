@@ -251,3 +251,16 @@ def test_whatever_a_pass_raises_is_one_message(monkeypatch: pytest.MonkeyPatch) 
     ) as raised:
         fc.compile(nn.Conv2d(1, 2, 3).eval(), torch.randn(1, 1, 5, 5))
     assert "\n" not in str(raised.value)
+
+
+def test_an_interrupt_inside_of_a_pass_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What calls back to Python makes a RuntimeError without words of it."""
+
+    @tvm.transform.module_pass(opt_level=0, name="Interrupted")
+    class Interrupted:
+        def transform_module(self, _mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+            raise RuntimeError
+
+    monkeypatch.setattr(pipeline, "simplify", lambda: [Interrupted()])
+    with pytest.raises(KeyboardInterrupt):
+        fc.compile(nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8))

@@ -1,5 +1,6 @@
 """``fastconv compile``: a model becomes one file."""
 
+import os
 import time
 from typing import Annotated
 
@@ -26,9 +27,12 @@ def compile_verb(
     """Compile a model to one file: code, weights and a description of both."""
     from tvm_fastconv.array_files import random_inputs
     from tvm_fastconv.artifact import check_output_path
+    from tvm_fastconv.errors import ArtifactError
     from tvm_fastconv.report import TensorSpec
 
     check_output_path(output)
+    if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
+        raise ArtifactError(f"the output {output} is the model itself; give another name, such as model.so")
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
     start = time.perf_counter()
     with progress("loading the compiler") as show:

@@ -29,6 +29,7 @@ __all__ = ["Source", "Verdict", "obstacle_to_verifying", "verify"]
 def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) -> str:
     """Why nothing can be compared; an empty text where it can."""
     if examples is None:
+        notify("the compiled model is not verified: there are no example inputs")
         return "not verified: no example inputs"
     if not all(np.isfinite(x).all() for x in examples):
         notify("the compiled model is not verified: the example inputs hold NaN or infinity")
@@ -67,9 +68,9 @@ class Verdict:
         """One line for the manifest; ``whole`` is the error of the outputs when the network runs as a whole."""
         largest = max(self.errors.values(), default=0.0)
         text = (
-            f"verified against {source.by} from equal inputs: {self.compared} of {self.functions} functions on their "
-            f"own, the others with their readers; largest error {largest:.1e} of a result's largest value, "
-            f"{whole:.1e} for the whole network"
+            f"verified against {source.by} from equal inputs: all {self.functions} functions, {self.compared} of them "
+            f"alone, the others together with the next; largest error of a function {largest:.1e} of its largest "
+            f"value, of the network's outputs {whole:.1e}"
         )
         return text + (f"; up to {100 * self.open:.2g} % of a result lie on a threshold" if self.open else "")
 

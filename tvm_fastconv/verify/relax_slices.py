@@ -15,7 +15,7 @@ from tvm_fastconv.relay_passes.perturb_roundings import PerturbRoundings
 from tvm_fastconv.relay_passes.source_values import source_values
 from tvm_fastconv.relay_passes.thresholds import DECISIONS
 
-from .source import SPREAD, UNIT, Known, Roundings
+from .source import SPREAD, UNIT, Known, Roundings, computed_by
 
 Slice = Callable[..., tuple[np.ndarray, ...]]
 
@@ -29,11 +29,20 @@ class RelaxSlices:
         Standard operators, its values named by `name_values`.
     target : Target
         This machine's.
+    what : str
+        What ``mod`` is, for messages.
+    plus_at_zero : set of str
+        The signs that are +1 for 0 in it.
     """
 
-    by = "the imported graph"
-
-    def __init__(self, mod: tvm.IRModule, target: tvm.target.Target) -> None:
+    def __init__(
+        self,
+        mod: tvm.IRModule,
+        target: tvm.target.Target,
+        what: str,
+        plus_at_zero: frozenset[str] = frozenset(),
+    ) -> None:
+        self.by = computed_by(what, plus_at_zero)
         main, self._mod, self._triple = mod["main"], mod, str(target.attrs["mtriple"])
         self._names = {var: value.name for var, value in source_values(mod).items()}
         self._variables = {name: var for var, name in self._names.items()}

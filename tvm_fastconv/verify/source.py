@@ -46,7 +46,7 @@ class Source(Protocol):
     Attributes
     ----------
     by : str
-        Who computes it, for messages.
+        Who computes it, and what is not as the model says on purpose, for messages.
     inputs, outputs : tuple of str
         Names of what it takes and returns.
     """
@@ -63,3 +63,8 @@ class Source(Protocol):
 
     def decides(self, name: str, known: Known) -> bool:
         """Whether a sign, a comparison or a rounding lies between ``known`` and ``name``."""
+
+
+def computed_by(what: str, plus_at_zero: frozenset[str]) -> str:
+    """Who computes the values, for messages: ``what``, and that some signs are not as the model says."""
+    return f"{what}, with sign(0) taken as +1," if plus_at_zero else what

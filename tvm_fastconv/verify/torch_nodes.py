@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from .source import Known, Roundings
+from .source import Known, Roundings, computed_by
 from .torch_roundings import DECISIONS, packet, rounded
 
 Value = Any
@@ -29,9 +29,8 @@ class TorchNodes:
         The nodes of ``torch.sign`` that are compiled with +1 for 0.
     """
 
-    by = "PyTorch"
-
     def __init__(self, program: ExportedProgram, plus_at_zero: frozenset[str] = frozenset()) -> None:
+        self.by = computed_by("PyTorch", plus_at_zero)
         self._nodes = list(program.graph.nodes)
         self._by_name = {node.name: node for node in self._nodes}
         self._plus_at_zero = plus_at_zero

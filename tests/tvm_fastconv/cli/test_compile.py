@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import tvm_fastconv
 
@@ -175,3 +176,13 @@ def _assert_one_message(done: tuple[int, str, str], message: str) -> None:
     assert len([line for line in errors if line.startswith("error: ")]) == 1, err
     assert "Traceback" not in err
     assert any(part in "\n".join(errors) for part in message.split("|")), err
+
+
+def test_the_model_is_not_written_over(fastconv: Callable, network: Path, tmp_path: Path) -> None:
+    program = torch.export.export(torch.nn.Conv2d(1, 4, 3).eval(), (torch.zeros(1, 1, 8, 8),))
+    torch.export.save(program, tmp_path / "m.pt2")
+    before = (tmp_path / "m.pt2").read_bytes()
+    done = fastconv("compile", tmp_path / "m.pt2", "-o", tmp_path / "m.pt2")
+    assert done.code == 2
+    assert "is the model itself" in done.err
+    assert (tmp_path / "m.pt2").read_bytes() == before

@@ -111,7 +111,21 @@ def test_says_so_where_nothing_can_be_compared() -> None:
     model, x = nn.Conv2d(3, 4, 3).eval(), torch.randn(1, 3, 8, 8)
     program = torch.export.export(model, (x,))
     program.example_inputs = None
-    assert fc.compile(program).manifest.verify == "not verified: no example inputs"
+    with pytest.warns(UserWarning, match="not verified: there are no example inputs"):
+        compiled = fc.compile(program)
+    assert compiled.manifest.verify == "not verified: no example inputs"
+
+
+def test_what_is_not_as_the_model_says_on_purpose_is_said() -> None:
+    class Signs(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.conv2d(torch.sign(x), torch.sign(self.weight))
+
+    model, x = Signs(32, 32, 3).eval(), torch.randn(1, 32, 8, 8)
+    with pytest.warns(UserWarning, match=r"sign\(0\) is taken as \+1"):
+        assert "PyTorch, with sign(0) taken as +1, from equal" in fc.compile(model, x).manifest.verify
+    lossy = fc.compile(nn.Conv2d(16, 16, 3).eval(), torch.randn(1, 16, 8, 8), methods=fc.Tucker(error=0.5))
+    assert "the approximations that were asked for" in lossy.manifest.verify
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
