@@ -5,6 +5,7 @@ import torch
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, conv2d_reference, pack_weight
 from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
 
+from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 1600 terms in another order, relative to the largest output
@@ -57,7 +58,7 @@ def test_equals_the_reference(case: str, isa: str) -> None:
     params, shape = CASES[case]
     data, weight = _arrays(params, shape)
     want = conv2d_reference(data, weight, params)
-    np.testing.assert_allclose(_run(params, data, weight, isa), want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(_run(params, data, weight, isa), want, RTOL)
 
 
 @pytest.mark.parametrize("case", [name for name, (params, _) in CASES.items() if min(params.padding) >= 0])
@@ -74,4 +75,4 @@ def test_reference_equals_pytorch(case: str) -> None:
         padded, torch.from_numpy(weight), None, params.stride, 0, params.dilation, params.groups
     ).permute(0, 2, 3, 1)
     got = conv2d_reference(data, weight, params)
-    np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=RTOL * want.abs().max().item())
+    assert_close(got, want, RTOL)

@@ -12,7 +12,8 @@ from tvm_fastconv.topi.schedules.grouped import groups_of_a_vector, is_permuted
 from tvm_fastconv.topi.schedules.tile import TileKnobs
 from tvm_fastconv.topi.window import extents
 
-from .run_operator import machine, run_operator
+from ..close import assert_close
+from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 720 terms in another order, relative to the largest output
 
@@ -51,10 +52,10 @@ def _check(case: str, vectors: int, isa: str) -> None:
     packed = pack_weight(weight, knobs.panel)
     got = run_operator(grouped_conv2d, [stored, packed], knobs, "grouped_conv2d", isa, params=params)
     want = conv2d_reference(data, weight, params)
-    np.testing.assert_allclose(got, want, rtol=0, atol=RTOL * np.abs(want).max())
+    assert_close(got, want, RTOL)
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case: str, isa: str) -> None:
     _check(case, 1, isa)

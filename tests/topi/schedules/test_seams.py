@@ -12,7 +12,8 @@ from tvm_fastconv.topi.schedules.loops import top_blocks
 from tvm_fastconv.topi.schedules.seams import seams_of
 from tvm_fastconv.topi.window import extents
 
-from ..run_operator import machine, run_primfunc
+from ...close import assert_close
+from ..run_operator import each_isa, machine, run_primfunc
 
 PARTS = {
     "many": (64, *[32] * 9),
@@ -76,7 +77,7 @@ def test_seams_are_where_a_condition_on_the_last_axis_changes(condition: Callabl
     assert seams_of(sch, top_blocks(sch)[0]) == seams
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse4"])
+@each_isa
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
 def test_every_part_is_copied_by_a_loop_of_its_own(parts: tuple[int, ...], isa: str) -> None:
     script = _lowered(schedule_primfunc(_batch_norm_of_parts(parts), machine(isa)))
@@ -96,7 +97,7 @@ def test_equals_numpy(parts: tuple[int, ...], symbolic: bool) -> None:
     got = run_primfunc(scheduled, [*data, scale, shift], [2, 3, 5, sum(parts)], "float32", "avx2")
     want = np.maximum(np.concatenate(data, 3).astype("float64") * scale + shift, 0)
     # a product and a sum, rounded once each or, as one fused operation, together
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
+    assert_close(got, want, 1e-6)
 
 
 def test_zeros_around_the_last_axis_need_no_comparison() -> None:

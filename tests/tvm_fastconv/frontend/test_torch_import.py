@@ -189,4 +189,4 @@ def test_negated_views_are_read_as_such(run: Callable) -> None:
     want = [tensor.detach().resolve_neg().numpy() for tensor in model(x)]
     for got in (run(imported), imported.reference(*imported.example_inputs)):
         for ours, theirs in zip(got, want, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # additions in another order
+            assert_close(ours, theirs, 1e-6)  # additions in another order
