@@ -33,7 +33,7 @@ def start(network: Path, folder: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "torch")},
     )
 
 
@@ -52,7 +52,7 @@ def test_a_signal_at_any_moment(
     process.send_signal(number)
     _, err = process.communicate()
     lines = [line for line in (first + err).splitlines() if not line.endswith(" ...")]
-    if process.returncode == 0:
+    if process.returncode in (0, -number):  # the verb was over; Python's own end is not ours to handle
         assert (lines, os.listdir(tmp_path)) == ([], ["m.so"])
         return
     assert (process.returncode, lines) == (code, [f"error: {word}"])
