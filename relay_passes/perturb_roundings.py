@@ -19,6 +19,8 @@ MOVES = frozenset((
 ))  # fmt: skip
 """Operators that round nothing."""
 
+_SUMS = frozenset(("relax.mean", "relax.nn.adaptive_avg_pool2d", "relax.nn.avg_pool2d", "relax.sum"))
+
 
 @tvm.transform.module_pass(opt_level=0, name="PerturbRoundings")
 class PerturbRoundings:
@@ -87,11 +89,18 @@ class _Roundings:
             return None
         emit = rewriter.builder_.emit
         value = rewriter.emit(call, call)
+        terms = 1.0
         if call.op.name in ("relax.add", "relax.subtract"):
             bound = emit(relax.op.add(*(emit(relax.op.abs(arg)) for arg in call.args)))
+        elif call.op.name in _SUMS:
+            size = emit(relax.op.abs(call.args[0]))
+            bound = emit(relax.Call(call.op, [size, *call.args[1:]], call.attrs, call.ty_args))
+            terms = max(1.0, _size(call.args[0]) / _size(call))
         else:
             bound = emit(relax.op.abs(value))
-        scaled = emit(relax.op.multiply(bound, relax.const(4 * self.bounds.unit, "float32")))
+        scaled = emit(
+            relax.op.multiply(bound, relax.const(4 * self.bounds.unit * math.sqrt(terms), "float32"))
+        )
         return relax.op.add(value, emit(relax.op.multiply(scaled, self._param(value))))
 
     def _param(self, value: relax.Var) -> relax.Var:
@@ -107,6 +116,11 @@ def _is_float(call: relax.Call) -> bool:
     return (
         computed and isinstance(ty, relax.TensorType) and str(ty.dtype) == "float32" and ty.shape is not None
     )
+
+
+def _size(expr: relax.Expr) -> int:
+    """Elements, but for unknown extents."""
+    return math.prod(int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in expr.ty.shape)
 
 
 def _terms(call: relax.Call) -> int:

@@ -256,6 +256,7 @@ class Importer(ExportedProgramImporter):
             value = self.env.get(self.current)
             if isinstance(value, relax.Expr):
                 self.env[self.current] = value = labeller.bound(value)
-            if isinstance(value, relax.Var) and isinstance(value.ty, relax.TensorType):
+            # Of a node with several results, the nodes that take them apart are named.
+            if isinstance(value, relax.Var) and isinstance(self.current.meta.get("val"), torch.Tensor):
                 self.nodes.setdefault(value.name, self.current.name)
         self.current = None

@@ -25,15 +25,13 @@ class Comparison:
         The largest difference where the source is sure of its value, relative to its largest value.
     open : float
         Share of the values that rounding may change by more than `TOLERANCE`: what lies on a threshold.
+    agrees : bool
+        Whether every difference is within the tolerance or what rounding may do to that very value.
     """
 
     error: float
     open: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every difference is within the tolerance or what rounding may do to that very value."""
-        return self.error <= TOLERANCE
+    agrees: bool = True
 
 
 def compare(got: np.ndarray, want: np.ndarray, source: Source, name: str, known: Known) -> Comparison:
@@ -44,16 +42,22 @@ def compare(got: np.ndarray, want: np.ndarray, source: Source, name: str, known:
     one of these ways turns it.
     """
     difference, largest = _difference(got, want)
-    if _relative(difference, largest) <= TOLERANCE:
+    floor = TOLERANCE * largest if want.dtype.kind == "f" else 0.0  # integers and masks are equal
+    if (difference <= floor).all():
         return Comparison(_relative(difference, largest), 0.0)
     layers = 0.0 if source.decides(name, known) else TOLERANCE
     rng, moved = np.random.default_rng(0), np.zeros(want.shape)
     for sign in (1, -1, *[0] * TRIALS):
         trial = source.evaluate(name, known, Roundings(sign, layers, rng))
-        moved = np.maximum(moved, _difference(trial, want)[0])
-    floor, allowed = TOLERANCE * largest, 2 * moved
-    sure = np.where(difference > floor + allowed, difference, 0.0)
-    return Comparison(_relative(sure, largest), float(np.mean(allowed > floor)))
+        moves = _difference(trial, want)[0]
+        moved = np.maximum(
+            moved, np.where(np.isfinite(moves), moves, 0.0)
+        )  # beyond all numbers, nothing is allowed
+    allowed = 2 * moved
+    wrong = difference > floor + allowed
+    return Comparison(
+        _relative(np.where(wrong, difference, 0.0), largest), float(np.mean(allowed > floor)), not wrong.any()
+    )
 
 
 def largest_difference(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:

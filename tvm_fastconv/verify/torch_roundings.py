@@ -38,9 +38,19 @@ def rounded(target: Any, args: tuple, kwargs: dict, value: Any, roundings: Round
     if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or target is operator.getitem:
         return value
     bound = _bound(packet(target), target, args, kwargs, value)
+    if _is_exact(args, value, bound):
+        return value
     if packet(target) in LAYERS:
         bound = torch.clamp(bound, min=roundings.layers * value.abs().max())
     return value + bound * torch.from_numpy(roundings.signs(tuple(value.shape)))
+
+
+def _is_exact(args: tuple, value: torch.Tensor, bound: torch.Tensor) -> bool:
+    """Whether integers were combined to integers that float32 holds, as signs are: nothing was rounded then."""
+    tensors = [value, *(arg for arg in args if isinstance(arg, torch.Tensor) and arg.is_floating_point())]
+    numbers = all(float(arg).is_integer() for arg in args if isinstance(arg, float))
+    whole = all(bool((tensor == tensor.round()).all()) for tensor in tensors)
+    return numbers and whole and float(bound.max()) < SPREAD * UNIT * 2**24
 
 
 def _bound(name: str, target: Any, args: tuple, kwargs: dict, value: torch.Tensor) -> torch.Tensor:

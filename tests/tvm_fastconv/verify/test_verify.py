@@ -180,15 +180,15 @@ class OneValue:
 
     by, inputs, outputs = "a test", (), ("y",)
 
-    def __init__(self, spread: np.ndarray) -> None:
-        self.spread = spread
+    def __init__(self, spread: np.ndarray, values: tuple[float, ...] = (1.0, 1000.0)) -> None:
+        self.spread, self.values = spread, np.array(values)
 
     def run(self, *_inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         return ()
 
     def evaluate(self, _name: str, _known: Known, roundings: Roundings | None = None) -> np.ndarray:
         moved = self.spread * roundings.signs(self.spread.shape) if roundings else 0.0
-        return np.array([1.0, 1000.0]) + moved
+        return self.values + moved
 
     def decides(self, _name: str, _known: Known) -> bool:
         return False
@@ -205,3 +205,68 @@ def test_comparing_allows_rounding_and_nothing_else() -> None:
     assert _compared([9.0, 1000.0], spread=(5.0, 0.0)).agrees
     assert not _compared([9.0, 1000.0], spread=(0.0, 5.0)).agrees
     assert _compared([9.0, 1000.0], spread=(5.0, 0.0)).open == 0.5
+
+
+def test_integers_are_equal() -> None:
+    source, want = OneValue(np.zeros(2), (1, 100_000)), np.array([1, 100_000])
+    assert compare(want, want, source, "y", {}).agrees
+    assert not compare(want + np.array([0, 1]), want, source, "y", {}).agrees
+
+
+def test_a_trial_beyond_all_numbers_allows_nothing() -> None:
+    assert not _compared([9.0, 1000.0], spread=(float("inf"), 0.0)).agrees
+
+
+class Outputs(nn.Module):
+    """An output that is an input, and one of an operator with several results."""
+
+    def forward(self, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return F.layer_norm(y, (12,)).relu(), y
+
+
+def test_outputs_that_are_inputs_and_nodes_of_several_results() -> None:
+    compiled = fc.compile(Outputs(), torch.randn(1, 3, 12, 12))
+    assert "verified against PyTorch" in compiled.manifest.verify
+    assert (
+        "verified" in fc.compile(nn.Softmax(1), torch.tensor([[-1.7e308, 1.7e308]]).double()).manifest.verify
+    )
+
+
+def test_means_that_cancel_are_no_bug_after_approximations() -> None:
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3),
+        nn.InstanceNorm2d(16),
+        nn.AdaptiveAvgPool2d(1),
+    )
+    lookup = {"2": fc.Lookup(dictionary_size=8, density=0.3)}
+    fc.compile(nn.Sequential(*layers).eval(), torch.randn(1, 3, 12, 12), methods=lookup)
+
+
+class Signs(nn.Conv2d):
+    """Weights and inputs of exactly ±1: its sums are integers, and 0 is no matter of rounding."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(torch.where(x >= 0, 1.0, -1.0), torch.where(self.weight >= 0, 1.0, -1.0))
+
+
+def test_exact_ties_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Signs(32, 32, 3), Signs(32, 32, 3)).eval()
+    x = torch.randn(1, 32, 10, 10)
+
+    @tvm.transform.module_pass(opt_level=0, name="StrictDecisions")
+    class StrictDecisions:
+        def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+            def strict(_rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+                return relax.op.greater(*call.args)
+
+            return rewrite_calls(mod, {"greater_equal": strict})
+
+    assert "threshold" not in fc.compile(model, x).manifest.verify
+    original = pipeline.canonicalize
+    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [StrictDecisions(), *original()])
+    with pytest.raises(fc.FastconvError, match=r"wrong in [01]: "):
+        fc.compile(model, x)
