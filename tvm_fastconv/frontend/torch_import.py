@@ -25,7 +25,8 @@ from . import (  # noqa: F401
     torch_rules_tensor,
 )
 from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
-from .torch_rules import RULES, Rule, arguments, promoted
+from .torch_rules import RULES, Rule, arguments, as_dtype, promoted
+from .torch_types import check_type
 
 # Converters of TVM that make something else than PyTorch would (random numbers that are no longer random, sizes or
 # branches that depend on values), or that need more than the one pure function the later passes work on.
@@ -200,6 +201,15 @@ class Importer(ExportedProgramImporter):
         stock = super().create_convert_map()
         return {name: stock[name] for name in stock.keys() - _DENIED} | dict.fromkeys(RULES)
 
+    def _unary_op(self, relax_op: Callable) -> Callable[[fx.Node], Any]:
+        """Return the converter of an operator of one operand, of which PyTorch may make a float first."""
+
+        def convert(node: fx.Node) -> Any:
+            x, dtype, emit = self.value_of(node.args[0]), node.meta["val"].dtype, self.block_builder.emit
+            return emit(relax_op(as_dtype(x, dtype, emit) if dtype.is_floating_point else x))
+
+        return convert
+
     def _binary_op(self, relax_op: Callable, intrinsic_op: Callable) -> Callable[[fx.Node], Any]:
         """Return the converter of an operator of two operands, in the dtype in which PyTorch computes it."""
 
@@ -256,6 +266,7 @@ class Importer(ExportedProgramImporter):
             value = self.env.get(self.current)
             if isinstance(value, relax.Expr):
                 self.env[self.current] = value = labeller.bound(value)
+            check_type(self.current, value)
             # Of a node with several results, the nodes that take them apart are named.
             if isinstance(value, relax.Var) and isinstance(self.current.meta.get("val"), torch.Tensor):
                 self.nodes.setdefault(value.name, self.current.name)

@@ -93,6 +93,18 @@ def clip(x: relax.Expr, low: float | None, high: float | None, emit: Emit) -> re
     return emit(relax.op.clip(x, -math.inf if low is None else min(low, high), high))
 
 
+@rule("reciprocal.default")
+def reciprocal(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``1 / x``, a float for an integer too."""
+    return emit(relax.op.divide(*promoted(1, op.input, emit, floating=True)))
+
+
+@rule("fmod.Scalar", "fmod.Tensor")
+def fmod(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import the rest of a division that rounds to zero."""
+    return emit(relax.op.mod(*promoted(op.input, op.other, emit)))
+
+
 @rule("div.Tensor_mode")
 def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
     """Import a division that may round."""
@@ -116,7 +128,8 @@ def cumsum(op: SimpleNamespace, emit: Emit) -> relax.Var:
 @rule("copysign.Tensor", "copysign.Scalar")
 def copysign(op: SimpleNamespace, emit: Emit) -> relax.Var:
     """Import ``|x|`` with the sign of another value; -0.0 has one too."""
-    x, sign = op.input, op.other
+    sign = op.other
+    (x, _) = promoted(op.input, sign, emit, floating=True)
     if not isinstance(sign, relax.Expr):
         magnitude = emit(relax.op.abs(x))
         return emit(relax.op.negative(magnitude)) if math.copysign(1, sign) < 0 else magnitude

@@ -1,5 +1,6 @@
 """Rules for reductions, indexing and dtype conversions."""
 
+import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -47,6 +48,26 @@ def _register_extreme(name: str, reduce: Callable) -> None:
 
 _register_extreme("max", relax.op.max)
 _register_extreme("min", relax.op.min)
+
+
+def _any(op: SimpleNamespace, emit: Emit, axes: list[int] | int | None) -> relax.Expr:
+    """Import whether any value is not 0: a mask, but bytes of bytes."""
+    zero = constant_like(0, op.input)
+    mask = op.input if op.input.ty.dtype == "bool" else emit(relax.op.not_equal(op.input, zero))
+    found = _extreme(relax.op.max, mask, axes, getattr(op, "keepdim", False), emit)
+    return as_dtype(found, torch.uint8 if op.input.ty.dtype == "uint8" else torch.bool, emit)
+
+
+rule("any.default")(lambda op, emit: _any(op, emit, None))
+rule("any.dim", "any.dims")(lambda op, emit: _any(op, emit, op.dim))
+
+
+@rule("cat.default")
+def cat(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a concatenation, in the dtype that holds all its parts; PyTorch ignores parts of shape (0,)."""
+    parts = [part for part in op.tensors if shape(part) != [0]]
+    dtype = functools.reduce(torch.promote_types, map(dtype_of, op.tensors))
+    return emit(relax.op.concat([as_dtype(part, dtype, emit) for part in parts], op.dim))
 
 
 @rule("prod.default", "prod.dim_int")
