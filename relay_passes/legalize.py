@@ -3,9 +3,10 @@
 import functools
 from collections.abc import Callable
 
-from tvm import relax, topi
+from tvm import relax, tirx, topi
 
 from tvm_fastconv.topi.exponential import exp, sigmoid, silu, softmax
+from tvm_fastconv.topi.norms import group_norm, layer_norm
 
 Rule = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 
@@ -25,11 +26,40 @@ def _cumsum(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return builder.call_te(topi.cumsum, call.args[0], axis, str(call.ty.dtype), bool(call.attrs.exclusive))
 
 
+def _layer_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    attrs = call.attrs
+    axes = [int(axis) for axis in attrs.axes]
+    if call.ty.dtype != "float32" or not _are_known(call.args[0], axes):
+        return call.op.get_attr("FLegalize")(builder, call)
+    how = functools.partial(layer_norm, axes=axes, epsilon=float(attrs.epsilon))
+    return builder.call_te(how, *call.args, primfunc_name_hint="layer_norm")
+
+
+def _group_norm(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    """Group norm, or instance norm, whose groups are single channels."""
+    attrs, channel = call.attrs, int(call.attrs.channel_axis)
+    axes = [int(axis) for axis in attrs.axes]
+    if call.ty.dtype != "float32" or not _are_known(call.args[0], [channel, *axes]):
+        return call.op.get_attr("FLegalize")(builder, call)
+    groups = int(getattr(attrs, "num_groups", call.args[0].ty.shape[channel]))
+    how = functools.partial(
+        group_norm, groups=groups, channel_axis=channel, axes=axes, epsilon=float(attrs.epsilon)
+    )
+    return builder.call_te(how, *call.args, primfunc_name_hint="group_norm")
+
+
+def _are_known(data: relax.Expr, axes: list[int]) -> bool:
+    return all(isinstance(data.ty.shape[axis], tirx.IntImm) for axis in axes)
+
+
 LEGALIZATIONS: dict[str, Rule] = {
     "relax.exp": _in_vectors("exp", exp),
     "relax.sigmoid": _in_vectors("sigmoid", sigmoid),
     "relax.nn.silu": _in_vectors("silu", silu),
     "relax.nn.softmax": _in_vectors("softmax", softmax),
+    "relax.nn.group_norm": _group_norm,
+    "relax.nn.instance_norm": _group_norm,
+    "relax.nn.layer_norm": _layer_norm,
     "relax.cumsum": _cumsum,  # for which TVM has none
 }
 """For ``LegalizeOps(customize_legalize_map)``; functions in vectors are for float32, others take TVM's own way."""
