@@ -30,7 +30,7 @@ from .targets import resolve_target
 from .temporary import temporary_folder
 from .threads import default_threads, use_threads
 from .tvm_log import quiet_tvm
-from .verify import Source, obstacle_to_verifying
+from .verify import Source, obstacle_to_verifying, verify_graph
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
 from .verify.relax_slices import RelaxSlices
@@ -108,7 +108,7 @@ def compile(
     approximated = with_output_errors(canonical, approximated, imported.example_inputs)
     # What was given up on purpose is no error: the graph after it is what the file must compute.
     source: Source
-    if not tvm_ffi.structural_equal(canonical["main"], approximated["main"]):
+    if lossy := not tvm_ffi.structural_equal(canonical["main"], approximated["main"]):
         approximated = name_values(approximated)
         source = RelaxSlices(approximated, resolved, "the graph with the approximations that were asked for")
     elif imported.program:
@@ -121,6 +121,9 @@ def compile(
     _check_lowered(fused["main"])
     scheduled = run(pipeline.schedule_passes(resolved), fused)
     obstacle = obstacle_to_verifying(imported.example_inputs, resolved) if verify else "not asked for"
+    if lossy and imported.program and not obstacle:
+        # What came before the approximation is no more exempt than anything else.
+        verify_graph(canonical, TorchNodes(imported.program, turned), imported.example_inputs or (), resolved)
     expected = None if obstacle else source.run(*imported.example_inputs or ())
     if expected is not None and turned and imported.reference is not None:
         _warn_of_zeros(largest_difference(expected, imported.reference(*imported.example_inputs or ())))

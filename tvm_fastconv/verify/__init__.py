@@ -16,14 +16,16 @@ from tvm_fastconv.cpu import missing_features
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.notices import notify
 from tvm_fastconv.relay_passes.collect_layers import RecordedCall
+from tvm_fastconv.relay_passes.source_values import SourceValue
 from tvm_fastconv.runtime import CompiledModel
 from tvm_fastconv.targets import cpu_features
 
 from .compare import TOLERANCE, Comparison, compare
+from .graph_values import values_of_graph
 from .source import Source
 from .trace import Arrays, Trace, trace
 
-__all__ = ["Source", "Verdict", "obstacle_to_verifying", "verify"]
+__all__ = ["Source", "Verdict", "obstacle_to_verifying", "verify", "verify_graph"]
 
 
 def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) -> str:
@@ -91,14 +93,43 @@ def verify(
         A result differs; the message names its layer.
     """
     verdict = Verdict()
-    for inputs, which in ((examples, "the example inputs"), (random_inputs(examples), "random inputs")):
+    for inputs, which in _both(examples):
         ran = trace(compiled, inputs, calls)
-        verdict.compared = verdict.functions = 0
-        for layers, found in _comparisons(source, inputs, ran, calls, verdict):
+        steps, last = _steps(ran, calls)
+        verdict.functions, verdict.compared = len(ran.results), len(steps)
+        for layers, found in _comparisons(source, inputs, steps, ran.outputs, last):
             verdict.add(layers, found)
             if not found.agrees:
                 raise FastconvError(_wrong(layers, found, source, which))
     return verdict
+
+
+def verify_graph(mod: tvm.IRModule, source: Source, examples: Arrays, target: tvm.target.Target) -> None:
+    """Compare the values of a graph, run by code that is not ours, with ``source``, in the same way.
+
+    For the graph that layers are approximated in: what comes of it is compared with the approximated one.
+
+    Parameters
+    ----------
+    mod : IRModule
+        Standard operators, with values of the source noted of its variables.
+
+    Raises
+    ------
+    FastconvError
+        A value differs; the message names its layer.
+    """
+    noted, run = values_of_graph(mod, target)
+    for inputs, which in _both(examples):
+        values, outputs = run(*inputs)
+        steps = [Step([name], value, array) for (name, value), array in zip(noted, values, strict=True)]
+        for layers, found in _comparisons(source, inputs, steps, outputs, []):
+            if not found.agrees:
+                raise FastconvError(_wrong(layers, found, source, which))
+
+
+def _both(examples: Arrays) -> tuple[tuple[Arrays, str], ...]:
+    return (examples, "the example inputs"), (random_inputs(examples), "random inputs")
 
 
 def random_inputs(examples: Arrays) -> Arrays:
@@ -119,32 +150,43 @@ def _random_like(rng: np.random.Generator, example: np.ndarray) -> np.ndarray:
     return ((1 - share) * low + share * high).astype(example.dtype)  # high - low may be beyond all numbers
 
 
-def _comparisons(
-    source: Source, inputs: Arrays, ran: Trace, calls: Sequence[RecordedCall], verdict: Verdict
-) -> Iterator[tuple[list[str], Comparison]]:
-    """(layers, comparison) of each result that stands for a value of the source, then of the outputs."""
-    known = dict(zip(source.inputs, inputs, strict=True))
+@dataclass(frozen=True)
+class Step:
+    """A result: the layers that were computed for it since the last one, what it stands for, and as it is stored."""
+
+    layers: list[str]
+    value: SourceValue
+    stored: np.ndarray
+
+
+def _steps(ran: Trace, calls: Sequence[RecordedCall]) -> tuple[list[Step], list[str]]:
+    """The results that stand for a value of the source, and the layers behind the outputs."""
+    steps: list[Step] = []
     alone: set[int] = set()
     for place, stored in ran.results.items():
-        verdict.functions += 1
-        result = calls[place].result
-        if result is None:
-            continue
-        want = known[result.name] if result.name in known else source.evaluate(result.name, known)
-        got = result.decode(stored, want.shape)
+        if (value := calls[place].result) is not None:
+            steps.append(Step(_layers(calls, place, alone), value, stored))
+            alone.add(place)
+    return steps, _layers(calls, max(ran.results, default=-1), alone)
+
+
+def _comparisons(
+    source: Source, inputs: Arrays, steps: Sequence[Step], outputs: Arrays, last: list[str]
+) -> Iterator[tuple[list[str], Comparison]]:
+    """(layers, comparison) of each step, from the inputs and the steps before it, then of the outputs."""
+    known = dict(zip(source.inputs, inputs, strict=True))
+    for step in steps:
+        name = step.value.name
+        want = known[name] if name in known else source.evaluate(name, known)
+        got = step.value.decode(step.stored, want.shape)
         if got is None:
             continue
-        yield _layers(calls, place, alone), compare(got, want, source, result.name, known)
-        alone.add(place)
-        verdict.compared += 1
-        known.setdefault(result.name, np.ascontiguousarray(got.astype(want.dtype)))
-    last = max(ran.results, default=-1)
-    for name, got in zip(source.outputs, ran.outputs, strict=True):
+        yield step.layers, compare(got, want, source, name, known)
+        known.setdefault(name, np.ascontiguousarray(got.astype(want.dtype)))
+    for name, got in zip(source.outputs, outputs, strict=True):
         want = known[name] if name in source.inputs else source.evaluate(name, known)
-        if got.shape != want.shape:
-            yield _layers(calls, last, alone), Comparison(float("inf"), 0.0, agrees=False)
-        else:
-            yield _layers(calls, last, alone), compare(got, want, source, name, known)
+        same = got.shape == want.shape
+        yield last, compare(got, want, source, name, known) if same else Comparison(float("inf"), 0.0, False)
 
 
 def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[str]:

@@ -48,7 +48,7 @@ class RelaxSlices:
         self._variables = {name: var for var, name in self._names.items()}
         self._bindings = [binding for block in main.body.blocks for binding in block.bindings]
         self.inputs = tuple(self._names[param] for param in main.params)
-        self.outputs = tuple(self._names[var] for var in _results(main, self._bindings))
+        self.outputs = tuple(self._names[var] for var in results_of(main))
         self._compiled: dict[tuple, tuple[Slice, list[tuple[int, ...]]]] = {}
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -104,9 +104,9 @@ class RelaxSlices:
         return plain_run(mod, self._triple), [tuple(int(n) for n in param.ty.shape) for param in off]
 
 
-def _results(main: relax.Function, bindings: list[relax.Binding]) -> list[relax.Var]:
+def results_of(main: relax.Function) -> list[relax.Var]:
     """The variables that ``main`` returns."""
-    values = {binding.var: binding.value for binding in bindings}
+    values = {binding.var: binding.value for block in main.body.blocks for binding in block.bindings}
     result = main.body.body
     while isinstance(result, relax.Var) and isinstance(values.get(result), relax.Var | relax.Tuple):
         result = values[result]

@@ -9,7 +9,7 @@ from tvm import relax, te, tirx
 import tvm_fastconv as fc
 from tvm_fastconv import compiler
 from tvm_fastconv.relay_passes import pipeline
-from tvm_fastconv.relay_passes.graph import CallRewriter, rewrite_calls
+from tvm_fastconv.relay_passes.graph import CallRewriter, keep_name, rewrite_calls
 from tvm_fastconv.verify import random_inputs
 from tvm_fastconv.verify.compare import Comparison, compare
 from tvm_fastconv.verify.source import Known, Roundings
@@ -270,3 +270,22 @@ def test_exact_ties_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [StrictDecisions(), *original()])
     with pytest.raises(fc.FastconvError, match=r"wrong in [01]: "):
         fc.compile(model, x)
+
+
+@tvm.transform.module_pass(opt_level=0, name="AbsForRelu")
+class AbsForRelu:
+    """Stands for a graph pass with a bug: negative values change their signs."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        return rewrite_calls(mod, {"nn.relu": lambda _, call: keep_name(relax.op.abs(call.args[0]), call)})
+
+
+def test_an_approximated_layer_exempts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3)).eval()
+    x, methods = torch.randn(1, 3, 12, 12), {"3": fc.Tucker(error=0.5)}
+    fc.compile(model, x, methods=methods)
+    original = pipeline.canonicalize
+    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [*original(), AbsForRelu()])
+    with pytest.raises(fc.FastconvError, match=r"wrong in 2: .* that PyTorch computes there"):
+        fc.compile(model, x, methods=methods)
