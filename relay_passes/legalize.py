@@ -5,17 +5,24 @@ from collections.abc import Callable
 
 from tvm import relax, tirx, topi
 
+from tvm_fastconv.topi import hyperbolic
 from tvm_fastconv.topi.exponential import exp, sigmoid, silu, softmax
 from tvm_fastconv.topi.norms import group_norm, layer_norm
 
 Rule = Callable[[relax.BlockBuilder, relax.Call], relax.Expr]
 
 
+_ATTRIBUTES: dict[str, dict[str, type]] = {
+    "softmax": {"axis": int},
+    "softplus": {"beta": float, "threshold": float},
+}
+
+
 def _in_vectors(name: str, compute: Callable) -> Rule:
     def legalize(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         if call.args[0].ty.dtype != "float32":
             return call.op.get_attr("FLegalize")(builder, call)
-        extra = {"axis": int(call.attrs.axis)} if name == "softmax" else {}
+        extra = {key: kind(getattr(call.attrs, key)) for key, kind in _ATTRIBUTES.get(name, {}).items()}
         return builder.call_te(functools.partial(compute, **extra), call.args[0], primfunc_name_hint=name)
 
     return legalize
@@ -52,14 +59,23 @@ def _are_known(data: relax.Expr, axes: list[int]) -> bool:
     return all(isinstance(data.ty.shape[axis], tirx.IntImm) for axis in axes)
 
 
-LEGALIZATIONS: dict[str, Rule] = {
+EXACT: dict[str, Rule] = {
+    "relax.tanh": _in_vectors("tanh", hyperbolic.tanh),
+    "relax.atanh": _in_vectors("atanh", hyperbolic.atanh),
+    "relax.sinh": _in_vectors("sinh", hyperbolic.sinh),
+    "relax.cosh": _in_vectors("cosh", hyperbolic.cosh),
+    "relax.nn.softplus": _in_vectors("softplus", hyperbolic.softplus),
+    "relax.nn.group_norm": _group_norm,
+    "relax.nn.instance_norm": _group_norm,
+    "relax.nn.layer_norm": _layer_norm,
+    "relax.cumsum": _cumsum,
+}
+"""Where TVM has no loops, or loops that cancel."""
+
+LEGALIZATIONS: dict[str, Rule] = EXACT | {
     "relax.exp": _in_vectors("exp", exp),
     "relax.sigmoid": _in_vectors("sigmoid", sigmoid),
     "relax.nn.silu": _in_vectors("silu", silu),
     "relax.nn.softmax": _in_vectors("softmax", softmax),
-    "relax.nn.group_norm": _group_norm,
-    "relax.nn.instance_norm": _group_norm,
-    "relax.nn.layer_norm": _layer_norm,
-    "relax.cumsum": _cumsum,  # for which TVM has none
 }
-"""For ``LegalizeOps(customize_legalize_map)``; functions in vectors are for float32, others take TVM's own way."""
+"""For ``LegalizeOps(customize_legalize_map)``; all are for float32, other dtypes take TVM's own way."""

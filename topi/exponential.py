@@ -31,22 +31,28 @@ def exp_reference(data: np.ndarray) -> np.ndarray:
 def exp_value(x: tvm.ir.Expr) -> tvm.ir.Expr:
     """``e^x`` of one float32 expression."""
 
-    def number(value: float) -> tvm.ir.Expr:
-        return tirx.const(value, "float32")
-
-    inside = tirx.max(tirx.min(x, number(LARGEST)), number(SMALLEST))
-    n = tirx.floor(inside * number(1 / math.log(2)) + number(0.5))
-    r = inside - n * number(LN2_HIGH) - n * number(LN2_LOW)
-    series = number(1 / math.factorial(7))
+    n, r = split_exponent(tirx.max(tirx.min(x, _number(LARGEST)), _number(SMALLEST)))
+    series = _number(1 / math.factorial(7))
     for degree in range(6, -1, -1):
-        series = series * r + number(1 / math.factorial(degree))
+        series = series * r + _number(1 / math.factorial(degree))
     # In two steps, since 2^128 and 2^-149 are no normal float32.
     whole = tirx.Cast("int32", n)
     half = whole >> tirx.const(1, "int32")
-    return tirx.Select(x > number(LARGEST), number(math.inf), series * _power(half) * _power(whole - half))
+    value = series * power_of_two(half) * power_of_two(whole - half)
+    return tirx.Select(x > _number(LARGEST), _number(math.inf), value)
 
 
-def _power(exponent: tvm.ir.Expr) -> tvm.ir.Expr:
+def split_exponent(x: tvm.ir.Expr) -> tuple[tvm.ir.Expr, tvm.ir.Expr]:
+    """``(n, r)`` with ``x = n · ln 2 + r``, n a whole float32 and |r| ≤ ln 2 / 2."""
+    n = tirx.floor(x * _number(1 / math.log(2)) + _number(0.5))
+    return n, x - n * _number(LN2_HIGH) - n * _number(LN2_LOW)
+
+
+def _number(value: float) -> tvm.ir.Expr:
+    return tirx.const(value, "float32")
+
+
+def power_of_two(exponent: tvm.ir.Expr) -> tvm.ir.Expr:
     """2 to an int32 in -126..127, put together from its bits."""
     return tirx.reinterpret("float32", (exponent + tirx.const(127, "int32")) << tirx.const(23, "int32"))
 

@@ -16,7 +16,7 @@ from tvm import relax
 from .onnx_quantize import integer_range
 from .torch_rules import Emit, constant_like, dtype_of, shape
 from .torch_rules_image import pad, resize
-from .torch_rules_math import clip, cumsum, hardswish, power
+from .torch_rules_math import clip, cumsum, elu, hardswish, power, softplus
 from .torch_rules_nn import convolution, instance_norm
 from .torch_rules_pool import avg_pool2d, max_pool2d
 from .torch_rules_quantize import apply, as_relax, dequantized, known, numbers, rounded
@@ -176,6 +176,20 @@ def _normalise(inputs: Sequence, attributes: Attributes, emit: Emit, by_instance
     return instance_norm(op, emit)
 
 
+def _elu(inputs: Sequence, attributes: Attributes, emit: Emit, alpha: float, gamma: float) -> relax.Var:
+    alpha, gamma = attributes.get("alpha", alpha), attributes.get("gamma", gamma)
+    return elu(SimpleNamespace(input=inputs[0], alpha=alpha, scale=gamma, input_scale=1), emit)
+
+
+def _celu(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:
+    alpha = attributes.get("alpha", 1.0)
+    return elu(SimpleNamespace(input=inputs[0], alpha=alpha, scale=1, input_scale=1 / alpha), emit)
+
+
+def _softplus(x: relax.Expr, emit: Emit) -> relax.Var:
+    return softplus(SimpleNamespace(input=x, beta=1, threshold=20), emit)
+
+
 def _prelu(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:
     data, slope = inputs
     below = relax.op.minimum(data, constant_like(0, data))
@@ -252,6 +266,13 @@ RULES: dict[str, OnnxRule] = {
     "InstanceNormalization": partial(_normalise, by_instance=True),
     "Clip": _clip,
     "PRelu": _prelu,
+    "Elu": partial(_elu, alpha=1.0, gamma=1.0),
+    "Selu": partial(_elu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Celu": _celu,
+    "Softplus": lambda inputs, attributes, emit: _softplus(inputs[0], emit),
+    "Mish": lambda inputs, attributes, emit: emit(
+        relax.op.multiply(inputs[0], relax.op.tanh(_softplus(inputs[0], emit)))
+    ),
     "HardSwish": lambda inputs, attributes, emit: hardswish(SimpleNamespace(input=inputs[0]), emit),
     "Tile": lambda inputs, attributes, emit: emit(relax.op.tile(inputs[0], _constant(inputs[1]))),
     "Pow": _power,

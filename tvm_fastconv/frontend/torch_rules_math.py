@@ -41,14 +41,41 @@ def softplus(op: SimpleNamespace, emit: Emit) -> relax.Var:
 
 @rule("elu.default")
 def elu(op: SimpleNamespace, emit: Emit) -> relax.Var:
-    """Import ``scale * (relu(x) - alpha * relu(1 - exp(input_scale * x)))``, which is ELU, and SELU with its scales."""
+    """Import ``scale * (relu(x) + alpha * expm1(min(input_scale * x, 0)))``, which is ELU, and SELU with its scales."""
     x = op.input
     inner = x if op.input_scale == 1 else relax.op.multiply(x, constant_like(op.input_scale, x))
-    fall = relax.op.nn.relu(relax.op.subtract(constant_like(1, x), relax.op.exp(inner)))
+    below = emit(relax.op.minimum(inner, constant_like(0, x)))
+    fall = relax.op.multiply(_expm1(below, emit), constant_like(op.alpha * op.scale, x))
     rise = relax.op.nn.relu(x)
     if op.scale != 1:
         rise = relax.op.multiply(rise, constant_like(op.scale, x))
-    return emit(relax.op.subtract(rise, relax.op.multiply(fall, constant_like(op.alpha * op.scale, x))))
+    return emit(relax.op.add(rise, fall))
+
+
+@rule("expm1.default", keep=True)
+def expm1(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``e^x - 1``, a float of an integer too."""
+    return _expm1(_floating(op.input, emit), emit)
+
+
+def _expm1(x: relax.Expr, emit: Emit) -> relax.Var:
+    """``tanh(x / 2) * (e^x + 1)``: nothing cancels where x is small."""
+    share = relax.op.tanh(relax.op.multiply(x, constant_like(0.5, x)))
+    return emit(relax.op.multiply(share, relax.op.add(relax.op.exp(x), constant_like(1, x))))
+
+
+@rule("log1p.default", keep=True)
+def log1p(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import ``log(1 + x)``, as ``2 * atanh(x / (2 + x))`` where x is small and 1 + x would lose its bits."""
+    x = _floating(op.input, emit)
+    ratio = relax.op.divide(x, relax.op.add(x, constant_like(2, x)))
+    small = relax.op.multiply(relax.op.atanh(ratio), constant_like(2, x))
+    large = relax.op.log(relax.op.add(x, constant_like(1, x)))
+    return emit(relax.op.where(relax.op.less(relax.op.abs(x), constant_like(0.5, x)), small, large))
+
+
+def _floating(x: relax.Expr, emit: Emit) -> relax.Expr:
+    return x if dtype_of(x).is_floating_point else as_dtype(x, torch.get_default_dtype(), emit)
 
 
 @rule("prelu.default", keep=True)
@@ -123,6 +150,32 @@ def cumsum(op: SimpleNamespace, emit: Emit) -> relax.Var:
     x = as_dtype(op.input, torch.float64 if dtype.is_floating_point else dtype, emit)
     total = emit(relax.op.cumsum(x, op.dim, exclusive=getattr(op, "exclusive", False))) if shape(x) else x
     return as_dtype(total, dtype, emit)
+
+
+@rule("var.correction")
+def variance(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a variance of floats, computed in float64 as PyTorch does."""
+    return as_dtype(_variance(op, emit), dtype_of(op.input), emit)
+
+
+@rule("std.correction", keep=True)
+def deviation(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a standard deviation: its square may be beyond float32."""
+    return as_dtype(emit(relax.op.sqrt(_variance(op, emit))), dtype_of(op.input), emit)
+
+
+def _variance(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """The variance in float64."""
+    axes = list(op.dim or range(len(shape(op.input))))
+    sizes = [shape(op.input)[axis] for axis in axes]
+    if not all(isinstance(size, int) for size in sizes):
+        raise NotImplementedError("the variance over an axis of unknown size is not supported")
+    wide = as_dtype(op.input, torch.float64, emit)
+    centred = emit(relax.op.subtract(wide, relax.op.mean(wide, axes, keepdims=True)))
+    total = relax.op.sum(relax.op.multiply(centred, centred), axes, keepdims=op.keepdim)
+    freedom = math.prod(sizes) - (1 if op.correction is None else op.correction)
+    share = 1 / freedom if freedom > 0 else math.nan
+    return emit(relax.op.multiply(total, relax.const(share, "float64")))
 
 
 @rule("copysign.Tensor", "copysign.Scalar")
