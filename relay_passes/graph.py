@@ -106,6 +106,9 @@ class CallRewriter(PyExprMutator):
         while isinstance(new, relax.Var) and tvm_ffi.structural_equal(new.ty, ty):
             self.values.setdefault(new, value)
             new = self.lookup_binding(new)
+            if isinstance(new, relax.TupleGetItem):
+                parts = self.definition(new.tuple_value)
+                new = parts.fields[new.index] if isinstance(parts, relax.Tuple) else None
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         """Rewrite the arguments of ``call``, then ``call`` itself."""

@@ -19,6 +19,8 @@ MOVES = frozenset((
 ))  # fmt: skip
 """Operators that round nothing."""
 
+_NORMS = frozenset(("relax.nn.group_norm", "relax.nn.instance_norm", "relax.nn.layer_norm"))
+
 _SUMS = frozenset(("relax.mean", "relax.nn.adaptive_avg_pool2d", "relax.nn.avg_pool2d", "relax.sum"))
 
 
@@ -34,7 +36,7 @@ class PerturbRoundings:
         A float32 is off by ``unit`` of itself at most; n terms sum up to ``spread · unit · sqrt(n)`` of the sum of
         their magnitudes.
     layers : float
-        The bound of a layer is at least this much of its largest result.
+        The bound of a layer is at least this much of its channel's largest result.
     """
 
     def __init__(self, unit: float, spread: float, layers: float) -> None:
@@ -78,7 +80,8 @@ class _Roundings:
         share = self.bounds.spread * self.bounds.unit * math.sqrt(_terms(call))
         bound = emit(relax.op.multiply(terms, relax.const(share, "float32")))
         if self.bounds.layers:
-            largest = emit(relax.op.max(emit(relax.op.abs(sums))))
+            others = [axis for axis in range(len(sums.ty.shape)) if axis != _channel_axis(call)]
+            largest = emit(relax.op.max(emit(relax.op.abs(sums)), others, keepdims=True))
             least = emit(relax.op.multiply(largest, relax.const(self.bounds.layers, "float32")))
             bound = emit(relax.op.maximum(bound, least))
         return relax.op.add(sums, emit(relax.op.multiply(bound, self._param(sums))))
@@ -92,6 +95,14 @@ class _Roundings:
         terms = 1.0
         if call.op.name in ("relax.add", "relax.subtract"):
             bound = emit(relax.op.add(*(emit(relax.op.abs(arg)) for arg in call.args)))
+        elif call.op.name in ("relax.nn.gelu", "relax.nn.gelu_tanh"):  # x times 1 + erf(x), which cancels
+            bound = emit(relax.op.abs(call.args[0]))
+        elif call.op.name in ("relax.nn.softmax", "relax.nn.log_softmax"):  # x − max is rounded
+            largest = emit(relax.op.max(emit(relax.op.abs(call.args[0])), call.attrs.axis, keepdims=True))
+            share = relax.const(1.0, "float32") if call.op.name.endswith("log_softmax") else value
+            bound = emit(relax.op.multiply(share, relax.op.add(largest, relax.const(1.0, "float32"))))
+        elif call.op.name in _NORMS:
+            bound = self._of_norm(rewriter, call)
         elif call.op.name in _SUMS:
             size = emit(relax.op.abs(call.args[0]))
             bound = emit(relax.Call(call.op, [size, *call.args[1:]], call.attrs, call.ty_args))
@@ -103,10 +114,41 @@ class _Roundings:
         )
         return relax.op.add(value, emit(relax.op.multiply(scaled, self._param(value))))
 
+    def _of_norm(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        """The terms of ``(x − mean) / deviation · gamma + beta``: the mean is rounded as what it is."""
+        emit = rewriter.builder_.emit
+        x, gamma, beta = call.args
+        rank, attrs = len(x.ty.shape), call.attrs
+        axes = [int(axis) % rank for axis in attrs.axes]
+        channel = None if call.op.name.endswith("layer_norm") else int(attrs.channel_axis) % rank
+        parted, back = x, x.ty.shape
+        if call.op.name.endswith("group_norm"):
+            groups = int(attrs.num_groups)
+            sizes = list(x.ty.shape)
+            parted = emit(
+                relax.op.reshape(x, [*sizes[:channel], groups, sizes[channel] // groups, *sizes[channel + 1 :]])
+            )
+            axes = [axis + (axis > channel) for axis in axes] + [channel + 1]
+        mean = emit(relax.op.mean(parted, axes, keepdims=True))
+        centred = emit(relax.op.subtract(parted, mean))
+        variance = relax.op.mean(relax.op.multiply(centred, centred), axes, keepdims=True)
+        deviation = emit(relax.op.sqrt(relax.op.add(variance, relax.const(float(attrs.epsilon), "float32"))))
+        terms = relax.op.divide(relax.op.add(relax.op.abs(parted), relax.op.abs(mean)), deviation)
+        places = axes if channel is None else [channel]
+        fit = [x.ty.shape[axis] if axis in places else 1 for axis in range(rank)]
+        gamma, beta = (emit(relax.op.abs(emit(relax.op.reshape(each, fit)))) for each in (gamma, beta))
+        return emit(relax.op.add(relax.op.multiply(relax.op.reshape(terms, back), gamma), beta))
+
     def _param(self, value: relax.Var) -> relax.Var:
         shape = [int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in value.ty.shape]
         self.params.append(relax.Var(f"off_{len(self.params)}", relax.TensorType(shape, "float32")))
         return self.params[-1]
+
+
+def _channel_axis(call: relax.Call) -> int:
+    """The axis of a layer's result along which it has other weights."""
+    rank = len(call.ty.shape)
+    return rank - 1 if call.op.name == "relax.matmul" else str(call.attrs.out_layout or call.attrs.data_layout).index("C")
 
 
 def _is_float(call: relax.Call) -> bool:

@@ -110,7 +110,8 @@ def compile(
     source: Source
     if lossy := not tvm_ffi.structural_equal(canonical["main"], approximated["main"]):
         approximated = name_values(approximated)
-        source = RelaxSlices(approximated, resolved, "the graph with the approximations that were asked for")
+        what = "the graph with the approximations that were asked for"
+        source = RelaxSlices(approximated, resolved, what, channel_axes=(1, -1))
     elif imported.program:
         source = TorchNodes(imported.program, turned)
     else:

@@ -48,7 +48,7 @@ class Verdict:
     Attributes
     ----------
     errors : dict
-        Layer to the largest error of its function, relative to that function's largest value.
+        Layer to the largest error of its function, relative to the largest value of its channel.
     compared, functions : int
         Results that were compared on their own, of how many.
     open : float
@@ -71,8 +71,8 @@ class Verdict:
         largest = max(self.errors.values(), default=0.0)
         text = (
             f"verified against {source.by} from equal inputs: all {self.functions} functions, {self.compared} of them "
-            f"alone, the others together with the next; largest error of a function {largest:.1e} of its largest "
-            f"value, of the network's outputs {whole:.1e}"
+            f"alone, the others together with the next; largest error of a function {largest:.1e} of its channel's "
+            f"largest value, of the network's outputs {whole:.1e}"
         )
         return text + (f"; up to {100 * self.open:.2g} % of a result lie on a threshold" if self.open else "")
 
@@ -207,6 +207,6 @@ def _wrong(layers: Sequence[str], found: Comparison, source: Source, which: str)
     names = " or ".join(layers) or "the outputs"
     return (
         f"the compiled model is wrong in {names}: off by {found.error:.1e} of the largest value that {source.by} "
-        f"computes there from equal inputs (allowed: {TOLERANCE:.0e} and float noise), on {which}. "
+        f"computes in that channel from equal inputs (allowed: {TOLERANCE:.0e} and float noise), on {which}. "
         "This is a bug in tvm-fastconv; compile with verify=False to look at the result nevertheless"
     )

@@ -8,8 +8,11 @@ import numpy as np
 from .source import Known, Roundings, Source
 
 TOLERANCE = 2e-5
-"""Error allowed, relative to the largest value: what an exact operator may be off by in float32 (a direct convolution
+"""Error allowed, relative to the largest value of a channel: what an exact operator may be off by in float32 (a direct convolution
 measures 3e-7, Winograd's F(4×4, 3×3) up to 1e-5)."""
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""What is below has fewer bits, or none."""
 
 TRIALS = 6
 """Ways of rounding, drawn at random, beside all up and all down."""
@@ -22,7 +25,7 @@ class Comparison:
     Attributes
     ----------
     error : float
-        The largest difference where the source is sure of its value, relative to its largest value.
+        The largest difference where the source is sure of its value, relative to the largest value of its channel.
     open : float
         Share of the values that rounding may change by more than `TOLERANCE`: what lies on a threshold.
     agrees : bool
@@ -37,48 +40,60 @@ class Comparison:
 def compare(got: np.ndarray, want: np.ndarray, source: Source, name: str, known: Known) -> Comparison:
     """Compare ``got`` with ``want``, which ``source`` computes for ``name`` from ``known``.
 
-    Where they differ by more than `TOLERANCE` of the largest value, the source computes the value again with its
-    roundings pushed to their bounds. A difference as large as what that moves is no error; a bit may turn only where
-    one of these ways turns it.
+    Where they differ by more than `TOLERANCE` of the largest value of a channel, the source computes the value again
+    with its roundings pushed to their bounds, in up to `TRIALS` + 2 ways. A difference as large as what that moves is
+    no error; a bit may turn only where one of these ways turns it.
     """
-    difference, largest = _difference(got, want)
-    floor = TOLERANCE * largest if want.dtype.kind == "f" else 0.0  # integers and masks are equal
-    if (difference <= floor).all():
-        return Comparison(_relative(difference, largest), 0.0)
-    layers = 0.0 if source.decides(name, known) else TOLERANCE
-    rng, moved = np.random.default_rng(0), np.zeros(want.shape)
+    difference, largest = _difference(got, want), _largest(want, source.channel_axes)
+    floor = TOLERANCE * largest + SMALLEST if want.dtype.kind == "f" else 0.0  # integers and masks are equal
+    wrong, moved = difference > floor, np.zeros(want.shape)
+    layers = 0.0 if wrong.any() and source.decides(name, known) else TOLERANCE
+    rng = np.random.default_rng(0)
     for sign in (1, -1, *[0] * TRIALS):
+        if not wrong.any():
+            break
         trial = source.evaluate(name, known, Roundings(sign, layers, rng))
-        moves = _difference(trial, want)[0]
-        moved = np.maximum(
-            moved, np.where(np.isfinite(moves), moves, 0.0)
-        )  # beyond all numbers, nothing is allowed
-    allowed = 2 * moved
-    wrong = difference > floor + allowed
-    return Comparison(
-        _relative(np.where(wrong, difference, 0.0), largest), float(np.mean(allowed > floor)), not wrong.any()
-    )
+        moves = _difference(trial, want)
+        # Beyond all numbers, nothing is allowed.
+        moved = np.maximum(moved, np.where(np.isfinite(moves), moves, 0.0))
+        wrong = difference > floor + 2 * moved
+    counted = wrong if moved.any() else True
+    error = np.where(counted, difference, 0.0) / np.where(largest > 0, largest, 1.0)
+    return Comparison(float(error.max(initial=0.0)), float(np.mean(2 * moved > floor)), not wrong.any())
 
 
 def largest_difference(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
     """How far outputs are off, relative to the largest value of each."""
-    return max((_relative(*_difference(g, w)) for g, w in zip(got, want, strict=True)), default=0.0)
+    each = (
+        float(_difference(g, w).max(initial=0.0) / (_largest(w, ()).max(initial=0.0) or 1.0))
+        for g, w in zip(got, want, strict=True)
+    )
+    return max(each, default=0.0)
 
 
-def _difference(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, float]:
-    """|got − want| and the largest |want|.
+def _difference(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """|got − want|, float64.
 
-    The difference is 0 where ``want`` is NaN (a random input may lead where a model has no value), and infinite where
-    only one of them is infinite or ``got`` alone is NaN.
+    It is 0 where ``want`` is NaN (a random input may lead where a model has no value), and infinite where only one of
+    them is infinite or ``got`` alone is NaN.
     """
     got, want = got.astype(np.float64), want.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.abs(got - want)
     difference = np.where((got == want) | np.isnan(want), 0.0, difference)
-    difference = np.where(np.isnan(difference), np.inf, difference)
-    finite = want[np.isfinite(want)]
-    return difference, float(np.abs(finite).max(initial=0.0))
+    return np.where(np.isnan(difference), np.inf, difference)
 
 
-def _relative(difference: np.ndarray, largest: float) -> float:
-    return float(difference.max(initial=0.0) / (largest or 1.0))
+def _largest(value: np.ndarray, channel_axes: Sequence[int]) -> np.ndarray:
+    """The largest finite magnitude of each value's channel, or of all; it broadcasts to ``value``.
+
+    A channel lies along one of ``channel_axes``, for less than a batch of planes along the last axis or the second; the
+    smallest counts where there are two.
+    """
+    size = np.where(np.isfinite(value), np.abs(value.astype(np.float64)), 0.0)
+    axes = channel_axes if value.ndim > 3 else (1, -1) if value.ndim > 1 and channel_axes else ()
+    largest = np.full((1,) * value.ndim, size.max(initial=0.0))
+    for channel in axes:
+        others = tuple(axis for axis in range(value.ndim) if axis != channel % value.ndim)
+        largest = np.minimum(largest, size.max(others, initial=0.0, keepdims=True))
+    return largest

@@ -33,6 +33,8 @@ class RelaxSlices:
         What ``mod`` is, for messages.
     plus_at_zero : set of str
         The signs that are +1 for 0 in it.
+    channel_axes : tuple of int
+        See `Source`.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class RelaxSlices:
         target: tvm.target.Target,
         what: str,
         plus_at_zero: frozenset[str] = frozenset(),
+        channel_axes: tuple[int, ...] = (1,),
     ) -> None:
         self.by = computed_by(what, plus_at_zero)
+        self.channel_axes = channel_axes
         main, self._mod, self._triple = mod["main"], mod, str(target.attrs["mtriple"])
         self._names = {var: value.name for var, value in source_values(mod).items()}
         self._variables = {name: var for var, name in self._names.items()}

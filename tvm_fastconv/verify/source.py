@@ -26,7 +26,7 @@ class Roundings:
     sign : int
         +1 or −1 for all of them, 0 for signs drawn element by element.
     layers : float
-        The bound for convolutions and matrix products is at least this much of their largest result.
+        The bound for convolutions and matrix products is at least this much of their channel's largest result.
     """
 
     sign: int
@@ -49,11 +49,14 @@ class Source(Protocol):
         Who computes it, and what is not as the model says on purpose, for messages.
     inputs, outputs : tuple of str
         Names of what it takes and returns.
+    channel_axes : tuple of int
+        Axes of a batch of planes that may be its channels.
     """
 
     by: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    channel_axes: tuple[int, ...]
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs."""

@@ -77,8 +77,29 @@ def _dense() -> nn.Module:
     )  # fmt: skip
 
 
+class Uneven(nn.Conv2d):
+    """Filters from a millionth to a million times as large as usual."""
+
+    def __init__(self, *args: int, **how: int) -> None:
+        super().__init__(*args, **how)
+        with torch.no_grad():
+            scales = 10.0 ** torch.linspace(-6, 6, self.out_channels)[torch.randperm(self.out_channels)]
+            self.weight *= scales[:, None, None, None]
+            self.bias *= scales
+
+
+def _uneven() -> nn.Module:
+    """Norms make its channels alike again, so that each of them counts in the end."""
+    return nn.Sequential(
+        Uneven(3, 32, 3, padding=1), nn.InstanceNorm2d(32, affine=True), nn.ELU(),
+        Uneven(32, 32, 3, padding=1), nn.GroupNorm(32, 32), nn.GELU(),
+        Uneven(32, 48, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10), nn.LogSoftmax(1),
+    )  # fmt: skip
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "bi-real": _bi_real, "dorefa": _dorefa, "quantized": _quantized, "dense": _dense,
+    "uneven": _uneven,
 }  # fmt: skip
 
 

@@ -178,7 +178,7 @@ def test_random_inputs_keep_to_the_examples_range() -> None:
 class OneValue:
     """A source of one value, which rounding moves by ``spread``."""
 
-    by, inputs, outputs = "a test", (), ("y",)
+    by, inputs, outputs, channel_axes = "a test", (), ("y",), (1,)
 
     def __init__(self, spread: np.ndarray, values: tuple[float, ...] = (1.0, 1000.0)) -> None:
         self.spread, self.values = spread, np.array(values)
@@ -205,6 +205,16 @@ def test_comparing_allows_rounding_and_nothing_else() -> None:
     assert _compared([9.0, 1000.0], spread=(5.0, 0.0)).agrees
     assert not _compared([9.0, 1000.0], spread=(0.0, 5.0)).agrees
     assert _compared([9.0, 1000.0], spread=(5.0, 0.0)).open == 0.5
+
+
+def test_each_channel_is_compared_with_its_own_largest_value() -> None:
+    want = np.ones((1, 2, 3, 3))
+    want[0, 1] = 1e6
+    source, off = OneValue(np.zeros(want.shape), want), np.zeros(want.shape)
+    off[0, 0, 1, 1] = 1e-4  # 1e-10 of the largest of all
+    assert not compare(want + off, want, source, "y", {}).agrees
+    assert compare(want + off / 10, want, source, "y", {}).agrees
+    assert compare(want + 1e5 * np.flip(off, 1), want, source, "y", {}).agrees
 
 
 def test_integers_are_equal() -> None:
@@ -287,5 +297,5 @@ def test_an_approximated_layer_exempts_no_other(monkeypatch: pytest.MonkeyPatch)
     fc.compile(model, x, methods=methods)
     original = pipeline.canonicalize
     monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [*original(), AbsForRelu()])
-    with pytest.raises(fc.FastconvError, match=r"wrong in 2: .* that PyTorch computes there"):
+    with pytest.raises(fc.FastconvError, match=r"wrong in 2: .* that PyTorch computes in that channel"):
         fc.compile(model, x, methods=methods)
