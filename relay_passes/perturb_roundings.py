@@ -147,8 +147,9 @@ class _Roundings:
 
 def _channel_axis(call: relax.Call) -> int:
     """The axis of a layer's result along which it has other weights."""
-    rank = len(call.ty.shape)
-    return rank - 1 if call.op.name == "relax.matmul" else str(call.attrs.out_layout or call.attrs.data_layout).index("C")
+    if call.op.name == "relax.matmul":
+        return len(call.ty.shape) - 1
+    return str(call.attrs.out_layout or call.attrs.data_layout).index("C")
 
 
 def _is_float(call: relax.Call) -> bool:

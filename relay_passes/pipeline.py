@@ -40,6 +40,7 @@ from .dispatch_winograd import DispatchWinograd
 from .follow_values import CollectValues, MarkValues
 from .fuse_chains import FuseChains
 from .legalize import LEGALIZATIONS
+from .limit_fusion import LimitFusion
 from .plan_layout import PlanLayout
 from .schedule_primfuncs import SchedulePrimFuncs
 
@@ -108,6 +109,7 @@ def fuse() -> Passes:
         relax.transform.LegalizeOps(LEGALIZATIONS),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
+        LimitFusion(),
         MarkValues(),
         relax.transform.FuseOps(),
         FuseChains(),

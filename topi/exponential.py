@@ -30,7 +30,6 @@ def exp_reference(data: np.ndarray) -> np.ndarray:
 
 def exp_value(x: tvm.ir.Expr) -> tvm.ir.Expr:
     """``e^x`` of one float32 expression."""
-
     n, r = split_exponent(tirx.max(tirx.min(x, _number(LARGEST)), _number(SMALLEST)))
     series = _number(1 / math.factorial(7))
     for degree in range(6, -1, -1):

@@ -62,6 +62,8 @@ class Bundle:
     networks: tuple[Network, ...]
     target: str = "native"
     dynamic: bool = False
+    verified: bool = False
+    """Verification must agree, too."""
     optimised: bool = True
     """By LLVM, as users get it. LLVM is not what is tested, and takes half of the time; but it aborts on AVX-512 code
     ("Cannot emit physreg copy instruction") that it is not to optimise."""
@@ -79,6 +81,7 @@ class Networks(Generator):
             networks=tuple(_drawn(rng, batch) for _ in range(self.parts)),
             target="native" if native else HASWELL,
             optimised=native or rng.random() < 0.1,
+            verified=rng.random() < 0.25,
             dynamic=batch > 1 and rng.random() < 0.2,  # torch.export takes a batch of 1 for a constant
         )
 
@@ -86,7 +89,7 @@ class Networks(Generator):
         net, inputs = load(_source(case))
         model = _exported(net, inputs) if case.dynamic else net
         dynamic = model is not net
-        compiled = fc.compile(model, tuple(inputs), verify=False, target=_target(case))
+        compiled = fc.compile(model, tuple(inputs), verify=case.verified, target=_target(case))
         batches = [inputs, [x[:1] for x in inputs]] if dynamic else [inputs]
         return next((wrong for given in batches if (wrong := _difference(compiled, net, given))), None)
 
@@ -95,6 +98,8 @@ class Networks(Generator):
             yield from (dataclasses.replace(case, networks=(network,)) for network in case.networks)
         if case.dynamic:
             yield dataclasses.replace(case, dynamic=False)
+        if case.verified:
+            yield dataclasses.replace(case, verified=False)
         if case.target != "native" or not case.optimised:
             yield dataclasses.replace(case, target="native", optimised=True)
         for network in _with_fewer_steps(case.networks[0]) if len(case.networks) == 1 else ():
@@ -109,7 +114,7 @@ class Networks(Generator):
             lines.append("model = torch.export.export(net, tuple(inputs), dynamic_shapes=shapes)")
         model = "model" if case.dynamic else "net"
         lines += [
-            f"compiled = fc.compile({model}, tuple(inputs), verify=False, target={case.target!r})",
+            f"compiled = fc.compile({model}, tuple(inputs), verify={case.verified}, target={case.target!r})",
             "got, want = compiled(*inputs), net(*inputs)",
             "for a, b in zip(got if isinstance(got, tuple) else (got,), want):",
             "    print(a.dtype, b.dtype, tuple(b.shape), (a.double() - b.double()).abs().max().item())",

@@ -1,4 +1,4 @@
-"""Activations and functions that cancel where their results are small, against PyTorch in float64, relative to each row.
+"""Activations and functions that cancel where their results are small, against PyTorch in float64.
 
 A row is compared with its own largest value: rows of tiny results tell whether bits were lost.
 """

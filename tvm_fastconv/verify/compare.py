@@ -8,8 +8,8 @@ import numpy as np
 from .source import Known, Roundings, Source
 
 TOLERANCE = 2e-5
-"""Error allowed, relative to the largest value of a channel: what an exact operator may be off by in float32 (a direct convolution
-measures 3e-7, Winograd's F(4×4, 3×3) up to 1e-5)."""
+"""Error allowed, relative to the largest value of a channel: what an exact operator may be off by in float32 (a direct
+convolution measures 3e-7, Winograd's F(4×4, 3×3) up to 1e-5)."""
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """What is below has fewer bits, or none."""
