@@ -65,8 +65,8 @@ def _ends_of_expressions(mod: tvm.IRModule, main: relax.Function) -> set[relax.V
             call = binding.value
             if op_name(call) != "call_tir" or _pattern(mod[call.args[0]]) > REDUCTION:
                 continue
-            reads = _reads(mod[call.args[0]])
             operands = [expressions.get(arg, _Expression()) for arg in call.args[1].fields]
+            reads = _reads(mod[call.args[0]], len(operands))
             whole = _Expression(
                 sum(count * each.loads for count, each in zip(reads, operands, strict=True)),
                 1 + max((each.depth for each in operands), default=0),
@@ -83,14 +83,13 @@ def _pattern(func: tirx.PrimFunc) -> int:
     return int(func.attrs["op_pattern"])
 
 
-def _reads(func: tirx.PrimFunc) -> list[int]:
-    """How often the expressions of ``func`` read each of its operands."""
-    operands = list(func.params)[:-1]
-    reads = [0] * len(operands)
+def _reads(func: tirx.PrimFunc, count: int) -> list[int]:
+    """How often the expressions of ``func`` read each of its operands, its first ``count`` parameters."""
+    operands, reads = func.params[:count], [0] * count
 
-    def count(load: TensorLoad) -> None:
+    def note(load: TensorLoad) -> None:
         for place, operand in enumerate(operands):
             reads[place] += load.source.same_as(operand)
 
-    tvm_ffi.structural_walk(func.body, (TensorLoad, count))
+    tvm_ffi.structural_walk(func.body, (TensorLoad, note))
     return reads

@@ -1,4 +1,4 @@
-"""Random networks against PyTorch. They are compiled with ``verify=False``: it is not to hide what is wrong."""
+"""Random networks against PyTorch. Most are compiled with ``verify=False``: it is not to hide what is wrong."""
 
 import contextlib
 import dataclasses

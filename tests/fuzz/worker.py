@@ -102,7 +102,7 @@ def _outcome(generator: Generator, case: Any) -> Outcome:
     try:
         wrong = generator.run(case)
     except FastconvError as error:
-        return Outcome("refused", str(error))
+        return Outcome("failed" if "This is a bug" in str(error) else "refused", str(error))
     except Exception:
         return Outcome("failed", traceback.format_exc(limit=-FRAMES, chain=False))
     return Outcome("clean") if wrong is None else Outcome("failed", wrong)
