@@ -1,11 +1,15 @@
 """``fastconv bench``: milliseconds of a compiled file, beside other engines."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .arguments import Compiled, Json
 from .output import print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from tvm_fastconv.bench import EngineTime
 
 
 def bench_verb(
@@ -18,7 +22,10 @@ def bench_verb(
     repeats: Annotated[int, typer.Option(min=1, max=100_000, help="Turns of every engine.")] = 15,
     json: Json = False,
 ) -> None:
-    """Time a compiled model and rivals in turns, in one run; ratios above 1 say that ours is faster."""
+    """Time a compiled model and rivals in turns, in one run; ratios above 1 say that ours is faster.
+
+    The exit code is 1 where an engine answers differently.
+    """
     from tvm_fastconv.bench import bench, pytorch_module
     from tvm_fastconv.runtime import load
 
@@ -29,7 +36,13 @@ def bench_verb(
         rows = bench(loaded, against=names, module=module, threads=threads, repeats=repeats)
     if json:
         print_json({"file": model, "threads": threads, "repeats": repeats, "engines": rows})
-        return
+    else:
+        _print_rows(rows, threads, repeats)
+    if any(row.status == "wrong" for row in rows):
+        raise typer.Exit(1)
+
+
+def _print_rows(rows: "Sequence[EngineTime]", threads: int, repeats: int) -> None:
     print_table(
         ("engine", "version", "ms", "spread", "time / ours", "status"),
         [

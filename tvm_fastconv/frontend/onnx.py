@@ -136,9 +136,10 @@ def _module_path(node: NodeProto) -> str:
     """Read ``layer1.0.conv2`` from PyTorch's metadata, or from a node name like ``/layer1/layer1.0/conv2/Conv``."""
     for entry in node.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
-            with contextlib.suppress(ValueError, SyntaxError):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 scopes = ast.literal_eval(entry.value)  # from the model itself ("") to the node
-                return scopes[-2] if len(scopes) > 1 and scopes[-2] else scopes[-1]
+                if isinstance(scopes, list) and scopes and all(isinstance(scope, str) for scope in scopes):
+                    return scopes[-2] if len(scopes) > 1 and scopes[-2] else scopes[-1]
     if not node.name.startswith("/"):
         return ""
     path: list[str] = []

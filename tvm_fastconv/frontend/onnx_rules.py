@@ -181,11 +181,6 @@ def _elu(inputs: Sequence, attributes: Attributes, emit: Emit, alpha: float, gam
     return elu(SimpleNamespace(input=inputs[0], alpha=alpha, scale=gamma, input_scale=1), emit)
 
 
-def _celu(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:
-    alpha = attributes.get("alpha", 1.0)
-    return elu(SimpleNamespace(input=inputs[0], alpha=alpha, scale=1, input_scale=1 / alpha), emit)
-
-
 def _softplus(x: relax.Expr, emit: Emit) -> relax.Var:
     return softplus(SimpleNamespace(input=x, beta=1, threshold=20), emit)
 
@@ -268,7 +263,6 @@ RULES: dict[str, OnnxRule] = {
     "PRelu": _prelu,
     "Elu": partial(_elu, alpha=1.0, gamma=1.0),
     "Selu": partial(_elu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
-    "Celu": _celu,
     "Softplus": lambda inputs, attributes, emit: _softplus(inputs[0], emit),
     "Mish": lambda inputs, attributes, emit: emit(
         relax.op.multiply(inputs[0], relax.op.tanh(_softplus(inputs[0], emit)))

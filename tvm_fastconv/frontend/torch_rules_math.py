@@ -90,14 +90,22 @@ def prelu(op: SimpleNamespace, emit: Emit) -> relax.Var:
 
 @rule("pow.Tensor_Scalar")
 def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
-    """Import a power; squares, cubes and roots without calling ``pow``."""
-    x = op.input
-    if op.exponent in (2, 3):
-        square = emit(relax.op.multiply(x, x))
-        return square if op.exponent == 2 else emit(relax.op.multiply(square, x))
+    """Import a power; squares, cubes, roots and powers of integers without calling ``pow``."""
+    x, exponent = promoted(op.input, op.exponent, emit)
+    if op.exponent in (2, 3) or not dtype_of(x).is_floating_point:  # of integers, PyTorch takes no negative powers
+        return _product(x, int(op.exponent), emit)
     if op.exponent == 0.5:
-        return emit(relax.op.sqrt(promoted(x, op.exponent, emit)[0]))
-    return emit(relax.op.power(*promoted(x, op.exponent, emit)))
+        return emit(relax.op.sqrt(x))
+    return emit(relax.op.power(x, exponent))
+
+
+def _product(x: relax.Expr, count: int, emit: Emit) -> relax.Expr:
+    """``count`` times ``x``, multiplied by squaring."""
+    if count < 2:
+        return x if count else emit(relax.op.ones_like(x))
+    half = _product(x, count // 2, emit)
+    square = emit(relax.op.multiply(half, half))
+    return emit(relax.op.multiply(square, x)) if count % 2 else square
 
 
 @rule("clamp.default", "clamp.Tensor")

@@ -87,6 +87,9 @@ def vector_norm(op: SimpleNamespace, emit: Emit) -> relax.Var:
         return emit(reduce(relax.op.abs(x), axes, op.keepdim))
     if op.ord == 2:
         return emit(relax.op.sqrt(relax.op.sum(relax.op.multiply(x, x), axes, op.keepdim)))
+    if op.ord == 0:
+        counted = as_dtype(emit(relax.op.not_equal(x, constant_like(0, x))), dtype_of(x), emit)
+        return emit(relax.op.sum(counted, axes, op.keepdim))
     powers = relax.op.power(relax.op.abs(x), constant_like(op.ord, x))
     return emit(relax.op.power(relax.op.sum(powers, axes, op.keepdim), constant_like(1 / op.ord, x)))
 

@@ -128,6 +128,15 @@ def test_nodes_without_module_path_are_named_by_node_or_output(tmp_path: Path, c
     assert [layer for _, layer in calls(import_model(path))] == ["first", "b", "product", "product#2"]
 
 
+@pytest.mark.parametrize("scopes", ["7", "[7, 8]", "[]", "{'a': 1}", "[" * 300])
+def test_scopes_of_another_form_name_nothing(scopes: str, tmp_path: Path, calls: Callable) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    entry = node.metadata_props.add()
+    entry.key, entry.value = "pkg.torch.onnx.name_scopes", scopes
+    path = model_of([node], {"x": [1, 4]}, {"w": np.eye(4, dtype="float32")}, tmp_path / "m.onnx")
+    assert [layer for _, layer in calls(import_model(path))] == ["product"]
+
+
 def test_unnamed_sizes_are_dynamic_and_inputs_keep_their_names(tmp_path: Path, run: Callable) -> None:
     nodes = [helper.make_node("Relu", ["1"], ["unused"]), helper.make_node("Add", ["left.x", "w"], ["y"])]
     weights = {"w": np.float32([1, 2, 3])}
