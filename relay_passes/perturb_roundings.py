@@ -118,26 +118,25 @@ class _Roundings:
         """The terms of ``(x − mean) / deviation · gamma + beta``: the mean is rounded as what it is."""
         emit = rewriter.builder_.emit
         x, gamma, beta = call.args
-        rank, attrs = len(x.ty.shape), call.attrs
-        axes = [int(axis) % rank for axis in attrs.axes]
-        channel = None if call.op.name.endswith("layer_norm") else int(attrs.channel_axis) % rank
-        parted, back = x, x.ty.shape
-        if call.op.name.endswith("group_norm"):
-            groups = int(attrs.num_groups)
-            sizes = list(x.ty.shape)
-            parted = emit(
-                relax.op.reshape(x, [*sizes[:channel], groups, sizes[channel] // groups, *sizes[channel + 1 :]])
-            )
-            axes = [axis + (axis > channel) for axis in axes] + [channel + 1]
+        sizes, axes = list(x.ty.shape), [int(axis) % len(x.ty.shape) for axis in call.attrs.axes]
+        parted, affine = x, axes
+        if not call.op.name.endswith("layer_norm"):
+            channel = int(call.attrs.channel_axis) % len(sizes)
+            affine = [channel]
+            if call.op.name.endswith("group_norm"):
+                groups = int(call.attrs.num_groups)
+                parts = [groups, sizes[channel] // groups]
+                parted = emit(relax.op.reshape(x, [*sizes[:channel], *parts, *sizes[channel + 1 :]]))
+                axes = [channel + 1, *(axis + (axis > channel) for axis in axes)]
         mean = emit(relax.op.mean(parted, axes, keepdims=True))
         centred = emit(relax.op.subtract(parted, mean))
         variance = relax.op.mean(relax.op.multiply(centred, centred), axes, keepdims=True)
-        deviation = emit(relax.op.sqrt(relax.op.add(variance, relax.const(float(attrs.epsilon), "float32"))))
+        epsilon = relax.const(float(call.attrs.epsilon), "float32")
+        deviation = emit(relax.op.sqrt(relax.op.add(variance, epsilon)))
         terms = relax.op.divide(relax.op.add(relax.op.abs(parted), relax.op.abs(mean)), deviation)
-        places = axes if channel is None else [channel]
-        fit = [x.ty.shape[axis] if axis in places else 1 for axis in range(rank)]
-        gamma, beta = (emit(relax.op.abs(emit(relax.op.reshape(each, fit)))) for each in (gamma, beta))
-        return emit(relax.op.add(relax.op.multiply(relax.op.reshape(terms, back), gamma), beta))
+        fit = [size if axis in affine else 1 for axis, size in enumerate(sizes)]
+        gamma, beta = (emit(relax.op.abs(relax.op.reshape(each, fit))) for each in (gamma, beta))
+        return emit(relax.op.add(relax.op.multiply(relax.op.reshape(terms, sizes), gamma), beta))
 
     def _param(self, value: relax.Var) -> relax.Var:
         shape = [int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in value.ty.shape]

@@ -92,7 +92,8 @@ def prelu(op: SimpleNamespace, emit: Emit) -> relax.Var:
 def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
     """Import a power; squares, cubes, roots and powers of integers without calling ``pow``."""
     x, exponent = promoted(op.input, op.exponent, emit)
-    if op.exponent in (2, 3) or not dtype_of(x).is_floating_point:  # of integers, PyTorch takes no negative powers
+    whole = not dtype_of(x).is_floating_point  # then PyTorch takes no negative exponent
+    if whole or op.exponent in (2, 3):
         return _product(x, int(op.exponent), emit)
     if op.exponent == 0.5:
         return emit(relax.op.sqrt(x))

@@ -39,7 +39,7 @@ class TorchNodes:
             spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT
         )
         self.outputs = tuple(node.name for node in pytree.tree_leaves(program.graph.output_node().args))
-        self.channel_axes = (1,)
+        self.channel_axes: tuple[int, ...] = (1,)
         self._folded: dict[fx.Node, Value] = {}
 
     def evaluate(self, name: str, known: Known, roundings: Roundings | None = None) -> np.ndarray:

@@ -33,7 +33,9 @@ def test_unknown_rivals(fastconv: Callable, model: Path, network: Path) -> None:
 
 def test_other_answers_are_told_by_the_exit_code(fastconv: Callable, model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.py"
-    other.write_text(f"{NETWORK}\ndef doubled():\n    return nn.Sequential(small(), nn.Linear(10, 10)).eval()\n")
+    other.write_text(
+        f"{NETWORK}\ndef doubled():\n    return nn.Sequential(small(), nn.Linear(10, 10)).eval()\n"
+    )
     done = fastconv("bench", model, "--against", "torch", "--source", f"{other}:doubled", "--repeats", 3)
     assert done.code == 1
     assert "wrong" in done.out

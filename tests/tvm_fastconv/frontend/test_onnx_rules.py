@@ -65,6 +65,10 @@ CASES: dict[str, tuple[str, tuple, list, int, dict[str, Any], str]] = {
         "ConvTranspose", IMAGE, [weight(4, 3, 3, 3), weight(3)], 17,
         {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]}, "nn.conv2d_transpose reshape add",
     ),
+    "elu": ("Elu", ROW, [], 17, {"alpha": 0.7}, "minimum multiply tanh exp add multiply nn.relu multiply add"),
+    "selu": ("Selu", ROW, [], 17, {}, "minimum multiply tanh exp add multiply nn.relu multiply multiply add"),
+    "softplus": ("Softplus", ROW, [], 17, {}, "nn.softplus"),
+    "mish": ("Mish", ROW, [], 18, {}, "nn.softplus tanh multiply"),
     "max_pool": ("MaxPool", IMAGE, [], 17, {"kernel_shape": [3, 2], "pads": [1, 0, 0, 1]}, "nn.max_pool2d"),
     "max_pool_ceil": (
         "MaxPool", IMAGE, [], 17, {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, "nn.max_pool2d",

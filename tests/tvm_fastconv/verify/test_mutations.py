@@ -62,6 +62,10 @@ def _row(array: np.ndarray, rng: np.random.Generator) -> None:
 CHANGES = (_off, _swapped, _scaled, _share, _row)
 
 
+Constant = tuple[set[str], int, np.dtype, tuple[int, ...]]
+"""What reads it, its offset in the file, its dtype and shape."""
+
+
 @dataclass
 class Compiled:
     """A file and what it was verified with."""
@@ -70,7 +74,7 @@ class Compiled:
     source: Any
     examples: Any
     calls: Any
-    constants: list[tuple[set[str], int, np.dtype, tuple[int, ...]]]  # readers, offset in the file, what lies there
+    constants: list[Constant]
 
     def verify(self, path: Path) -> Any:
         return verify(CompiledModel(read_artifact(path)), self.source, self.examples, self.calls)
@@ -103,9 +107,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Compiled(path, **seen, constants=list(_constants(path, mod["main"], seen["calls"])))
 
 
-def _constants(
-    path: Path, main: Any, calls: Any
-) -> Iterator[tuple[set[str], int, np.dtype, tuple[int, ...]]]:
+def _constants(path: Path, main: Any, calls: Any) -> Iterator[Constant]:
     artifact = read_artifact(path)
     section, data = artifact.elf.sections[WEIGHTS_SECTION], path.read_bytes()
     stored = {
