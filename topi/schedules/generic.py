@@ -10,6 +10,7 @@ import logging
 import math
 
 from tvm import tirx
+from tvm.ir.expr import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -50,6 +51,9 @@ def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> N
     if transposed is not None:
         _parallelize(sch, block, _tile_transpose(sch, block, transposed))
         return
+    if _copies_bits(sch, block):
+        _parallelize(sch, block, sch.get_loops(block)[:-1])
+        return
     seams = seams_of(sch, block)
     vectors = vectorize_innermost(sch, block, math.gcd(machine.lanes, *seams))
     *outer, row = sch.get_loops(block)
@@ -60,6 +64,16 @@ def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> N
         *outer, row = outer
     _parallelize(sch, block, outer)
     cut_at_seams(sch, block, row, seams)
+
+
+def _copies_bits(sch: Schedule, block: SBlockRV) -> bool:
+    """Whether the block copies truths: TVM's lowering makes no vectors of them between two buffers of its own."""
+    store = sch.get(block).body
+    return (
+        isinstance(store, tirx.BufferStore)
+        and store.value.ty.dtype == "bool"
+        and isinstance(store.value, TensorLoad)
+    )
 
 
 def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:

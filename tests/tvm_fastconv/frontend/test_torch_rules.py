@@ -256,6 +256,7 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "argmax": lambda x: x.argmax(1),
             "norm": lambda x: x.norm(dim=1),
             "norm_1": lambda x: x.norm(p=1, dim=1, keepdim=True),
+            "chunk of a mask": lambda x: torch.chunk(x > 0.1, 2, 1)[1],
             "norm_0": lambda x: x.relu().norm(p=0, dim=1),
             "integer power": lambda x: ((x * 3).int() ** 5) + (x * 3).int() ** 0,
             "integer to a float": lambda x: (x * 3).int() ** 2.0,
