@@ -13,15 +13,24 @@ from .torch_rules import Emit, as_image, from_image, has_static_image, rule, sha
 
 @rule("pad.default", "constant_pad_nd.default", keep=True)
 def pad(op: SimpleNamespace, emit: Emit) -> relax.Var:
-    """Import padding of every mode; negative amounts cut off: before others are added, but after a reflection."""
+    """Import padding of every mode.
+
+    Negative amounts cut off, in PyTorch's order: before others are added, but after a reflection or a repetition.
+    """
     rank, mode = len(shape(op.input)), getattr(op, "mode", "constant")
     amounts = [(0, 0)] * (rank - len(op.pad) // 2) + list(zip(op.pad[-2::-2], op.pad[::-2], strict=True))
-    data = op.input if mode == "reflect" else _cut(op.input, amounts, emit)
+    padded_first = mode in ("reflect", "replicate")
+    data = op.input if padded_first else _cut(op.input, amounts, emit)
+    for axis, both in enumerate(amounts):
+        if mode == "circular" and 0 < max(both) > shape(data)[axis]:
+            raise NotImplementedError(
+                f"it wraps more than the {shape(data)[axis]} values that it leaves of axis {axis}"
+            )
     widths = [max(amount, 0) for both in amounts for amount in both]
     if any(widths):
         value = float(bool(op.value)) if data.ty.dtype == "bool" else op.value or 0.0
         data = emit(relax.op.nn.pad(data, widths, mode, value))
-    return _cut(data, amounts, emit) if mode == "reflect" else data
+    return _cut(data, amounts, emit) if padded_first else data
 
 
 def _cut(data: relax.Expr, amounts: list[tuple[int, int]], emit: Emit) -> relax.Expr:

@@ -177,6 +177,7 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "replicate": nn.ReplicationPad2d((1, 2, 3, 0)),
             "circular": nn.CircularPad2d(1),
             "cropping_reflect": lambda x: F.pad(x, (-3, 6, 5, -4), "reflect"),
+            "replicate of what is cropped away": lambda x: F.pad(x[:, :, :1], (1, 1, 3, -1), "replicate"),
             "cropping_replicate": lambda x: F.pad(x, (-3, 6, 5, -4), "replicate"),
             "cropping_circular": lambda x: F.pad(x, (-3, 6, 3, -4), "circular"),
             "nearest": nn.Upsample(scale_factor=2),
@@ -427,3 +428,8 @@ def test_resizing_needs_a_fixed_image() -> None:
     )
     with pytest.raises(ModelError, match="fixed height and width"):
         import_model(program)
+
+
+def test_refuses_to_wrap_what_is_cropped_away() -> None:
+    with pytest.raises(ModelError, match="wraps more than the 1 values that it leaves of axis 2"):
+        import_model(Table({"y": lambda x: F.pad(x, (-1, 1, 2, -2), "circular")}), torch.randn(1, 2, 3, 3))
