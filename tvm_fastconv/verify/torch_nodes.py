@@ -96,6 +96,8 @@ class TorchNodes:
         if node.name in self._plus_at_zero:
             return torch.where(args[0] >= 0, 1.0, -1.0)
         value = node.target(*args, **kwargs)
+        if "empty" in packet(node.target):  # whatever memory held; what is compiled writes zeros
+            value = torch.zeros_like(value)
         return value if roundings is None else rounded(node.target, args, kwargs, value, roundings)
 
     def _value(self, node: fx.Node, values: dict[fx.Node, Value]) -> Value:
