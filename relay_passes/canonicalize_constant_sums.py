@@ -4,10 +4,11 @@ TVM folds constants by plain loops: a float32 sum one term after the other is of
 at 38 million, as in ``mean(|w|)`` of a large layer. PyTorch sums in pairs, which is as good as exact; so is this.
 """
 
+import numpy as np
 import tvm
 from tvm import relax
 
-from .graph import CallRewriter, rewrite_calls
+from .graph import CallRewriter, constant_array, rewrite_calls
 
 SUMS = (
     "cumprod", "cumsum", "einsum", "matmul", "mean", "nn.adaptive_avg_pool1d", "nn.adaptive_avg_pool2d",
@@ -40,6 +41,25 @@ class CanonicalizeConstantSums:
             return single if len(call.ty.shape) else relax.op.reshape(emit(single), ())
 
         return rewrite_calls(mod, dict.fromkeys(SUMS, in_double))
+
+
+@tvm.transform.module_pass(opt_level=0, name="FoldRunningSums")
+class FoldRunningSums:
+    """Running sums of constants, which ``FoldConstant`` leaves: TVM has no loops for them."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``, whose constants are folded as far as ``FoldConstant`` can."""
+        return rewrite_calls(mod, {"cumsum": _running_sum})
+
+
+def _running_sum(_rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+    data = constant_array(call.args[0])
+    if data is None:
+        return None
+    axis = None if call.attrs.axis is None else int(call.attrs.axis)
+    dtype = str(call.ty.dtype)
+    total = np.cumsum(data, axis, dtype)
+    return relax.const(total - data.reshape(total.shape) if call.attrs.exclusive else total, dtype)
 
 
 def constant_values(func: relax.Function) -> set[relax.Var]:

@@ -23,7 +23,7 @@ from .approximate_lookup import ApproximateLookup
 from .approximate_separable import ApproximateSeparable
 from .approximate_sign import ApproximateSign
 from .canonicalize_batch_norm import CanonicalizeBatchNorm
-from .canonicalize_constant_sums import CanonicalizeConstantSums
+from .canonicalize_constant_sums import CanonicalizeConstantSums, FoldRunningSums
 from .canonicalize_low_rank import CanonicalizeLowRank
 from .canonicalize_padding import CanonicalizePadding
 from .canonicalize_ranks import CanonicalizeRanks
@@ -63,7 +63,8 @@ def simplify() -> Passes:
 
 def fold_constants() -> Passes:
     """What depends on no input is computed now, as exactly as PyTorch does."""
-    return [CanonicalizeConstantSums(), relax.transform.FoldConstant()]
+    fold = relax.transform.FoldConstant()
+    return [CanonicalizeConstantSums(), fold, FoldRunningSums(), fold]
 
 
 def approximate_signs() -> Passes:

@@ -45,11 +45,17 @@ def _quantized_inputs(func: relax.Function) -> set[relax.Var]:
     """What is computed element by element between a plane and a convolution, if a decision is among it."""
     values = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
 
-    def chain(expr: relax.Expr) -> set[relax.Var]:
-        name = op_name(values.get(expr)) if isinstance(expr, relax.Var) else None
-        if (name not in ELEMENTWISE and name != "nn.pad") or len(expr.ty.shape) != 4:
-            return set()
-        return {expr}.union(*(chain(arg) for arg in values[expr].args))
+    def chain(end: relax.Expr) -> set[relax.Var]:
+        found: set[relax.Var] = set()
+        pending = [end]
+        while pending:
+            expr = pending.pop()
+            name = op_name(values.get(expr)) if isinstance(expr, relax.Var) else None
+            moves = name in ELEMENTWISE or name == "nn.pad"
+            if moves and expr not in found and len(expr.ty.shape) == 4:
+                found.add(expr)
+                pending.extend(values[expr].args)
+        return found
 
     chains = [chain(value.args[0]) for value in values.values() if op_name(value) == "nn.conv2d"]
     return {

@@ -13,17 +13,22 @@ from ..close import assert_close
 
 
 class InARow(nn.Module):
-    """``count`` times ``function`` behind a convolution."""
+    """``count`` times ``function`` between two convolutions."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], count: int) -> None:
         super().__init__()
-        self.conv, self.function, self.count = nn.Conv2d(3, 8, 3), function, count
+        self.conv, self.last, self.function, self.count = (
+            nn.Conv2d(3, 8, 3),
+            nn.Conv2d(8, 4, 3),
+            function,
+            count,
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
         for _ in range(self.count):
             x = self.function(x)
-        return x
+        return self.last(x)
 
 
 def _functions(function: Callable[[torch.Tensor], torch.Tensor], count: int) -> int:
@@ -45,3 +50,7 @@ def test_long_rows_of_small_operators_are_cut_too() -> None:
 
 def test_what_stays_small_is_one_function() -> None:
     assert _functions(lambda x: F.relu(x) + 1, 3) == _functions(F.relu, 1)
+
+
+def test_values_read_twice_again_and_again_are_looked_at_once() -> None:
+    assert _functions(lambda x: x * torch.sigmoid(x) + 0.1 * x, 24) > 1

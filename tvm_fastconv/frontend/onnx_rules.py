@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from .onnx_quantize import integer_range
-from .torch_rules import Emit, constant_like, dtype_of, shape
+from .torch_rules import Emit, as_dtype, constant_like, dtype_of, shape
 from .torch_rules_image import pad, resize
 from .torch_rules_math import clip, cumsum, elu, hardswish, power, softplus
 from .torch_rules_nn import convolution, instance_norm
@@ -195,7 +195,8 @@ def _power(inputs: Sequence, attributes: Attributes, emit: Emit) -> Any:
     base, exponent = inputs
     if not isinstance(exponent, tvm.ir.GenericConst) or exponent.value.numpy().size != 1:
         return NotImplemented
-    return power(SimpleNamespace(input=base, exponent=exponent.value.numpy().item()), emit)
+    made = power(SimpleNamespace(input=base, exponent=exponent.value.numpy().item()), emit)
+    return as_dtype(made, dtype_of(base), emit)
 
 
 def _cumsum(inputs: Sequence, attributes: Attributes, emit: Emit) -> relax.Var:

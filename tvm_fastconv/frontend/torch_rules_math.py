@@ -1,6 +1,8 @@
 """Rules for activations and arithmetic."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -100,6 +102,16 @@ def power(op: SimpleNamespace, emit: Emit) -> relax.Var:
     return emit(relax.op.power(x, exponent))
 
 
+@rule("pow.Tensor_Tensor", "pow.Scalar")
+def power_of_tensor(op: SimpleNamespace, emit: Emit) -> relax.Var:
+    """Import a power with a computed exponent; of integers in float64, exact below 2^53."""
+    x, exponent = promoted(op.input, op.exponent, emit)
+    if (dtype := dtype_of(x)).is_floating_point:
+        return emit(relax.op.power(x, exponent))
+    x, exponent = (as_dtype(operand, torch.float64, emit) for operand in (x, exponent))
+    return as_dtype(emit(relax.op.power(x, exponent)), dtype, emit)
+
+
 def _product(x: relax.Expr, count: int, emit: Emit) -> relax.Expr:
     """``count`` times ``x``, multiplied by squaring."""
     if count < 2:
@@ -149,6 +161,21 @@ def divide(op: SimpleNamespace, emit: Emit) -> relax.Var:
         return emit(relax.op.floor_divide(*operands))
     quotient = emit(relax.op.divide(*operands))
     return emit(relax.op.trunc(quotient)) if op.rounding_mode == "trunc" else quotient
+
+
+def _compare(op: SimpleNamespace, emit: Emit, how: Callable[..., relax.Expr]) -> relax.Var:
+    """Import a comparison; of masks as one of numbers, for which TVM has code."""
+    operands = promoted(op.input, op.other, emit)
+    if dtype_of(operands[0]) == torch.bool:
+        operands = [as_dtype(operand, torch.int8, emit) for operand in operands]
+    return emit(how(*operands))
+
+
+for _name, _how in {
+    "eq": relax.op.equal, "ne": relax.op.not_equal, "lt": relax.op.less, "le": relax.op.less_equal,
+    "gt": relax.op.greater, "ge": relax.op.greater_equal,
+}.items():  # fmt: skip
+    rule(f"{_name}.Tensor", f"{_name}.Scalar")(partial(_compare, how=_how))
 
 
 @rule("cumsum.default")

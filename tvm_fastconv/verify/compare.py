@@ -14,7 +14,7 @@ convolution measures 3e-7, Winograd's F(4×4, 3×3) up to 1e-5)."""
 SMALLEST = float(np.finfo(np.float32).tiny)
 """What is below has fewer bits, or none."""
 
-TRIALS = 6
+TRIALS = 8
 """Ways of rounding, drawn at random, beside all up and all down."""
 
 

@@ -24,7 +24,8 @@ class Roundings:
     Attributes
     ----------
     sign : int
-        +1 or −1 for all of them, 0 for signs drawn element by element.
+        +1 or −1 for all of them; 0 for a share between −1 and 1 drawn for each element, so that two bounds that happen
+        to be equal do not cancel.
     layers : float
         The bound for convolutions and matrix products is at least this much of their channel's largest result.
     """
@@ -34,10 +35,10 @@ class Roundings:
     rng: np.random.Generator
 
     def signs(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The signs of one value, float32."""
+        """The signs of one value, or its shares, float32."""
         if self.sign:
             return np.full(shape, self.sign, np.float32)
-        return self.rng.choice(np.array([-1, 1], np.float32), shape)
+        return self.rng.uniform(-1, 1, shape).astype(np.float32)
 
 
 class Source(Protocol):

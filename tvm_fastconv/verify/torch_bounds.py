@@ -99,6 +99,12 @@ def _of_instance_norm(target: Any, args: tuple, kwargs: dict, value: torch.Tenso
     return _affine(size, *(None if each is None else _by_channel(each, x) for each in (weight, bias)))
 
 
+def _of_batch_statistics(_target: Any, args: tuple, _kwargs: dict, _value: torch.Tensor) -> torch.Tensor:
+    x, weight, bias, *_, epsilon = args
+    size = _standardized(x, [axis for axis in range(x.ndim) if axis != 1], epsilon)
+    return _affine(size, *(None if each is None else _by_channel(each, x) for each in (weight, bias)))
+
+
 def _standardized(x: torch.Tensor, axes: Sequence[int], epsilon: float) -> torch.Tensor:
     """The terms of ``(x − mean) / deviation``, in float64: the mean is rounded as what it is."""
     wide = x.double()
@@ -126,7 +132,8 @@ _BOUNDS: dict[str, Bound] = {
     "log_softmax": _of_log_softmax, "upsample_bilinear2d": _of_resize, "upsample_bicubic2d": _of_resize,
     "grid_sampler_2d": _of_resize, "batch_norm": _of_batch_norm(7),
     "_native_batch_norm_legit_no_training": _of_batch_norm(6), "native_layer_norm": _of_layer_norm,
-    "native_group_norm": _of_group_norm, "instance_norm": _of_instance_norm,
+    "_native_batch_norm_legit": _of_batch_statistics, "native_group_norm": _of_group_norm,
+    "instance_norm": _of_instance_norm,
 }  # fmt: skip
 
 _TERMS: dict[str, Callable[[tuple, torch.Tensor], float]] = {

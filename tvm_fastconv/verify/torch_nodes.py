@@ -95,6 +95,8 @@ class TorchNodes:
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self._value(n, values))
         if node.name in self._plus_at_zero:
             return torch.where(args[0] >= 0, 1.0, -1.0)
+        if node.target is torch.ops.aten.view.default:  # the strides of a value that was given are its own
+            args = (args[0].contiguous(), *args[1:])
         value = node.target(*args, **kwargs)
         if "empty" in packet(node.target):  # whatever memory held; what is compiled writes zeros
             value = torch.zeros_like(value)

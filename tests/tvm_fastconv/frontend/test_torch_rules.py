@@ -258,6 +258,19 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "norm": lambda x: x.norm(dim=1),
             "norm_1": lambda x: x.norm(p=1, dim=1, keepdim=True),
             "chunk of a mask": lambda x: torch.chunk(x > 0.1, 2, 1)[1],
+            "masks compared": lambda x: torch.cat(
+                [(x > 0) != (x > 1), (x > 0) == (x > 1), (x > 0) < (x > 1)], 1
+            ),
+            "masks compared, too": lambda x: torch.cat(
+                [(x > 0) >= (x > 1), torch.ne(x > 0, True), (x > 0) <= False]
+            ),
+            "integer powers of two": lambda x: x * 2 ** torch.arange(9),
+            "powers of computed integers": lambda x: (
+                3 ** (x.abs() * 2).int() + (x * 2).int() ** (x.abs() * 2).int()
+            ),
+            "constant running sum": lambda x: (
+                F.conv2d(torch.ones(1, 4, 7, 9).cumsum(2), torch.ones(3, 4, 1, 1)) + x[:, :3]
+            ),
             "norm_0": lambda x: x.relu().norm(p=0, dim=1),
             "integer power": lambda x: ((x * 3).int() ** 5) + (x * 3).int() ** 0,
             "integer to a float": lambda x: (x * 3).int() ** 2.0,

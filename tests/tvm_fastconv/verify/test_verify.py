@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -314,3 +316,38 @@ class Filled(nn.Module):
 def test_what_is_filled_later_is_not_compared_with_what_memory_held() -> None:
     x = torch.randn(1, 4, 6, 6)
     assert torch.equal(fc.compile(Filled().eval(), x)(x), Filled()(x))
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+SMALL = 1e-3 * torch.randn(1, 3, 64, 64)
+
+RIGHT: dict[str, tuple[nn.Module, torch.Tensor]] = {
+    "attention, whose result lies in memory as PyTorch likes": (
+        nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), torch.randn(2, 10, 16),
+    ),
+    "two roundings of the same size, one against the other": (Applied(lambda x: 1 - torch.cos(x)), SMALL),
+    "the same of a tanh": (Applied(F.tanhshrink), SMALL),
+    "a norm by the batch's own statistics": (
+        nn.BatchNorm2d(3, track_running_stats=False), 200 + 0.1 * torch.rand(2, 3, 16, 16),
+    ),
+    "a channel without values": (
+        nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Conv2d(3, 4, 3)),
+        1000 * torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1) + torch.rand(2, 3, 16, 16),
+    ),
+    "an image enlarged": (nn.Upsample(scale_factor=7, mode="bilinear"), torch.rand(1, 3, 40, 40)),
+    "a softmax of large numbers": (nn.Softmax(1), 80 * torch.randn(1, 100)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_rounding_is_no_bug(name: str) -> None:
+    model, x = RIGHT[name]
+    assert "verified" in fc.compile(model.eval(), x).manifest.verify
