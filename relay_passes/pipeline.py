@@ -18,31 +18,31 @@ from tvm import relax
 
 from tvm_fastconv.configs import Method
 
-from .approximate_bitserial import ApproximateBitserial
-from .approximate_lookup import ApproximateLookup
-from .approximate_separable import ApproximateSeparable
-from .approximate_sign import ApproximateSign
-from .canonicalize_batch_norm import CanonicalizeBatchNorm
-from .canonicalize_constant_sums import CanonicalizeConstantSums, FoldRunningSums
-from .canonicalize_low_rank import CanonicalizeLowRank
-from .canonicalize_padding import CanonicalizePadding
-from .canonicalize_ranks import CanonicalizeRanks
-from .canonicalize_straight_through import CanonicalizeStraightThrough
-from .collect_layers import CollectLayers
-from .dispatch_batch_matmul import DispatchBatchMatmul
-from .dispatch_bitserial import DispatchBitserial
-from .dispatch_dense import DispatchDense
-from .dispatch_depthwise import DispatchDepthwise
-from .dispatch_lookup import DispatchLookup
-from .dispatch_separable import DispatchSeparable
-from .dispatch_transpose import DispatchTranspose
-from .dispatch_winograd import DispatchWinograd
-from .follow_values import CollectValues, MarkValues
-from .fuse_chains import FuseChains
-from .legalize import LEGALIZATIONS
-from .limit_fusion import LimitFusion
-from .plan_layout import PlanLayout
-from .schedule_primfuncs import SchedulePrimFuncs
+from .bitserial.approximate_bitserial import ApproximateBitserial
+from .bitserial.approximate_sign import ApproximateSign
+from .bitserial.canonicalize_straight_through import CanonicalizeStraightThrough
+from .bitserial.dispatch_bitserial import DispatchBitserial
+from .dense.canonicalize_batch_norm import CanonicalizeBatchNorm
+from .dense.canonicalize_padding import CanonicalizePadding
+from .dense.dispatch_batch_matmul import DispatchBatchMatmul
+from .dense.dispatch_dense import DispatchDense
+from .dense.dispatch_depthwise import DispatchDepthwise
+from .dense.dispatch_winograd import DispatchWinograd
+from .layout.dispatch_transpose import DispatchTranspose
+from .layout.plan_layout import PlanLayout
+from .lookup.approximate_lookup import ApproximateLookup
+from .lookup.dispatch_lookup import DispatchLookup
+from .module.canonicalize_constant_sums import CanonicalizeConstantSums, FoldRunningSums
+from .module.collect_layers import CollectLayers
+from .module.follow_values import CollectValues, MarkValues
+from .module.legalize import LEGALIZATIONS
+from .module.limit_fusion import LimitFusion
+from .module.schedule_primfuncs import SchedulePrimFuncs
+from .separable.approximate_separable import ApproximateSeparable
+from .separable.canonicalize_low_rank import CanonicalizeLowRank
+from .separable.canonicalize_ranks import CanonicalizeRanks
+from .separable.dispatch_separable import DispatchSeparable
+from .separable.fuse_chains import FuseChains
 
 Passes = list[tvm.transform.Pass]
 

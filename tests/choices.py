@@ -7,8 +7,8 @@ import tvm
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.method_patterns import resolve_methods
 from tvm_fastconv.relay_passes import PASS_CONFIG, pipeline
-from tvm_fastconv.relay_passes.collect_layers import recorded_calls
-from tvm_fastconv.relay_passes.layer_names import named_layers
+from tvm_fastconv.relay_passes.graph.layer_names import named_layers
+from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.targets import resolve_target
 
 ZEN_4 = "x86_64-linux-gnu -mcpu=znver4"

@@ -18,12 +18,13 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR, PlanWeights
+
 from . import __version__
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_compiler
 from .errors import ModelError
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
-from .relay_passes.plan_weights import WEIGHTS_ATTR, PlanWeights
 from .report import LayerReport, StoredTensor, TensorSpec
 from .targets import architecture, cpu_features
 from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, weights_source

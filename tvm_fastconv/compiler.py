@@ -10,6 +10,13 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.graph.layer_names import layer_name, named_layers
+from tvm_fastconv.relay_passes.graph.rewrite import op_name
+from tvm_fastconv.relay_passes.graph.source_values import name_values, note_values, source_values
+from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall, recorded_calls
+from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
+
 from .artifact import amend_manifest, read_artifact
 from .build import build_artifact
 from .c_compiler import find_compiler
@@ -18,12 +25,6 @@ from .frontend import import_model
 from .method_patterns import Methods, resolve_methods
 from .notices import notify
 from .output_errors import with_output_errors
-from .relay_passes import pipeline
-from .relay_passes.collect_layers import RecordedCall, recorded_calls
-from .relay_passes.dump_ir import with_dumps
-from .relay_passes.graph import op_name
-from .relay_passes.layer_names import layer_name, named_layers
-from .relay_passes.source_values import name_values, note_values, source_values
 from .report import LayerReport
 from .runtime import CompiledModel
 from .targets import resolve_target

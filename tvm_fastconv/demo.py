@@ -16,7 +16,7 @@ from .temporary import temporary_folder
 if TYPE_CHECKING:
     from torch import nn
 
-    from .train.digits import Digits
+    from tvm_fastconv.train.digits import Digits
 
 RIVALS = ("torch", "onnxruntime", "openvino")
 # Such layers are too small to share out: training takes 4 s with one thread, and up to 26 s with two on busy cores.
@@ -62,9 +62,9 @@ def run_demo(
     FastconvError
         scikit-learn is not installed, or ``save_to`` cannot be written.
     """
-    from .train.digits import load_digits
-    from .train.fit import accuracy
-    from .train.models import DIGITS_NETWORKS
+    from tvm_fastconv.train.digits import load_digits
+    from tvm_fastconv.train.fit import accuracy
+    from tvm_fastconv.train.models import DIGITS_NETWORKS
 
     digits, rows = load_digits(), []
     with _torch_threads(THREADS):
@@ -86,8 +86,8 @@ def trained_model(
     """Train ``DIGITS_NETWORKS[method]()`` on ``digits``: the same weights every time."""
     import torch
 
-    from .train.fit import fit
-    from .train.models import DIGITS_NETWORKS
+    from tvm_fastconv.train.fit import fit
+    from tvm_fastconv.train.models import DIGITS_NETWORKS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

@@ -84,7 +84,7 @@ def _batch_size(model: CompiledModel, images: np.ndarray, data: str) -> int:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from .train.digits import load_digits
+    from tvm_fastconv.train.digits import load_digits
 
     digits = load_digits()
     return digits.test_images, digits.test_labels

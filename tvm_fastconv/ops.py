@@ -161,11 +161,12 @@ def _compiled(k: int, n: int) -> tuple[Any, int]:
 def _compile(k: int, n: int) -> tuple[Any, int]:
     import tvm
 
-    from .relay_passes import PASS_CONFIG
+    from tvm_fastconv.relay_passes import PASS_CONFIG
+    from tvm_fastconv.topi.machine import Machine
+    from tvm_fastconv.topi.schedules import schedule_primfunc
+    from tvm_fastconv.topi.xnor_gemm import xnor_gemm, xnor_gemm_knobs
+
     from .targets import resolve_target
-    from .topi.machine import Machine
-    from .topi.schedules import schedule_primfunc
-    from .topi.xnor_gemm import xnor_gemm, xnor_gemm_knobs
 
     target = resolve_target("native")
     machine = Machine.of(target)

@@ -4,11 +4,12 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_fastconv.relay_passes.graph.layer_findings import layer_findings, note_layer
+from tvm_fastconv.relay_passes.graph.layer_names import layer_name
+from tvm_fastconv.relay_passes.graph.rewrite import op_name
+from tvm_fastconv.relay_passes.graph.thresholds import LAYERS
+
 from .plain_run import plain_run
-from .relay_passes.graph import op_name
-from .relay_passes.layer_findings import layer_findings, note_layer
-from .relay_passes.layer_names import layer_name
-from .relay_passes.thresholds import LAYERS
 
 
 def with_output_errors(

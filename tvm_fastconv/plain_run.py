@@ -12,9 +12,9 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from .relay_passes import pipeline
-from .relay_passes.graph import CallRewriter, rewrite_calls
-from .relay_passes.legalize import EXACT
+from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, rewrite_calls
+from tvm_fastconv.relay_passes.module.legalize import EXACT
 
 Arrays = tuple[np.ndarray, ...]
 

@@ -10,8 +10,8 @@ from tvm import relax
 from tvm.relax.frontend import nn
 
 from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, schedule_passes
-from tvm_fastconv.relay_passes.collect_layers import recorded_calls
-from tvm_fastconv.relay_passes.dump_ir import with_dumps
+from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
+from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
 
 from ..close import assert_close
 from .evaluate import evaluate

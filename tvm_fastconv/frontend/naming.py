@@ -13,7 +13,7 @@ import tvm
 from tvm import relax
 from tvm.relax.op.op_attrs import TakeAttrs
 
-from tvm_fastconv.relay_passes.layer_names import with_layer_name
+from tvm_fastconv.relay_passes.graph.layer_names import with_layer_name
 
 _LISTED = 3
 """Layers that are named of all with one and the same unsupported operator."""

@@ -15,8 +15,8 @@ import tvm
 from tvm_fastconv.cpu import missing_features
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.notices import notify
-from tvm_fastconv.relay_passes.collect_layers import RecordedCall
-from tvm_fastconv.relay_passes.source_values import SourceValue
+from tvm_fastconv.relay_passes.graph.source_values import SourceValue
+from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
 from tvm_fastconv.runtime import CompiledModel
 from tvm_fastconv.targets import cpu_features
 

@@ -10,10 +10,10 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.plain_run import plain_run
-from tvm_fastconv.relay_passes.graph import op_name
-from tvm_fastconv.relay_passes.perturb_roundings import PerturbRoundings
-from tvm_fastconv.relay_passes.source_values import source_values
-from tvm_fastconv.relay_passes.thresholds import DECISIONS
+from tvm_fastconv.relay_passes.graph.rewrite import op_name
+from tvm_fastconv.relay_passes.graph.source_values import source_values
+from tvm_fastconv.relay_passes.graph.thresholds import DECISIONS
+from tvm_fastconv.relay_passes.module.perturb_roundings import PerturbRoundings
 
 from .source import SPREAD, UNIT, Known, Roundings, computed_by
 

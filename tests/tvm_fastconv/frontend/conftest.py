@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.frontend import ImportedModel
-from tvm_fastconv.relay_passes.layer_names import layer_name
+from tvm_fastconv.relay_passes.graph.layer_names import layer_name
 
 
 @pytest.fixture

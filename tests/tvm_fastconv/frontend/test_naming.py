@@ -4,7 +4,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_fastconv.frontend.naming import Site, labelling, number_layers, unsupported_lines
-from tvm_fastconv.relay_passes.layer_names import layer_name
+from tvm_fastconv.relay_passes.graph.layer_names import layer_name
 
 
 def light(path: str, call: str) -> Site:

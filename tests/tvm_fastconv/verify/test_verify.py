@@ -11,7 +11,7 @@ from tvm import relax, te, tirx
 import tvm_fastconv as fc
 from tvm_fastconv import compiler
 from tvm_fastconv.relay_passes import pipeline
-from tvm_fastconv.relay_passes.graph import CallRewriter, keep_name, rewrite_calls
+from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, keep_name, rewrite_calls
 from tvm_fastconv.verify import random_inputs
 from tvm_fastconv.verify.compare import Comparison, compare
 from tvm_fastconv.verify.source import Known, Roundings

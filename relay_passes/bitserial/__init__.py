@@ -1,0 +1,1 @@
+"""Few levels: recognised in weights and activations, made on request, computed by popcounts of packed bits."""

@@ -1,0 +1,217 @@
+"""Layers with sparse constant weights → lookups, exactly: LCNN's, behind a dictionary, and pruned ones of any origin.
+
+Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
+convolution that both are together. The sparse convolution and its dictionary work on planes (NCHW); the changes of
+layout that this puts around them move down to where they cancel (`sink_transposes.Planes`).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+
+from tvm_fastconv.configs import Dense, Lookup, Method
+from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
+from tvm_fastconv.topi.lookup_dense import lookup_dense
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.pointwise_planes import default_planes_knobs, pack_planes_weight, pointwise_planes
+from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
+
+from ..graph.conv_call import layer_report
+from ..graph.layer_findings import note_layer
+from ..graph.layer_names import layer_name
+from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_call
+from ..graph.refusals import Refusals
+from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
+from ..layout.sink_transposes import Planes
+from .sparse_layers import SparseLayer, estimates, sparse_layer
+
+
+@tvm.transform.module_pass(opt_level=0, name="DispatchLookup")
+class DispatchLookup:
+    """Swap layers with sparse weights for lookups where those are faster.
+
+    Parameters
+    ----------
+    target : Target
+    methods : mapping, optional
+        Layer name to what the user asked for: ``Dense`` layers stay, ``Lookup`` ones need not be faster.
+
+    Raises
+    ------
+    MethodError
+        A layer asked for cannot become lookups; the message names it and says why.
+    """
+
+    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
+        self.machine, self.methods = Machine.of(target), methods or {}
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite every Relax function of ``mod``."""
+        layers = _Layers(self.machine, self.methods)
+        rules = {
+            "nn.conv2d": layers.layer,
+            "matmul": layers.layer,
+            "nn.conv2d_transpose": layers.transposed,
+        }
+        mod = rewrite_calls(mod, layers.planes.rules() | rules)
+        layers.refusals.check()
+        return note_layer(mod, layers.findings)
+
+
+class _Layers:
+    """Rewrites the layers of one module, and notes what it leaves to the dense operators."""
+
+    def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
+        self.machine, self.methods = machine, methods
+        self.findings: dict[str, dict[str, str]] = {}
+        self.planes = Planes()
+        self.refusals = Refusals("become lookups")
+
+    def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for ``nn.conv2d`` and ``matmul``."""
+        name = layer_name(call) or ""
+        method = self.methods.get(name)
+        asked = method if isinstance(method, Lookup) else None
+        layer = sparse_layer(rewriter, call, asked)
+        if isinstance(layer, str) or isinstance(method, Dense):
+            if asked is not None:
+                self.refusals.refuse(call, str(layer))
+            return None
+        inner = layer_name(layer.dictionary) if layer.dictionary is not None else None
+        if isinstance(self.methods.get(inner or ""), Dense):
+            layer = dataclasses.replace(layer, dictionary=None, atoms=None, atom_padding=(0, 0, 0, 0))
+        costs = estimates(layer, self.machine)
+        way = "lookup" if asked else min(costs, key=lambda way: costs[way])
+        reason = _reason(layer, way, costs)
+        if layer.dictionary is not None and way != "reconstructed":
+            self.refusals.withdraw(layer.dictionary)
+            self.findings[layer_name(layer.dictionary) or ""] = {
+                "method": "lookup",
+                "reason": f"dictionary of {name}",
+            }
+        if way == "lookup":
+            made = (
+                _flat(rewriter, layer, reason, self.machine)
+                if layer.is_flat
+                else _on_planes(rewriter, layer, reason, self.machine, self.planes)
+            )
+            if made is None and asked:
+                self.refusals.refuse(call, "the size of its input is unknown")
+            return made
+        self.findings[name] = {"method": "lookup", "reason": reason}
+        return _reconstructed(layer) if way == "reconstructed" else None
+
+    def transposed(self, _rewriter: CallRewriter, call: relax.Call) -> None:
+        """Stays, and is refused if it was asked for."""
+        if isinstance(self.methods.get(layer_name(call) or ""), Lookup):
+            self.refusals.refuse(call, "it is a transposed convolution")
+
+
+def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:
+    share = f"{100 * layer.density:.3g} % of the weights are not 0"
+    dense = min(cost for name, cost in costs.items() if name != "lookup")
+    if way == "lookup":
+        return f"{share}: {dense / costs['lookup']:.2g} times as fast as dense by estimate"
+    slower = costs["lookup"] / costs[way]
+    name = "dense" if way == "dense" else "dense(reconstructed), dictionary and coefficients multiplied"
+    return f"{name}: {share}; lookups would take {slower:.1f} times as long by estimate"
+
+
+def _reconstructed(layer: SparseLayer) -> relax.Expr:
+    """Dictionary and layer as one dense convolution."""
+    weight, dictionary = layer.merged().transpose(0, 2, 3, 1), layer.dictionary
+    assert dictionary is not None, "a layer without a dictionary has nothing to merge"
+    attrs, padding = layer.call.attrs, layer.params_with_padding.padding
+    together = relax.op.nn.conv2d(
+        dictionary.args[0],
+        relax.const(np.ascontiguousarray(weight)),
+        attrs.strides,
+        padding,
+        attrs.dilation,
+        1,
+        "NHWC",
+        "OHWI",
+    )
+    return keep_name(together, layer.call)
+
+
+def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any]:
+    report = layer_report("lookup", layer.call, layer.weight, reason)
+    operations = report["operations"] * int(np.count_nonzero(layer.weight)) // layer.weight.size
+    return report | {"operations": operations, "weight_bytes": weight_bytes}
+
+
+def _on_planes(
+    rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine, turns: Planes
+) -> relax.Expr | None:
+    """A sparse convolution between two changes of layout."""
+    planes = _atom_planes(rewriter, layer, machine, turns)
+    if planes is None:
+        planes, params = turns.of(rewriter, layer.call.args[0]), layer.params
+    else:
+        params = layer.params_with_padding
+    shape = known_sizes(planes, 1)
+    if shape is None:
+        return None
+    knobs = layer.knobs(machine)
+    slab = Slab.of(params, int(shape[1]), params.output_size(int(shape[2]), int(shape[3]))[1], knobs)
+    filters = SparseFilters.of(layer.weight, params, slab, knobs.block)
+    arrays = (filters.offsets, filters.coefficients, filters.first)
+    report = _report(layer, reason, sum(array.nbytes for array in arrays))
+    attrs = annotations(rewriter, layer.call, "lookup_conv2d", knobs.to_json(), report)
+    func = lookup_conv2d(shape, filters, params, knobs, attrs)
+    batch, height, width, outputs = layer.call.ty.shape
+    out_shape = [batch, outputs, height, width]
+    sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *map(relax.const, arrays)], out_shape)
+    return relax.op.permute_dims(sums, (0, 2, 3, 1))
+
+
+def _atom_planes(
+    rewriter: CallRewriter, layer: SparseLayer, machine: Machine, turns: Planes
+) -> relax.Var | None:
+    """The dictionary's products, made as planes; ``None`` where there is none, or the plane fills no vector."""
+    dictionary, atoms = layer.dictionary, layer.atoms
+    if dictionary is None or atoms is None:
+        return None
+    data = turns.of(rewriter, dictionary.args[0])
+    shape = known_sizes(data, 1)
+    if shape is None:
+        return None
+    height, width, matrix = int(shape[2]), int(shape[3]), atoms[:, :, 0, 0]
+    knobs = default_planes_knobs(height * width, len(matrix), machine)
+    if knobs is None:
+        return None
+    reason = f"dictionary of {layer_name(layer.call)}"
+    report = layer_report("lookup", dictionary, atoms, reason)
+    attrs = annotations(rewriter, dictionary, "pointwise_planes", knobs.to_json(), report)
+    func = pointwise_planes(shape, len(matrix), knobs, attrs)
+    packed = relax.const(pack_planes_weight(matrix, knobs))
+    out_shape = [data.ty.shape[0], len(matrix), height, width]
+    return primfunc_call(rewriter, func, "pointwise_planes", [data, packed], out_shape, pattern=OPAQUE)
+
+
+def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
+    """Dot products with the nonzeros of each filter, over the flattened input."""
+    data, call = layer.call.args[0], layer.call
+    matrix = layer.weight.transpose(0, 2, 3, 1).reshape(len(layer.weight), -1)
+    if len(data.ty.shape) != 2:
+        lead = list(data.ty.shape)[:1] if op_name(call) == "nn.conv2d" else list(data.ty.shape)[:-1]
+        if len(lead) > 1 and not all(isinstance(n, tirx.IntImm) for n in lead):
+            return None
+        count = lead[0] if len(lead) == 1 else math.prod(int(n) for n in lead)
+        data = rewriter.builder_.emit(relax.op.reshape(data, [count, matrix.shape[1]]))
+    sizes = known_sizes(data, 1)
+    if sizes is None:
+        return None
+    rows = SparseRows.of(matrix, machine.lanes)
+    report = _report(layer, reason, sum(array.nbytes for array in rows.arrays))
+    attrs = annotations(rewriter, call, "lookup_dense", "{}", report)
+    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs)
+    out_shape = [data.ty.shape[0], call.ty.shape[-1]]
+    sums = primfunc_call(rewriter, func, "lookup_dense", [data, *map(relax.const, rows.arrays)], out_shape)
+    return sums if len(call.ty.shape) == 2 else relax.op.reshape(sums, call.ty.shape)

@@ -1,0 +1,207 @@
+"""A convolution or linear layer whose constant weights are sparse: what it is, and how it runs fastest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from tvm_fastconv.configs import Lookup
+from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules.lookup import (
+    FLOATS_PER_CYCLE,
+    LookupKnobs,
+    LookupProblem,
+    default_lookup_knobs,
+    lookup_cycles,
+)
+from tvm_fastconv.topi.schedules.tile import cycles, default_knobs
+
+from ..dense.dense_costs import dense_cycles
+from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_of, linear_problem, plane_of
+from ..graph.rewrite import CallRewriter, op_name
+
+MAX_DENSITY = 0.6
+"""Share of nonzeros up to which weights count as sparse; none was faster as lookups above it, on any shape measured."""
+
+TRANSPOSE_CYCLES = 0.4
+"""Per float, in registers; what changing the layout around a layer costs."""
+
+MEMORY_BYTES, CACHE_BYTES = 6.0, 14.0
+"""Read by one core in a cycle, from memory and from the last cache."""
+
+LAST_CACHE_BYTES = 16 * 1024 * 1024
+"""Weights up to this size may well be in the last cache still; more are read from memory each time."""
+
+PRODUCT_CYCLES, ROW_CYCLES = 1.4, 10.0
+"""Of `lookup_dense`: each coefficient (1.1 on Zen 4 where lists are long), and each output."""
+
+
+@dataclass(frozen=True)
+class SparseLayer:
+    """A layer in the graph.
+
+    Attributes
+    ----------
+    call : Call
+        ``nn.conv2d`` in NHWC, or ``matmul`` by a matrix.
+    params : Conv2dParams
+        Its geometry; a linear layer is a 1×1 convolution of a 1×1 plane.
+    weight : ndarray, (o, c / groups, kh, kw), float32
+    dictionary : Call, optional
+        The 1×1 convolution or product in front, read by this layer alone.
+    atoms : ndarray, (k, c, 1, 1), optional
+        Its weight.
+    atom_padding : tuple of int
+        Its padding.
+    """
+
+    call: relax.Call
+    params: Conv2dParams
+    weight: np.ndarray
+    dictionary: relax.Call | None = None
+    atoms: np.ndarray | None = None
+    atom_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def params_with_padding(self) -> Conv2dParams:
+        """The geometry with the dictionary's padding: it has no bias, so that its atoms are 0 where its input is."""
+        top, left, bottom, right = (
+            a + b for a, b in zip(self.params.padding, self.atom_padding, strict=True)
+        )
+        return dataclasses.replace(self.params, padding=(top, left, bottom, right))
+
+    @property
+    def density(self) -> float:
+        """Share of nonzeros."""
+        return np.count_nonzero(self.weight) / self.weight.size
+
+    @property
+    def batch(self) -> int:
+        """Items, or rows of a linear layer; 1 if unknown."""
+        shape = list(self.call.ty.shape)
+        return math.prod(extent(n) for n in (shape[:-1] if op_name(self.call) == "matmul" else shape[:1]))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every output reads its whole item: a linear layer, or a kernel as large as the plane."""
+        if op_name(self.call) == "matmul":
+            return True
+        whole = (plane_of(self.call.args[0]) or ())[:2] == self.params.kernel
+        return whole and self.params.padding == (0, 0, 0, 0) and self.params.groups == 1
+
+    @property
+    def problem(self) -> LookupProblem:
+        """For the tile of `lookup_conv2d`."""
+        height, width, channels = plane_of(self.call.args[0]) or (1, 1, 1)
+        rows, columns = self.params.output_size(height, width)
+        return LookupProblem(
+            batch=self.batch,
+            height=rows,
+            width=columns,
+            channels=channels,
+            out_channels=self.params.out_channels,
+            nonzeros=int(np.count_nonzero(self.weight)),
+            row_bytes=4 * self.params.window_size(1, columns)[1],
+            halo=(self.params.kernel[0] - 1) * self.params.dilation[0],
+            stride=self.params.stride[0],
+        )
+
+    def knobs(self, machine: Machine) -> LookupKnobs:
+        """The default tile of `lookup_conv2d`."""
+        return default_lookup_knobs(self.problem, machine)
+
+    @property
+    def merged_shape(self) -> tuple[int, ...] | None:
+        """Shape (o, c, kh, kw) of the weights of dictionary and layer as one convolution; ``None`` without planes."""
+        if self.atoms is None or op_name(self.call) == "matmul":
+            return None
+        return (len(self.weight), self.atoms.shape[1], *self.params.kernel)
+
+    def merged(self) -> np.ndarray:
+        """Those weights, summed in float64. The geometry is `params_with_padding`."""
+        assert self.atoms is not None, "a layer without a dictionary has nothing to merge"
+        atoms = self.atoms[:, :, 0, 0].astype(np.float64)
+        together = np.tensordot(self.weight.astype(np.float64), atoms, axes=(1, 0))
+        return together.transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None) -> SparseLayer | str:
+    """The layer if its weights are sparse, or hold any zeros and lookups are ``asked`` for; else why it is none.
+
+    What was approximated on request counts as sparse, however many coefficients it took.
+    """
+    found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
+    if found is None:
+        return "it is no float32 convolution of planes of known size, and no linear layer"
+    layer = SparseLayer(call, *found)
+    if layer.params.groups > 1 and layer.weight.shape[1] == 1:
+        return "it is depthwise"
+    if min(layer.params.padding) < 0:
+        return f"its padding is {layer.params.padding}"
+    if layer.density == 0:
+        return "all of its weights are 0"
+    if layer.density == 1 and (asked is None or asked.dictionary_size is None):
+        return "none of its weights is 0"
+    if layer.density > MAX_DENSITY and asked is None:
+        return f"{100 * layer.density:.3g} % of its weights are not 0"
+    dictionary = rewriter.definition(call.args[0])
+    alone = rewriter.uses[call.args[0]] <= 1
+    if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:
+        return layer
+    inner = conv2d_of(dictionary) if op_name(call) == "nn.conv2d" else linear_of(dictionary)
+    if inner is None or min(inner[0].padding) < 0:
+        return layer
+    plain = Conv2dParams(kernel=(1, 1), out_channels=layer.weight.shape[1], padding=inner[0].padding)
+    if inner[0] != plain:
+        return layer
+    return dataclasses.replace(layer, dictionary=dictionary, atoms=inner[1], atom_padding=inner[0].padding)
+
+
+def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
+    """Estimated cycles of ``layer`` with its dictionary, each way: ``lookup``, ``dense`` and ``reconstructed``."""
+    scale = FLOATS_PER_CYCLE / machine.lanes
+    before = 0.0
+    if layer.dictionary is not None and layer.atoms is not None:
+        before = _dense_cycles(layer, layer.dictionary, layer.atoms, machine)
+    costs = {
+        "lookup": before + _lookup_cycles(layer, machine) * scale,
+        "dense": before + _dense_cycles(layer, layer.call, layer.weight, machine),
+    }
+    if layer.merged_shape is not None:
+        merged = np.empty(layer.merged_shape, np.float32)  # only its size counts
+        costs["reconstructed"] = _dense_cycles(layer, layer.call, merged, machine)
+    return costs
+
+
+def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
+    nonzeros = int(np.count_nonzero(layer.weight))
+    read = _read_cycles(6 * nonzeros, machine)
+    if layer.is_flat:
+        return layer.batch * max(PRODUCT_CYCLES * nonzeros + ROW_CYCLES * len(layer.weight), read)
+    shapes = [math.prod(extent(n) for n in expr.ty.shape) for expr in (layer.call.args[0], layer.call)]
+    scale = FLOATS_PER_CYCLE / machine.lanes
+    sums = lookup_cycles(layer.problem, layer.knobs(machine), machine) / scale
+    return max(sums, read) + TRANSPOSE_CYCLES * sum(shapes)
+
+
+def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, machine: Machine) -> float:
+    """Of the fastest dense operator for ``weight`` in place of the one of ``call``."""
+    if op_name(call) == "matmul":
+        problem = linear_problem(call, weight)
+        direct = problem.batch * cycles(problem, default_knobs(problem, machine), machine)
+    else:
+        params = conv2d_of(call)[0]  # type: ignore[index]
+        direct = dense_cycles(direct_problem(call, params, weight), params, weight, machine)
+    return max(direct, _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
+
+
+def _read_cycles(weight_bytes: float, machine: Machine) -> float:
+    """To read weights that no cache, or only the last, keeps from one inference to the next."""
+    if weight_bytes <= machine.l2_bytes:
+        return 0.0
+    return weight_bytes / (CACHE_BYTES if weight_bytes <= LAST_CACHE_BYTES else MEMORY_BYTES)

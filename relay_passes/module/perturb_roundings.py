@@ -1,0 +1,173 @@
+"""What float noise does: a graph whose caller chooses the rounding errors, to see how far its results move.
+
+A sum is as far off as its terms are large, even where they cancel to 0: a layer's bound is computed from the magnitudes
+of its operands. Zeros of a relu, for example, stay what they are in every engine.
+"""
+
+import math
+
+import tvm
+from tvm import relax
+
+from ..graph.rewrite import CallRewriter, rewrite_calls
+from ..graph.thresholds import DECISIONS, LAYERS
+
+MOVES = frozenset((
+    "astype", "broadcast_to", "clip", "concat", "expand_dims", "flip", "gather_elements", "image.resize2d",
+    "negative", "nn.max_pool2d", "nn.pad", "nn.relu", "permute_dims", "repeat", "reshape", "split", "squeeze",
+    "strided_slice", "take", "tile", "where",
+))  # fmt: skip
+"""Operators that round nothing."""
+
+_NORMS = frozenset(("relax.nn.group_norm", "relax.nn.instance_norm", "relax.nn.layer_norm"))
+
+_SUMS = frozenset(("relax.mean", "relax.nn.adaptive_avg_pool2d", "relax.nn.avg_pool2d", "relax.sum"))
+
+
+@tvm.transform.module_pass(opt_level=0, name="PerturbRoundings")
+class PerturbRoundings:
+    """One more parameter of ``main``, ``off_i``, for each value that is rounded: ``y`` becomes ``y + off · bound``.
+
+    A parameter has the shape of its value, with 1 for unknown extents: zeros give the results of ``mod``.
+
+    Parameters
+    ----------
+    unit, spread : float
+        A float32 is off by ``unit`` of itself at most; n terms sum up to ``spread · unit · sqrt(n)`` of the sum of
+        their magnitudes.
+    layers : float
+        The bound of a layer is at least this much of its channel's largest result.
+    """
+
+    def __init__(self, unit: float, spread: float, layers: float) -> None:
+        self.unit, self.spread, self.layers = unit, spread, layers
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Rewrite ``main``, the only Relax function of ``mod``."""
+        found = _Roundings(self)
+        names = {expr.op.name.removeprefix("relax.") for expr in _calls(mod["main"])}
+        rules = dict.fromkeys(names - MOVES - DECISIONS, found.of_value) | dict.fromkeys(
+            LAYERS, found.of_layer
+        )
+        mod = rewrite_calls(mod, rules)
+        main = mod["main"]
+        params = [*main.params, *found.params]
+        function = relax.Function(params, main.body, main.ret_ty, main.is_pure, main.attrs)
+        mod.update_func(mod.get_global_var("main"), function)
+        return mod
+
+
+def _calls(main: relax.Function) -> list[relax.Call]:
+    values = [binding.value for block in main.body.blocks for binding in block.bindings]
+    return [v for v in values if isinstance(v, relax.Call) and isinstance(v.op, tvm.ir.Op)]
+
+
+class _Roundings:
+    """The rules, and the parameters that they have asked for."""
+
+    def __init__(self, bounds: PerturbRoundings) -> None:
+        self.bounds = bounds
+        self.params: list[relax.Var] = []
+
+    def of_layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for a layer: the layer of the magnitudes of its operands."""
+        if not _is_float(call):
+            return None
+        emit = rewriter.builder_.emit
+        sums = rewriter.emit(call, call)
+        sizes = [emit(relax.op.abs(arg)) for arg in call.args]
+        terms = emit(relax.Call(call.op, sizes, call.attrs, call.ty_args))
+        share = self.bounds.spread * self.bounds.unit * math.sqrt(_terms(call))
+        bound = emit(relax.op.multiply(terms, relax.const(share, "float32")))
+        if self.bounds.layers:
+            others = [axis for axis in range(len(sums.ty.shape)) if axis != _channel_axis(call)]
+            largest = emit(relax.op.max(emit(relax.op.abs(sums)), others, keepdims=True))
+            least = emit(relax.op.multiply(largest, relax.const(self.bounds.layers, "float32")))
+            bound = emit(relax.op.maximum(bound, least))
+        return relax.op.add(sums, emit(relax.op.multiply(bound, self._param(sums))))
+
+    def of_value(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        """Rule for everything else: a few roundings of the result, or of the operands of a sum of two."""
+        if not _is_float(call):
+            return None
+        emit = rewriter.builder_.emit
+        value = rewriter.emit(call, call)
+        terms = 1.0
+        if call.op.name in ("relax.add", "relax.subtract"):
+            bound = emit(relax.op.add(*(emit(relax.op.abs(arg)) for arg in call.args)))
+        elif call.op.name in ("relax.nn.gelu", "relax.nn.gelu_tanh"):  # x times 1 + erf(x), which cancels
+            bound = emit(relax.op.abs(call.args[0]))
+        elif call.op.name in ("relax.nn.softmax", "relax.nn.log_softmax"):  # x − max is rounded
+            largest = emit(relax.op.max(emit(relax.op.abs(call.args[0])), call.attrs.axis, keepdims=True))
+            share = relax.const(1.0, "float32") if call.op.name.endswith("log_softmax") else value
+            bound = emit(relax.op.multiply(share, relax.op.add(largest, relax.const(1.0, "float32"))))
+        elif call.op.name in _NORMS:
+            bound = self._of_norm(rewriter, call)
+        elif call.op.name in _SUMS:
+            size = emit(relax.op.abs(call.args[0]))
+            bound = emit(relax.Call(call.op, [size, *call.args[1:]], call.attrs, call.ty_args))
+            terms = max(1.0, _size(call.args[0]) / _size(call))
+        else:
+            bound = emit(relax.op.abs(value))
+        scaled = emit(
+            relax.op.multiply(bound, relax.const(4 * self.bounds.unit * math.sqrt(terms), "float32"))
+        )
+        return relax.op.add(value, emit(relax.op.multiply(scaled, self._param(value))))
+
+    def _of_norm(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
+        """The terms of ``(x − mean) / deviation · gamma + beta``: the mean is rounded as what it is."""
+        emit = rewriter.builder_.emit
+        x, gamma, beta = call.args
+        sizes, axes = list(x.ty.shape), [int(axis) % len(x.ty.shape) for axis in call.attrs.axes]
+        parted, affine = x, axes
+        if not call.op.name.endswith("layer_norm"):
+            channel = int(call.attrs.channel_axis) % len(sizes)
+            affine = [channel]
+            if call.op.name.endswith("group_norm"):
+                groups = int(call.attrs.num_groups)
+                parts = [groups, sizes[channel] // groups]
+                parted = emit(relax.op.reshape(x, [*sizes[:channel], *parts, *sizes[channel + 1 :]]))
+                axes = [channel + 1, *(axis + (axis > channel) for axis in axes)]
+        mean = emit(relax.op.mean(parted, axes, keepdims=True))
+        centred = emit(relax.op.subtract(parted, mean))
+        variance = relax.op.mean(relax.op.multiply(centred, centred), axes, keepdims=True)
+        epsilon = relax.const(float(call.attrs.epsilon), "float32")
+        deviation = emit(relax.op.sqrt(relax.op.add(variance, epsilon)))
+        terms = relax.op.divide(relax.op.add(relax.op.abs(parted), relax.op.abs(mean)), deviation)
+        fit = [size if axis in affine else 1 for axis, size in enumerate(sizes)]
+        gamma, beta = (emit(relax.op.abs(relax.op.reshape(each, fit))) for each in (gamma, beta))
+        return emit(relax.op.add(relax.op.multiply(relax.op.reshape(terms, sizes), gamma), beta))
+
+    def _param(self, value: relax.Var) -> relax.Var:
+        shape = [int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in value.ty.shape]
+        self.params.append(relax.Var(f"off_{len(self.params)}", relax.TensorType(shape, "float32")))
+        return self.params[-1]
+
+
+def _channel_axis(call: relax.Call) -> int:
+    """The axis of a layer's result along which it has other weights."""
+    if call.op.name == "relax.matmul":
+        return len(call.ty.shape) - 1
+    return str(call.attrs.out_layout or call.attrs.data_layout).index("C")
+
+
+def _is_float(call: relax.Call) -> bool:
+    """Whether ``call`` makes one float32 tensor, from computed values at least in part."""
+    ty = call.ty
+    computed = any(isinstance(arg, relax.Var) for arg in call.args)
+    return (
+        computed and isinstance(ty, relax.TensorType) and str(ty.dtype) == "float32" and ty.shape is not None
+    )
+
+
+def _size(expr: relax.Expr) -> int:
+    """Elements, but for unknown extents."""
+    return math.prod(int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in expr.ty.shape)
+
+
+def _terms(call: relax.Call) -> int:
+    """Products in each sum of a layer."""
+    weight = [int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in call.args[1].ty.shape]
+    if call.op.name == "relax.matmul":
+        return weight[-2] if len(weight) > 1 else weight[0]
+    return math.prod(weight) // weight[1 if call.op.name.endswith("transpose") else 0]
