@@ -52,7 +52,7 @@ def _nothing() -> Any:
 
 def measure_kernels(layer: Layer, settings: runner.Settings, peak: roofline.Probe) -> list[runner.Row]:
     """Kernels of two layers, ours and OpenVINO's in turns, and the peak between them: a row for each of `KERNELS`."""
-    from tvm_fastconv.rivals import build_callable, reference_outputs
+    from tvm_fastconv.measure.rivals import build_callable, reference_outputs
 
     module, inputs = make_layers(layer, len(CONVS))
     builders = {
@@ -111,7 +111,7 @@ def _kernel_row(
 
 def timed(engine: Any, samples_ms: Sequence[float] | None) -> runner.Measured:
     """What the runner would make of these samples, or of none if the engine failed."""
-    from tvm_fastconv.timing import Timing
+    from tvm_fastconv.measure.timing import Timing
 
     known = {name: getattr(engine, name) for name in ("status", "detail", "error", "build_seconds")}
     if samples_ms is None:

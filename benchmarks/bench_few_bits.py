@@ -76,7 +76,7 @@ def make_layer(layer: Layer, form: str) -> tuple[Any, tuple[Any, ...]]:
 
 def measure(layer: Layer, settings: runner.Settings) -> list[Form]:
     """Every form of one layer, in turns."""
-    from tvm_fastconv.timing import interleave
+    from tvm_fastconv.measure.timing import interleave
 
     ours = {form: runner.Ours(*make_layer(layer, form), settings) for form in _forms()}
     timings = interleave(ours, settings.repeats, settings.min_time)

@@ -76,8 +76,8 @@ def make_pruned(layer: Layer, density: float) -> tuple[Any, tuple[Any, ...]]:
 def measure(layer: Layer, settings: runner.Settings, densities: Sequence[float]) -> Curve:
     """All densities of one layer and the dense engines, in turns."""
     import tvm_fastconv as fc
-    from tvm_fastconv.rivals import build_rival
-    from tvm_fastconv.timing import interleave
+    from tvm_fastconv.measure.rivals import build_rival
+    from tvm_fastconv.measure.timing import interleave
 
     dense, inputs = make_pruned(layer, 1.0)
     rivals = {

@@ -22,7 +22,7 @@ def speedups(settings: runner.Settings, networks: Sequence[SeparableNetwork]) ->
     chosen = [network for network in DESIGNED if network in networks]
     if PLAIN not in networks or runner.OURS not in settings.engines or not chosen:
         return []
-    from tvm_fastconv.timing import interleave
+    from tvm_fastconv.measure.timing import interleave
 
     models = {network.name: runner.Ours(*network.make(), settings) for network in (PLAIN, *chosen)}
     timings = interleave(models, settings.repeats, settings.min_time)

@@ -43,7 +43,7 @@ def measure(size: int, settings: runner.Settings, peak: roofline.Probe) -> runne
     """One size, with the peak in turns."""
     import torch
 
-    from tvm_fastconv.timing import interleave
+    from tvm_fastconv.measure.timing import interleave
 
     torch.set_num_threads(settings.threads)
     macs = size**3

@@ -34,7 +34,7 @@ class OpenVinoLayers:
     def __init__(self, module: Any, inputs: tuple[Any, ...], threads: int) -> None:
         from torch.fx.experimental.optimization import fuse
 
-        from tvm_fastconv.rivals import openvino_request
+        from tvm_fastconv.measure.rivals import openvino_request
 
         self._request = openvino_request(fuse(module), inputs, threads, PERF_COUNT=True)
         self.implementations: dict[str, str] = {}

@@ -46,7 +46,7 @@ class BinaryNetwork:
         threads: int = 1,
         profiled: bool = False,
     ) -> None:
-        from tvm_fastconv.rivals import openvino_model_request
+        from tvm_fastconv.measure.rivals import openvino_model_request
 
         model = _model(weights, thresholds, data.shape)
         self._request = openvino_model_request(model, [data], threads, PERF_COUNT=profiled)

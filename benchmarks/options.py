@@ -93,7 +93,7 @@ def settings_of(
         pin_process(options.threads, options.isa)
     except ValueError as wrong:
         sys.exit(str(wrong))
-    from tvm_fastconv.rivals import RIVALS
+    from tvm_fastconv.measure.rivals import RIVALS
 
     engines = options.engines or engines or (OURS, *RIVALS)
     unknown = set(engines) - {OURS, *RIVALS}

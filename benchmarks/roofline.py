@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_fastconv.timing import interleave
+from tvm_fastconv.measure.timing import interleave
 
 COMPILER_FLAGS = {"native": "-march=native", "avx2": "-march=haswell"}
 PROBE_SECONDS = (

@@ -80,8 +80,8 @@ class Row:
 
 def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], object]] | None = None) -> Row:
     """Load, check and time one case in every engine; functions in ``beside`` take their turns too."""
-    from tvm_fastconv.rivals import build_callable, reference_outputs
-    from tvm_fastconv.timing import interleave
+    from tvm_fastconv.measure.rivals import build_callable, reference_outputs
+    from tvm_fastconv.measure.timing import interleave
 
     module, inputs = case.make()
     reference = reference_outputs(module, inputs)
@@ -104,7 +104,7 @@ def measure(case: Case, settings: Settings, beside: Mapping[str, Callable[[], ob
 
 
 def _load(name: str, settings: Settings, module: Any, inputs: tuple[Any, ...], reference: Any) -> Any:
-    from tvm_fastconv.rivals import Engine, build_callable, build_rival
+    from tvm_fastconv.measure.rivals import Engine, build_callable, build_rival
 
     if name == OURS:
         version = importlib.metadata.version("tvm-fastconv")

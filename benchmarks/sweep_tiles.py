@@ -23,8 +23,8 @@ SHAPES = (
 
 def sweep(shape: tuple[int, int, int, int, int], turns: int, min_time: float) -> dict[str, Any]:
     """Measure every tile on one shape; returns the default, the best and their times in milliseconds."""
+    from tvm_fastconv.measure.timing import interleave
     from tvm_fastconv.targets import resolve_target
-    from tvm_fastconv.timing import interleave
     from tvm_fastconv.topi.machine import Machine
     from tvm_fastconv.topi.schedules.tile import default_knobs, feasible_knobs
 

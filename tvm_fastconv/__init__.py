@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Tucker,
     )
     from .report import LayerReport
-    from .runtime import CompiledModel, load
+    from .runtime.compiled_model import CompiledModel, load
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ __all__ = [
 _MODULE_OF = {
     "CP": "configs",
     "Bitserial": "configs",
-    "CompiledModel": "runtime",
+    "CompiledModel": "runtime.compiled_model",
     "Dense": "configs",
     "DepthwiseSeparable": "configs",
     "FixedStencil": "configs",
@@ -62,7 +62,7 @@ _MODULE_OF = {
     "SpatialSeparable": "configs",
     "Tucker": "configs",
     "compile": "compiler",
-    "load": "runtime",
+    "load": "runtime.compiled_model",
 }
 
 _MODULES = ("ops",)

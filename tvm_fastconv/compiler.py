@@ -17,23 +17,23 @@ from tvm_fastconv.relay_passes.graph.source_values import name_values, note_valu
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall, recorded_calls
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
 
-from .artifact import amend_manifest, read_artifact
-from .build import build_artifact
-from .c_compiler import find_compiler
+from .artifact.artifact import amend_manifest, read_artifact
+from .artifact.build import build_artifact
+from .artifact.c_compiler import find_compiler
 from .errors import FastconvError, ModelError
 from .frontend import import_model
 from .method_patterns import Methods, resolve_methods
 from .notices import notify
-from .output_errors import with_output_errors
 from .report import LayerReport
-from .runtime import CompiledModel
+from .runtime.compiled_model import CompiledModel
+from .runtime.threads import default_threads, use_threads
 from .targets import resolve_target
 from .temporary import temporary_folder
-from .threads import default_threads, use_threads
 from .tvm_log import quiet_tvm
 from .verify import Source, obstacle_to_verifying, verify_graph
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
+from .verify.output_errors import with_output_errors
 from .verify.relax_slices import RelaxSlices
 from .verify.torch_nodes import TorchNodes
 

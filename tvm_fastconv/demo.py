@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bench import EngineTime, bench
 from .compiler import compile
-from .evaluate import evaluate
-from .runtime import load
+from .measure.bench import EngineTime, bench
+from .measure.evaluate import evaluate
+from .runtime.compiled_model import load
 from .temporary import temporary_folder
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from .arrays import ALIGNMENT
 from .errors import InputError
-from .shutdown import waited_for_at_exit
-from .threads import use_threads
-from .tvm_runtime import tvm_ffi
+from .runtime.arrays import ALIGNMENT
+from .runtime.shutdown import waited_for_at_exit
+from .runtime.threads import use_threads
+from .runtime.tvm_runtime import tvm_ffi
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 

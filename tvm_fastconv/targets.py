@@ -14,8 +14,8 @@ from tvm.target import codegen
 
 from tvm_fastconv.topi.machine import Machine
 
-from .cpu import CHECKED_FEATURES, host_features
 from .errors import TargetError
+from .runtime.cpu import CHECKED_FEATURES, host_features
 
 DEFAULT_CORES = 4
 """Cores assumed where a target is not this machine and does not say ``-num-cores``."""

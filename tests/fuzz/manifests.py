@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
-from tvm_fastconv.array_files import random_inputs
-from tvm_fastconv.artifact import MANIFEST_SECTION, SEAL_SIZE, read_artifact, seal
+from tvm_fastconv.artifact.artifact import MANIFEST_SECTION, SEAL_SIZE, read_artifact, seal
 from tvm_fastconv.cli.report import report_verb
 from tvm_fastconv.errors import FastconvError
-from tvm_fastconv.runtime import load
+from tvm_fastconv.runtime.array_files import random_inputs
+from tvm_fastconv.runtime.compiled_model import load
 
 from .damage import damaged_bytes, damaged_tree
 from .files import original

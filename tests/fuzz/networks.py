@@ -10,7 +10,7 @@ import torch
 import tvm
 
 import tvm_fastconv as fc
-from tvm_fastconv.cpu import missing_features
+from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import cpu_features, resolve_target
 
 from . import operators_arithmetic, operators_decisions, operators_layers, operators_shapes  # noqa: F401

@@ -10,8 +10,8 @@ import pytest
 import tvm
 from tvm import te
 
-from tvm_fastconv.cpu import missing_features
 from tvm_fastconv.relay_passes import PASS_CONFIG
+from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import NATIVE_CPU, cpu_features, resolve_target
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc

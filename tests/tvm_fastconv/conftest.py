@@ -10,8 +10,8 @@ import pytest
 import tvm
 from tvm import relax, te
 
-from tvm_fastconv.build import build_artifact
-from tvm_fastconv.manifest import Manifest
+from tvm_fastconv.artifact.build import build_artifact
+from tvm_fastconv.artifact.manifest import Manifest
 from tvm_fastconv.targets import resolve_target
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tvm_fastconv import compile, demo, load
-from tvm_fastconv.bench import bench
 from tvm_fastconv.demo import THREADS, run_demo, trained_model
-from tvm_fastconv.evaluate import evaluate
-from tvm_fastconv.runtime import CompiledModel
+from tvm_fastconv.measure.bench import bench
+from tvm_fastconv.measure.evaluate import evaluate
+from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.train.digits import Digits, load_digits
 
 SEPARABLE = ("spatial", "cp", "separable", "fixed")

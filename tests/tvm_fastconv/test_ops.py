@@ -229,7 +229,7 @@ def test_inside_torch_compile() -> None:
 def test_after_the_runtime_was_loaded_without_pytorch() -> None:
     script = """
 import sys
-from tvm_fastconv.tvm_runtime import tvm_ffi
+from tvm_fastconv.runtime.tvm_runtime import tvm_ffi
 tvm_ffi()
 assert "torch" not in sys.modules
 import torch

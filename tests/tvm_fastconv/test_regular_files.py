@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tvm_fastconv.array_files import read_inputs
-from tvm_fastconv.artifact import read_artifact
+from tvm_fastconv.artifact.artifact import read_artifact
+from tvm_fastconv.cli.method_files import read_methods
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.frontend.sources import resolve
-from tvm_fastconv.method_files import read_methods
 from tvm_fastconv.regular_files import open_regular
 from tvm_fastconv.report import TensorSpec
+from tvm_fastconv.runtime.array_files import read_inputs
 
 READERS: dict[str, Callable[[Path], object]] = {
     "m.so": read_artifact,

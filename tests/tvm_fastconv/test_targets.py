@@ -4,8 +4,8 @@ import pytest
 import tvm
 
 from tvm_fastconv import targets
-from tvm_fastconv.cpu import CHECKED_FEATURES, host_features
 from tvm_fastconv.errors import TargetError
+from tvm_fastconv.runtime.cpu import CHECKED_FEATURES, host_features
 from tvm_fastconv.targets import (
     NATIVE_CPU,
     cpu_features,

@@ -9,7 +9,7 @@ from .arguments import Compiled, Json
 from .output import print_json, print_table, progress
 
 if TYPE_CHECKING:
-    from tvm_fastconv.bench import EngineTime
+    from tvm_fastconv.measure.bench import EngineTime
 
 
 def bench_verb(
@@ -26,8 +26,8 @@ def bench_verb(
 
     The exit code is 1 where an engine answers differently.
     """
-    from tvm_fastconv.bench import bench, pytorch_module
-    from tvm_fastconv.runtime import load
+    from tvm_fastconv.measure.bench import bench, pytorch_module
+    from tvm_fastconv.runtime.compiled_model import load
 
     names = [name.strip() for name in against.split(",") if name.strip()]
     loaded = load(model, threads=threads)

@@ -25,10 +25,10 @@ def compile_verb(
     json: Json = False,
 ) -> None:
     """Compile a model to one file: code, weights and a description of both."""
-    from tvm_fastconv.array_files import random_inputs
-    from tvm_fastconv.artifact import check_output_path
+    from tvm_fastconv.artifact.artifact import check_output_path
     from tvm_fastconv.errors import ArtifactError
     from tvm_fastconv.report import TensorSpec
+    from tvm_fastconv.runtime.array_files import random_inputs
 
     check_output_path(output)
     if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
@@ -36,8 +36,8 @@ def compile_verb(
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
     start = time.perf_counter()
     with progress("loading the compiler") as show:
+        from tvm_fastconv.cli.method_files import read_methods
         from tvm_fastconv.compiler import compile
-        from tvm_fastconv.method_files import read_methods
 
         compiled = compile(
             model,

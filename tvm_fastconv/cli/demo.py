@@ -15,7 +15,7 @@ def demo_verb(
     json: Json = False,
 ) -> None:
     """Train on scikit-learn's handwritten digits, compile, and compare accuracy and speed with PyTorch."""
-    from tvm_fastconv.artifact import check_output_path
+    from tvm_fastconv.artifact.artifact import check_output_path
 
     if output is not None:
         check_output_path(output)

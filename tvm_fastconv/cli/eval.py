@@ -15,8 +15,8 @@ def eval_verb(
     json: Json = False,
 ) -> None:
     """Measure the accuracy of a compiled model on a data set."""
-    from tvm_fastconv.evaluate import evaluate
-    from tvm_fastconv.runtime import load
+    from tvm_fastconv.measure.evaluate import evaluate
+    from tvm_fastconv.runtime.compiled_model import load
 
     loaded = load(model, threads=threads)
     with progress(f"classifying {data}"):

@@ -8,7 +8,7 @@ from .arguments import Compiled, Json
 from .output import print_facts, print_json, print_line, print_table, progress
 
 if TYPE_CHECKING:
-    from tvm_fastconv.profile import Profile
+    from tvm_fastconv.measure.profile import Profile
 
 
 def report_verb(
@@ -23,7 +23,7 @@ def report_verb(
     json: Json = False,
 ) -> None:
     """Show a compiled model's layers; without --profile and --trace nothing of it is executed."""
-    from tvm_fastconv.artifact import check_output_path, read_artifact
+    from tvm_fastconv.artifact.artifact import check_output_path, read_artifact
 
     manifest = read_artifact(model).manifest
     if trace is not None:
@@ -82,8 +82,8 @@ def report_verb(
 
 
 def _profile(path: str, threads: int, trace: str | None) -> "Profile":
-    from tvm_fastconv.array_files import random_inputs
-    from tvm_fastconv.runtime import load
+    from tvm_fastconv.runtime.array_files import random_inputs
+    from tvm_fastconv.runtime.compiled_model import load
 
     loaded = load(path, threads=threads)
     with progress(f"profiling {path}"):

@@ -25,9 +25,9 @@ def run_verb(
     json: Json = False,
 ) -> None:
     """Run a compiled model on arrays, or on the input that it carries."""
-    from tvm_fastconv.array_files import check_output_suffix, read_inputs, write_outputs
-    from tvm_fastconv.artifact import check_output_path
-    from tvm_fastconv.runtime import load
+    from tvm_fastconv.artifact.artifact import check_output_path
+    from tvm_fastconv.runtime.array_files import check_output_suffix, read_inputs, write_outputs
+    from tvm_fastconv.runtime.compiled_model import load
 
     if check == bool(input_) or bool(input_) != bool(output):
         raise typer.BadParameter("give --input together with --output, or --check alone")

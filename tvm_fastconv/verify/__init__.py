@@ -1,9 +1,9 @@
 """Is the compiled file right? Every function it calls is compared with the source model, from equal inputs.
 
 The file is run once with all intermediate results kept. Passes have noted which value of the source each of them stands
-for (``relay_passes.source_values``); from there, the source computes the next one, and the two must agree. So an error
-cannot hide in a network whose outputs jump for every rounding, a rounding cannot look like an error, and what is wrong
-is named. Results without a counterpart are compared together with the next that has one; the outputs have one.
+for (``relay_passes.graph.source_values``); from there, the source computes the next one, and the two must agree. So an
+error cannot hide in a network whose outputs jump for every rounding, a rounding cannot look like an error, and what is
+wrong is named. Results without a counterpart are compared together with the next that has one; the outputs have one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
-from tvm_fastconv.cpu import missing_features
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.notices import notify
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
-from tvm_fastconv.runtime import CompiledModel
+from tvm_fastconv.runtime.compiled_model import CompiledModel
+from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import cpu_features
 
 from .compare import TOLERANCE, Comparison, compare

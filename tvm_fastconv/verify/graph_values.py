@@ -6,9 +6,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.plain_run import plain_run
 from tvm_fastconv.relay_passes.graph.layer_names import layer_name
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue, source_values
+from tvm_fastconv.verify.plain_run import plain_run
 
 from .relax_slices import results_of
 

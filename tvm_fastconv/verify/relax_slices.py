@@ -9,11 +9,11 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.plain_run import plain_run
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.graph.source_values import source_values
 from tvm_fastconv.relay_passes.graph.thresholds import DECISIONS
 from tvm_fastconv.relay_passes.module.perturb_roundings import PerturbRoundings
+from tvm_fastconv.verify.plain_run import plain_run
 
 from .source import SPREAD, UNIT, Known, Roundings, computed_by
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
-from tvm_fastconv.runtime import CompiledModel
+from tvm_fastconv.runtime.compiled_model import CompiledModel
 
 Arrays = tuple[np.ndarray, ...]
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tvm_fastconv as fc
-from tvm_fastconv.cpu import missing_features
+from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import cpu_features, resolve_target
 
 from ...choices import ZEN_4, Choices, choices

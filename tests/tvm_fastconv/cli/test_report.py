@@ -2,7 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tvm_fastconv.artifact import read_artifact
+from tvm_fastconv.artifact.artifact import read_artifact
 
 
 def test_the_table_names_every_layer(fastconv: Callable, model: Path) -> None:

@@ -12,8 +12,8 @@ import tvm
 
 import tvm_fastconv as fc
 from tvm_fastconv import compiler
-from tvm_fastconv.artifact import SEAL_SIZE, WEIGHTS_SECTION, read_artifact, seal
-from tvm_fastconv.runtime import CompiledModel
+from tvm_fastconv.artifact.artifact import SEAL_SIZE, WEIGHTS_SECTION, read_artifact, seal
+from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.verify import verify
 from tvm_fastconv.verify.trace import trace
 

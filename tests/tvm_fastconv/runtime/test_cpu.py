@@ -1,0 +1,58 @@
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tvm_fastconv.runtime import cpu
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="compares with x86 sources of truth")
+
+
+def _run(code: str, **environment: str) -> set[str]:
+    command = [sys.executable, "-c", f"from tvm_fastconv import cpu; {code}"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_cpuid_agrees_with_cpuinfo() -> None:
+    flags = cpu._cpuinfo_flags()
+    assert cpu.host_features() == {name for name, where in cpu._X86_64.items() if where.flag in flags}
+
+
+def test_an_old_c_library_leaves_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: _NoSymbols())
+    monkeypatch.setattr(cpu, "_cpuinfo_flags", lambda: frozenset({"avx2", "abm", "unrelated"}))
+    assert cpu.host_features() == {"avx2", "lzcnt"}
+
+
+class _NoSymbols:
+    def __getitem__(self, name: str) -> None:
+        raise AttributeError(name)
+
+
+def test_a_feature_that_the_system_switched_off_is_missing() -> None:
+    if "avx2" not in cpu.host_features() or not hasattr(ctypes.CDLL(None), "__x86_get_cpuid_feature_leaf"):
+        pytest.skip("needs AVX2 and glibc 2.33, whose tunables can hide it")
+    code = "print(*cpu.missing_features(['sse3', 'avx2']))"
+    assert _run(code, GLIBC_TUNABLES="glibc.cpu.hwcaps=-AVX2") == {"avx2"}
+
+
+def test_missing_features_keeps_the_order_and_names_the_unknown() -> None:
+    assert "sse3" in cpu.host_features()
+    assert cpu.missing_features(["from-the-future", "sse3", "amx-tile"]) == ("from-the-future", "amx-tile")
+
+
+def test_arm_reads_hwcaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(cpu, "_cpuinfo_flags", lambda: frozenset({"fp", "asimd", "asimddp"}))
+    assert cpu.host_features() == {"neon", "dotprod"}
+
+
+def test_neither_tvm_nor_numpy_is_imported() -> None:
+    code = (
+        "import sys; print(*cpu.host_features()); assert not {'tvm', 'tvm_ffi', 'numpy'} & set(sys.modules)"
+    )
+    assert _run(code) == cpu.host_features()

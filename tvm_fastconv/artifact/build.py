@@ -1,0 +1,218 @@
+"""The back half of the compiler: a scheduled Relax module becomes a file (see ``artifact`` for its layout).
+
+The file is an ordinary TVM library. Plain TVM runs it with two lines and no part of this package; our checks are
+skipped then::
+
+    vm = tvm.relax.VirtualMachine(tvm.runtime.load_module("model.so"), tvm.cpu())
+    y = vm["main"](tvm.runtime.tensor(x))
+
+Files are deterministic: the same module, target and versions give the same bytes.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR, PlanWeights
+
+from .. import __version__
+from ..errors import ModelError
+from ..report import LayerReport, StoredTensor, TensorSpec
+from ..targets import architecture, cpu_features
+from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
+from .c_compiler import CCompiler, find_compiler
+from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
+from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, weights_source
+
+ALIGNMENT = 64
+"""Bytes; each weight starts at a multiple of it: TVM's kAllocAlignment and a cache line."""
+
+MAX_WEIGHT_BYTES = 2_000_000_000
+"""Code reaches its data by signed 32-bit distances, and the weights lie between them."""
+
+Pair = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
+
+
+def build_artifact(
+    mod: tvm.IRModule,
+    target: tvm.target.Target,
+    path: str | os.PathLike[str],
+    *,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    layers: Sequence[LayerReport],
+    calls: Sequence[tuple[str, str | None]],
+    notices: Sequence[str],
+    verify: str,
+    reference_pair: Pair | None = None,
+    cc: str | None = None,
+) -> Manifest:
+    """Compile a module to a file.
+
+    Parameters
+    ----------
+    mod
+        A fused and scheduled module: ``main`` takes the inputs, holds the weights as constants, calls PrimFuncs.
+    target
+        As ``resolve_target`` returns it.
+    path
+        Replaced at once when everything is done, left alone when anything fails.
+    input_names, output_names
+        One per parameter and result of ``main``.
+    layers
+        One record per layer.
+    calls
+        The PrimFuncs that ``main`` calls, in order, each with the layer it belongs to. Lowering may drop some.
+    notices, verify
+        Lines for the manifest. ``amend_manifest`` can change them later.
+    reference_pair
+        Inputs and the outputs expected for them, bundled for ``CompiledModel.check``.
+    cc
+        C compiler command; by default the system's, or ``<triple>-gcc`` when the target is another machine.
+
+    Raises
+    ------
+    ArtifactError
+        When ``path`` cannot be written.
+    ModelError
+        When the weights are too large for one file.
+    TargetError
+        When there is no C compiler for the target.
+    ValueError
+        When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
+    """
+    check_output_path(path)
+    compiler = find_compiler(str(target.attrs["mtriple"]), cc)
+    mod = tvm.transform.Sequential([PlanWeights()])(mod)
+    weights: Sequence[tvm.runtime.Tensor] = mod.attrs[WEIGHTS_ATTR]
+    inputs, outputs = _specs(mod["main"], input_names, output_names)
+    with target:
+        lowered = tvm.transform.Sequential(lower_passes())(mod)
+    own = {var.name_hint for var in mod.get_global_vars()}
+    calls_made = _calls_made(lowered["main"], own, calls)
+    with replacing(path) as temporary:
+        folder = temporary.parent
+        weight_table = _write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
+        reference = _write_reference(folder / REFERENCE_FILE, reference_pair)
+        ffi_version = importlib.metadata.version("apache-tvm-ffi")
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            package_version=__version__,
+            tvm_version=tvm.__version__,
+            tvm_ffi_version=ffi_version,
+            abi=abi_name(architecture(target), tvm.__version__, ffi_version),
+            target=str(target),
+            cpu_features=cpu_features(target),
+            inputs=inputs,
+            outputs=outputs,
+            layers=tuple(layers),
+            calls=calls_made,
+            weights=weight_table,
+            reference=reference,
+            verify=verify,
+            notices=tuple(notices),
+        )
+        (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
+        (folder / "sections.c").write_text(weights_source(weight_table))
+        os.replace(_link(lowered, target, folder, compiler), temporary)
+        seal(temporary)
+        manifest = read_artifact(temporary).manifest
+    return manifest
+
+
+def lower_passes() -> list[tvm.transform.Pass]:
+    """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
+    return [
+        relax.transform.RewriteDataflowReshape(),
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        relax.transform.AttachGlobalSymbol(),
+    ]
+
+
+def _link(lowered: tvm.IRModule, target: tvm.target.Target, folder: Path, compiler: CCompiler) -> Path:
+    """Generate code and link it with what ``sections.c`` brings, all in ``folder``; return the library."""
+    output = folder / "linked.so"
+    compiler.compile(folder, "sections.c", "sections.o")
+    executable = tvm.compile(lowered, target, relax_pipeline=None)
+
+    def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
+        # A module without any PrimFunc comes as C source, with the include paths it needs.
+        compiler.link(folder, [Path(name).name for name in objects], output.name, options)
+
+    executable.export_library(
+        str(output), fcompile=link, addons=[str(folder / "sections.o")], workspace_dir=str(folder)
+    )
+    return output
+
+
+def _specs(
+    main: relax.Function, input_names: Sequence[str], output_names: Sequence[str]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    result = main.ret_ty
+    results = list(result.fields) if isinstance(result, relax.TupleType) else [result]
+    inputs = [_spec(name, var.ty) for name, var in zip(input_names, main.params, strict=True)]
+    outputs = [_spec(name, ty) for name, ty in zip(output_names, results, strict=True)]
+    return tuple(inputs), tuple(outputs)
+
+
+def _spec(name: str, ty: relax.TensorType) -> TensorSpec:
+    shape = tuple(int(d) if isinstance(d, tvm.tirx.IntImm) else str(d) for d in ty.shape)
+    return TensorSpec(name=name, shape=shape, dtype=str(ty.dtype))
+
+
+def _calls_made(
+    main: relax.Function, own: set[str], calls: Sequence[tuple[str, str | None]]
+) -> tuple[CallRecord, ...]:
+    """Return those of ``calls`` that the lowered entry function still makes; a reshape may have become a view.
+
+    Functions that are not the module's ``own`` were added by lowering, to compute shapes; they do not count.
+    """
+    found: list[str] = []
+
+    def visit(expr: relax.Expr) -> None:
+        called = expr.op if isinstance(expr, relax.Call) else None
+        if isinstance(called, tvm.ir.GlobalVar) and called.name_hint in own:
+            found.append(called.name_hint)
+
+    relax.analysis.post_order_visit(main, visit)
+    expected = iter(calls)
+    made = [next((call for call in expected if call[0] == function), None) for function in found]
+    if None in made:
+        raise ValueError(f"main calls {found}, which is not in this order in calls: {[f for f, _ in calls]}")
+    return tuple(CallRecord(function=call[0], layer=call[1]) for call in made if call)
+
+
+def _write_reference(path: Path, pair: Pair | None) -> ReferencePair | None:
+    if pair is None:
+        path.write_bytes(b"")
+        return None
+    inputs, outputs = pair
+    table = _write_tensors(path, [np.asarray(array) for array in (*inputs, *outputs)])
+    return ReferencePair(inputs=table[: len(inputs)], outputs=table[len(inputs) :])
+
+
+def _write_tensors(path: Path, arrays: Sequence[np.ndarray]) -> tuple[StoredTensor, ...]:
+    """Write arrays one after the other, each at a multiple of ``ALIGNMENT``, and return where they are."""
+    table, offset = [], 0
+    with open(path, "wb") as file:
+        for array in arrays:
+            table.append(StoredTensor(offset=offset, shape=tuple(array.shape), dtype=array.dtype.name))
+            file.write(np.ascontiguousarray(array).data.cast("B") if array.nbytes else b"")
+            offset += array.nbytes
+            offset += file.write(bytes(-offset % ALIGNMENT))
+    if offset > MAX_WEIGHT_BYTES:
+        raise ModelError(f"the weights take {offset} bytes; one file holds up to {MAX_WEIGHT_BYTES}")
+    return tuple(table)

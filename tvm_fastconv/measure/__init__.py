@@ -1,0 +1,1 @@
+"""Times and accuracies: of layers, of compiled files, and of other engines beside them."""

@@ -1,0 +1,94 @@
+"""Accuracy of a compiled classifier on a data set, measured through the ``.so``."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..runtime.compiled_model import CompiledModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Parameters
+    ----------
+    data
+        Name of the data set.
+    images, correct
+        How many images were classified, and how many of them rightly.
+    milliseconds_per_image
+        Wall time of all calls over ``images``: one pass, not a benchmark.
+    """
+
+    data: str
+    images: int
+    correct: int
+    milliseconds_per_image: float
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the images classified rightly."""
+        return self.correct / self.images
+
+
+def evaluate(model: CompiledModel, data: str) -> Evaluation:
+    """Classify the held-out images of a data set, as many at a time as the model takes.
+
+    Parameters
+    ----------
+    model
+        One input of images, whose batch may be dynamic; its first output holds one score per class.
+    data
+        One of ``DATA_SETS``.
+
+    Raises
+    ------
+    InputError
+        The data set is unknown, or its images do not fit the model's input.
+    """
+    if data not in DATA_SETS:
+        raise InputError(f"unknown data set {data!r}; known: {', '.join(DATA_SETS)}")
+    images, labels = DATA_SETS[data]()
+    batch = _batch_size(model, images, data)
+    correct, seconds = 0, 0.0
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        padded = np.zeros((batch, *images.shape[1:]), images.dtype)
+        padded[: len(part)] = part
+        begin = time.perf_counter()
+        outputs = model(padded)
+        seconds += time.perf_counter() - begin
+        scores = outputs[0] if isinstance(outputs, tuple) else outputs
+        if scores.ndim != 2:
+            raise InputError(f"the model's output has shape {scores.shape}; expected (images, classes)")
+        correct += int((scores[: len(part)].argmax(1) == labels[start : start + batch]).sum())
+    return Evaluation(
+        data=data, images=len(images), correct=correct, milliseconds_per_image=1e3 * seconds / len(images)
+    )
+
+
+def _batch_size(model: CompiledModel, images: np.ndarray, data: str) -> int:
+    specs = model.manifest.inputs
+    fits = len(specs) == 1 and specs[0].dtype == str(images.dtype) and specs[0].shape[1:] == images.shape[1:]
+    if not fits:
+        raise InputError(
+            f"{data} has images of shape (N, {', '.join(map(str, images.shape[1:]))}) {images.dtype}; "
+            f"the model takes {'; '.join(map(str, specs))}"
+        )
+    batch = specs[0].shape[0]
+    return batch if isinstance(batch, int) else len(images)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from tvm_fastconv.train.digits import load_digits
+
+    digits = load_digits()
+    return digits.test_images, digits.test_labels
+
+
+DATA_SETS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"digits": _digits}
+"""Name to a function that returns held-out images ``(N, C, H, W)`` float32 and labels ``(N,)``."""

@@ -1,0 +1,142 @@
+"""Milliseconds per layer, measured around every call that the virtual machine makes.
+
+Equal layers share code, so a call is told apart by its place in the order of calls, which the manifest holds.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..artifact.artifact import replacing
+from ..artifact.manifest import CallRecord
+from ..errors import ArtifactError, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallTime:
+    """One call of a compiled function: its layer, if it belongs to one, its start after the first, and its duration."""
+
+    function: str
+    layer: str | None
+    start_ms: float
+    ms: float
+
+    @property
+    def name(self) -> str:
+        """The layer's name, for calls outside all layers the function's."""
+        return self.layer or self.function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What one inference spends its time on.
+
+    Parameters
+    ----------
+    calls
+        Every call in order, all of one run: the one in which they took the least time together.
+    total_ms
+        Shortest of as many whole calls without measuring inside them.
+    """
+
+    calls: tuple[CallTime, ...]
+    total_ms: float
+
+    @property
+    def layers(self) -> dict[str, float]:
+        """Milliseconds per layer, in the order of each layer's first call."""
+        sums: dict[str, float] = {}
+        for call in self.calls:
+            sums[call.name] = sums.get(call.name, 0.0) + call.ms
+        return sums
+
+    def write_trace(self, path: str | os.PathLike[str]) -> None:
+        """Write the calls in Chrome's trace format, for ``chrome://tracing`` or Perfetto.
+
+        Raises
+        ------
+        ArtifactError
+            The file cannot be written.
+        """
+        events = [
+            {"name": call.name, "cat": call.function, "ph": "X", "pid": 0, "tid": 0}
+            | {"ts": call.start_ms * 1e3, "dur": call.ms * 1e3, "args": {"function": call.function}}
+            for call in self.calls
+        ]
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
+
+
+def profile_calls(
+    run: Callable[[], Any],
+    machine: Any,
+    entry: str,
+    arguments: Sequence[Any],
+    calls: Sequence[CallRecord],
+    repeat: int,
+) -> Profile:
+    """Run ``run`` (whole) and ``machine[entry]`` (instrumented here, for good) in turns and time both.
+
+    Raises
+    ------
+    ArtifactError
+        When the calls that happen are not the ones that the manifest lists.
+    InputError
+        When ``repeat`` is no number from 1 on.
+    """
+    check_repeats("repeat", repeat)
+    recorder = _Recorder({call.function for call in calls})
+    machine["set_instrument"](recorder)
+    whole: list[float] = []
+    rounds: list[list[tuple[str, float, float]]] = []
+    for _ in range(repeat + 1):
+        begin = time.perf_counter()
+        run()
+        whole.append(time.perf_counter() - begin)
+        recorder.spans = []
+        machine[entry](*arguments)
+        rounds.append(recorder.spans)
+    if [span[0] for span in rounds[0]] != [call.function for call in calls]:
+        raise ArtifactError(
+            "the calls that were made are not the ones in the manifest; the file cannot be profiled"
+        )
+    # The first round warms up. Minima, since on a busy machine a median of short calls misses the interruptions that
+    # a median of whole runs contains, and the two would not agree.
+    best = min(rounds[1:], key=lambda spans: sum(seconds for _, _, seconds in spans))
+    return Profile(
+        calls=tuple(
+            CallTime(
+                function=call.function,
+                layer=call.layer,
+                start_ms=(begin - best[0][1]) * 1e3,
+                ms=seconds * 1e3,
+            )
+            for call, (_, begin, seconds) in zip(calls, best, strict=True)
+        ),
+        total_ms=min(whole[1:]) * 1e3,
+    )
+
+
+def check_repeats(name: str, repeats: object) -> None:
+    """Raise ``InputError`` unless a number of runs is one."""
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise InputError(f"{name} is {repeats!r}; allowed: a whole number from 1 on")
+
+
+class _Recorder:
+    """Called by the virtual machine before and after each call; keeps (function, start, seconds) of compiled ones."""
+
+    def __init__(self, functions: set[str]) -> None:
+        self._functions = functions
+        self._begin = 0.0
+        self.spans: list[tuple[str, float, float]] = []
+
+    def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> None:
+        now = time.perf_counter()
+        if before:
+            self._begin = time.perf_counter()
+        elif name in self._functions:
+            self.spans.append((name, self._begin, now - self._begin))

@@ -1,0 +1,151 @@
+"""Arrays of any library in and out of a compiled model, through DLPack.
+
+An input is handed over without a copy when its memory is dense and starts at a multiple of 64 bytes, which the code
+relies on; anything else is copied, and half precision becomes the float32 that is computed in. Outputs are never
+copied, unless they are an input or a weight handed back.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..report import ITEM_BYTES, StoredTensor, TensorSpec
+from .tvm_runtime import tvm_ffi
+
+ALIGNMENT = 64
+"""Bytes; TVM's kAllocAlignment, which generated vector loads assume of every tensor."""
+
+_CPU = 1  # kDLCPU
+_HALVES = ("torch.float16", "torch.bfloat16", "float16")
+
+
+def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec]) -> list[Any]:
+    """Return the inputs as tensors that a virtual machine takes, checked against what the model expects.
+
+    Raises
+    ------
+    InputError
+        When the count, a type, device, shape or dtype is wrong, or two sizes of one dynamic dimension differ.
+    """
+    if len(inputs) != len(specs):
+        wanted = "; ".join(map(str, specs)) or "none"
+        raise InputError(f"got {len(inputs)} inputs; the model takes {len(specs)}: {wanted}")
+    sizes: dict[str, int] = {}
+    tensors = []
+    for value, spec in zip(inputs, specs, strict=True):
+        tensor = _tensor(value, spec)
+        _check(tensor, value, spec, sizes)
+        tensors.append(tensor if _is_usable(tensor) else _aligned_copy(tensor, spec))
+    return tensors
+
+
+def unwrap_outputs(result: Any, borrowed: Sequence[tuple[int, int]], as_torch: bool) -> tuple[Any, ...]:
+    """Return what a virtual machine returned as NumPy arrays or PyTorch tensors that own or keep their memory.
+
+    Parameters
+    ----------
+    result
+        A tensor or an array of them.
+    borrowed
+        Address ranges (begin, end) of memory that an output must not point into: it is copied if it does.
+    as_torch
+        PyTorch tensors instead of NumPy arrays.
+    """
+    tensors = (result,) if isinstance(result, tvm_ffi().Tensor) else tuple(result)
+    outputs = []
+    for tensor in tensors:
+        address = tensor.data_ptr()
+        array = np.from_dlpack(tensor)
+        if any(begin <= address < end for begin, end in borrowed):
+            array = array.copy()
+        outputs.append(sys.modules["torch"].from_numpy(array) if as_torch else array)
+    return tuple(outputs)
+
+
+def address_range(tensor: Any, spec: TensorSpec) -> tuple[int, int]:
+    """Return the first and the past-the-end address of a dense tensor that `bind_inputs` made."""
+    begin = tensor.data_ptr()
+    return begin, begin + tensor.numel() * ITEM_BYTES[spec.dtype]
+
+
+def is_torch(value: Any) -> bool:
+    """Return whether ``value`` is a PyTorch tensor, without importing PyTorch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def stored_arrays(data: bytes, table: Sequence[StoredTensor]) -> list[np.ndarray]:
+    """Return the tensors of ``table`` that lie in ``data``."""
+    return [
+        np.frombuffer(data, t.dtype, offset=t.offset, count=t.nbytes // ITEM_BYTES[t.dtype]).reshape(t.shape)
+        for t in table
+    ]
+
+
+def _tensor(value: Any, spec: TensorSpec) -> Any:
+    if not hasattr(value, "__dlpack__"):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+        raise InputError(
+            f"input {spec.name} is a {kind}; expected an array: NumPy, PyTorch on the CPU, or any with DLPack"
+        )
+    dtype = getattr(value, "dtype", None)
+    # NumPy takes 3 µs to spell a dtype: only those of two bytes are asked for their name.
+    widens = spec.dtype == "float32" and getattr(dtype, "itemsize", 2) == 2 and str(dtype) in _HALVES
+    if is_torch(value):
+        # DLPack says nothing of the bits by which a view is its memory negated or conjugated.
+        value = value.detach().resolve_conj().resolve_neg()
+        value = value.float() if widens else value
+    elif widens and isinstance(value, np.ndarray):
+        value = value.astype(np.float32)
+    elif isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()  # NumPy exports no read-only array, since older DLPack cannot say that it is one
+    try:
+        return tvm_ffi().from_dlpack(value)
+    except Exception as error:  # each library raises its own kinds
+        cause = str(error).partition("\n")[0]
+        raise InputError(f"input {spec.name} cannot be read through DLPack: {cause}") from error
+
+
+def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
+    if tensor.device.dlpack_device_type() != _CPU:
+        raise InputError(f"input {spec.name} is on {tensor.device}; expected the CPU")
+    if (dtype := _dtype(tensor, value)) != spec.dtype:
+        raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")
+    shape = tuple(tensor.shape)
+    fits = len(shape) == len(spec.shape) and all(
+        size > 0 and size == (wanted if isinstance(wanted, int) else sizes.setdefault(wanted, size))
+        for size, wanted in zip(shape, spec.shape, strict=True)
+    )
+    if not fits:
+        known = "".join(f", {name} = {size}" for name, size in sizes.items() if name in spec.shape)
+        raise InputError(
+            f"input {spec.name} has shape {shape}; expected ({', '.join(map(str, spec.shape))}){known}"
+        )
+    if not tensor.data_ptr():
+        raise InputError(f"input {spec.name} is a {type(value).__name__} without data")
+
+
+def _dtype(tensor: Any, value: Any) -> str:
+    try:
+        return str(tensor.dtype)
+    except ValueError:  # complex numbers, of which TVM has no name
+        return str(value.dtype).removeprefix("torch.")
+
+
+def _is_usable(tensor: Any) -> bool:
+    return tensor.data_ptr() % ALIGNMENT == 0 and tensor.is_contiguous()
+
+
+def _aligned_copy(tensor: Any, spec: TensorSpec) -> Any:
+    try:
+        array = np.from_dlpack(tensor)
+    except Exception as error:
+        raise InputError(f"input {spec.name} cannot be copied to aligned memory: {error}") from error
+    buffer = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return tvm_ffi().from_dlpack(copy)

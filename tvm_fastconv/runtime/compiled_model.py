@@ -1,0 +1,284 @@
+"""Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..artifact.artifact import Artifact, abi_name, read_artifact
+from ..artifact.elf import process_machine
+from ..artifact.manifest import Manifest
+from ..errors import ArtifactError
+from ..measure.profile import Profile, profile_calls
+from ..report import LayerReport
+from ..temporary import temporary_folder
+from .arrays import address_range, bind_inputs, is_torch, stored_arrays, unwrap_outputs
+from .cpu import missing_features
+from .shutdown import waited_for_at_exit
+from .threads import check_threads, use_threads
+from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
+
+WEIGHT_FUNCTION = "fastconv_weight"
+"""Exported by every compiled file: number of a weight to the tensor that lies in the mapped file."""
+
+_ENTRY = "main"
+
+
+@waited_for_at_exit
+def load(path: str | os.PathLike[str], *, threads: int | None = None, copy: bool = False) -> "CompiledModel":
+    """Load a compiled model.
+
+    Everything is checked before the file is mapped as code: seal and checksum, format, machine, CPU features, versions.
+    The checksum finds damage; whoever can write the file can have this process run any code, as with any library.
+
+    The file stays mapped while the model lives. It may be deleted, renamed or replaced by another (``save`` and
+    ``compile`` replace it); but changed *in place*, it changes under the code that is running, and the process dies of
+    SIGBUS or SIGSEGV. Where something may do that (``cp`` onto it, ``rsync --inplace``), give ``copy=True``.
+
+    Parameters
+    ----------
+    path
+        A file that ``compile`` or ``save`` wrote.
+    threads
+        Worker threads of one call; ``None`` means ``TVM_NUM_THREADS`` if set, else one per physical core. When many
+        threads call at once, 1 is fastest.
+    copy
+        Map a private copy of the file, in ``$TMPDIR``, which no other process can reach. It takes as much room there
+        as the file does, for as long as the model lives.
+
+    Raises
+    ------
+    ArtifactError
+        When the file is not a compiled model, is damaged, or cannot run in this process.
+    """
+    artifact = read_artifact(path)
+    model = private_copy(artifact.read_all(), threads) if copy else CompiledModel(artifact, threads=threads)
+    model.require_runnable()
+    return model
+
+
+def private_copy(chunks: Iterable[bytes], threads: int | None = None) -> "CompiledModel":
+    """Return a model from a compiled file's bytes, which are written to a file that is unlinked once it is mapped."""
+    with temporary_folder() as folder:
+        try:
+            with open(folder / "model.so", "wb") as file:
+                file.writelines(chunks)
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot copy a compiled model to {folder.parent}: {error.strerror}"
+            ) from None
+        return CompiledModel(read_artifact(folder / "model.so"), threads=threads)
+
+
+def reopened(path: str, checksum: str, threads: int) -> "CompiledModel":
+    """Return the model of a file that must be the one it was; what a pickled model does where it is unpickled.
+
+    Raises
+    ------
+    ArtifactError
+        When the file is gone, damaged, or another one.
+    """
+    artifact = read_artifact(path)
+    if artifact.manifest.checksum != checksum:
+        raise ArtifactError(
+            f"{path} is not the file that was pickled: its checksum is {artifact.manifest.checksum}, not {checksum}"
+        )
+    return CompiledModel(artifact, threads=threads)
+
+
+class CompiledModel:
+    """A compiled model, called like a function; any number of threads may call it at once.
+
+    It never changes, so its copies are itself. Pickled, it is the path and the checksum of its file, which is opened
+    and checked again where it is unpickled; a model without a file, fresh from ``compile``, carries the file's bytes.
+
+    Parameters
+    ----------
+    artifact
+        A checked file. One for another machine can be inspected and saved, but not called.
+    threads
+        As for ``load``.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
+        self._artifact = artifact
+        self._threads = check_threads(threads)
+        self._idle: list[Any] = []  # entry functions, each of a virtual machine that no thread is using
+        self._library: Library | None = None
+        self._weights: tuple[tuple[int, int], ...] = ()
+        self._obstacle = _obstacle(artifact)
+        if self._obstacle is None:
+            self._library = open_library(artifact.path)
+            self._idle.append(self._library.new_machine()[_ENTRY])
+            self._weights = self._weight_range()
+
+    @waited_for_at_exit
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        *inputs
+            NumPy arrays, PyTorch tensors on the CPU, or anything with DLPack, of the shapes and dtypes in
+            ``manifest.inputs``; float16 and bfloat16, of NumPy and PyTorch, are taken for float32. Memory that is
+            not dense or not aligned to 64 bytes is copied first.
+
+        Returns
+        -------
+        One array where the model has one output, else a tuple: PyTorch tensors if an input was one, else NumPy
+        arrays. They stay valid when the model is called again or freed.
+
+        Raises
+        ------
+        InputError
+            When count, type, shape or dtype is wrong; nothing has run then.
+        """
+        self.require_runnable()
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        result = self._run(arguments)
+        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
+        outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything the file says about itself."""
+        return self._artifact.manifest
+
+    @property
+    def layers(self) -> list[LayerReport]:
+        """One record per layer: its method, operator, the reason for them, and its sizes."""
+        return list(self.manifest.layers)
+
+    @waited_for_at_exit
+    def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
+        """Measure the milliseconds of each layer in call order, in the best of ``repeat`` runs.
+
+        Raises
+        ------
+        InputError
+            When an input is wrong or ``repeat`` is no number from 1 on.
+        """
+        self.require_runnable()
+        assert self._library is not None
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        # A machine of its own, since an instrument cannot be taken off again.
+        instrumented = self._library.new_machine()
+        calls = self.manifest.calls
+        return profile_calls(lambda: self._run(arguments), instrumented, _ENTRY, arguments, calls, repeat)
+
+    def run_instrumented(self, instrument: Callable[..., None], *inputs: Any) -> tuple[np.ndarray, ...]:
+        """Run the model once, with ``instrument`` called before and after each of its functions; return its outputs.
+
+        Parameters
+        ----------
+        instrument
+            ``(function, name, before, result, *arguments)``, as TVM's virtual machine calls it; a compiled function's
+            last argument is what it writes. Its memory is used again by later functions.
+        """
+        self.require_runnable()
+        assert self._library is not None
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        use_threads(self._threads, tvm_ffi())
+        machine = self._library.new_machine()
+        machine["set_instrument"](instrument)
+        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
+        return unwrap_outputs(machine[_ENTRY](*arguments), borrowed, as_torch=False)
+
+    def check(self) -> float:
+        """Run the bundled reference input and return the largest error relative to the largest expected output.
+
+        Raises
+        ------
+        ArtifactError
+            When the file has no reference pair.
+        """
+        pair = self.manifest.reference
+        if pair is None:
+            raise ArtifactError(f"{self._artifact.path} has no reference input and output to check against")
+        data = self._artifact.read_reference()
+        outputs = self(*stored_arrays(data, pair.inputs))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        expected = stored_arrays(data, pair.outputs)
+        if len(outputs) != len(expected):
+            raise ArtifactError(f"{self._artifact.path} has {len(expected)} outputs, and gave {len(outputs)}")
+        return max(_relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
+
+    def __copy__(self) -> "CompiledModel":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CompiledModel":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path, checksum = self._artifact.path, self.manifest.checksum
+        if self._artifact.is_at_its_path():
+            return reopened, (path, checksum, self._threads)
+        return private_copy, (list(self._artifact.read_all()), self._threads)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the compiled file to ``path``; a file that is there is replaced at once or not at all."""
+        self._artifact.copy_to(path)
+
+    def require_runnable(self) -> None:
+        """Raise ``ArtifactError`` with the reason when the file cannot run in this process."""
+        if self._obstacle is not None:
+            raise ArtifactError(self._obstacle)
+
+    def __repr__(self) -> str:
+        inputs, outputs = (
+            ", ".join(map(str, specs)) for specs in (self.manifest.inputs, self.manifest.outputs)
+        )
+        return f"<CompiledModel {self._artifact.path}: {inputs} -> {outputs}; {len(self.layers)} layers>"
+
+    def _run(self, arguments: list[Any]) -> Any:
+        """Run the entry function on a machine of this thread's own; one that failed is not used again."""
+        assert self._library is not None
+        try:
+            entry = self._idle.pop()
+        except IndexError:
+            entry = self._library.new_machine()[_ENTRY]
+        try:
+            result = entry(*arguments)
+        except Exception as error:  # nothing that was bound: the file's manifest and its code do not agree
+            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ArtifactError(f"{self._artifact.path} cannot run: {line}") from error
+        self._idle.append(entry)
+        return result
+
+    def _weight_range(self) -> tuple[tuple[int, int], ...]:
+        assert self._library is not None
+        if not (weights := self.manifest.weights):
+            return ()
+        begin = self._library.function(WEIGHT_FUNCTION)(0).data_ptr()
+        return ((begin, begin + max(weight.offset + weight.nbytes for weight in weights)),)
+
+
+def _obstacle(artifact: Artifact) -> str | None:
+    """Return why this process cannot run the file, ``None`` if it can."""
+    path, manifest = artifact.path, artifact.manifest
+    machine = process_machine()
+    if artifact.elf.machine != machine:
+        return f"{path} holds code for {artifact.elf.machine}; this process runs {machine}"
+    if missing := missing_features(manifest.cpu_features):
+        return (
+            f"{path} was compiled for a CPU with {', '.join(missing)}, which this CPU lacks; "
+            "compile it for target native, or for the -mcpu of this machine"
+        )
+    versions = [installed_version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
+    if None not in versions and (here := abi_name(machine, *map(str, versions))) != manifest.abi:
+        return f"{path} was compiled for {manifest.abi}; this process has {here}: compile it again with these versions"
+    return None
+
+
+def _relative_error(got: np.ndarray, want: np.ndarray) -> float:
+    """Return max|got - want| / max|want| over finite values, infinite where shapes, infinities or NaNs differ."""
+    finite = np.isfinite(want)
+    if got.shape != want.shape or not np.array_equal(got[~finite], want[~finite], equal_nan=True):
+        return float("inf")
+    got, want = got[finite].astype(np.float64), want[finite].astype(np.float64)
+    error = float(np.abs(got - want).max(initial=0.0) / (np.abs(want).max(initial=0.0) or 1))
+    return error if np.isfinite(error) else float("inf")
