@@ -126,7 +126,7 @@ def executed_macs(layer: Layer, schedule: str, skips_rows: bool) -> int:
 
     Tiles of one row pass over the kernel rows outside the plane if ``skips_rows``.
     """
-    from tvm_fastconv.topi.schedules.tile import TileKnobs
+    from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
     tile = TileKnobs.from_json(schedule)
     rows, columns = tile.round_up(layer.size, layer.size)

@@ -26,7 +26,7 @@ def sweep(shape: tuple[int, int, int, int, int], turns: int, min_time: float) ->
     from tvm_fastconv.measure.timing import interleave
     from tvm_fastconv.targets import resolve_target
     from tvm_fastconv.topi.machine import Machine
-    from tvm_fastconv.topi.schedules.tile import default_knobs, feasible_knobs
+    from tvm_fastconv.topi.schedules.cpu.tile import default_knobs, feasible_knobs
 
     target = resolve_target("native")
     machine = Machine.of(target)
@@ -57,7 +57,7 @@ class _Layer:
         import numpy as np
 
         from tvm_fastconv.topi.conv2d import Conv2dParams
-        from tvm_fastconv.topi.schedules.tile import TileProblem
+        from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
 
         size, channels, out_channels, kernel, stride = shape
         self.params = Conv2dParams(

@@ -5,7 +5,7 @@ import tvm
 from tvm import te, tirx
 
 from .dense import rows_times_columns
-from .schedules.tile import TileKnobs
+from .schedules.cpu.tile import TileKnobs
 from .window import extents
 
 

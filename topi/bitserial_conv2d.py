@@ -23,8 +23,8 @@ from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
 from .borders import QuantizedParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
-from .schedules.skip_rows import rows_inside
-from .schedules.tile import TileKnobs
+from .schedules.cpu.skip_rows import rows_inside
+from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, reduce_axes, stage
 
 

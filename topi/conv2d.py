@@ -17,7 +17,7 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .schedules.tile import TileKnobs
+from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, reduce_axes
 
 

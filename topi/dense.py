@@ -6,7 +6,7 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .schedules.tile import TileKnobs
+from .schedules.cpu.tile import TileKnobs
 from .window import extents, reduce_axes, stage
 
 

@@ -5,7 +5,7 @@ import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams, conv2d_reference
-from .schedules.window import WindowKnobs
+from .schedules.cpu.window import WindowKnobs
 from .window import extents, padded_window, reduce_axes
 
 

@@ -14,7 +14,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .depthwise_conv2d import kernel_major
-from .schedules.window import WindowKnobs
+from .schedules.cpu.window import WindowKnobs
 from .window import extents, padded_window
 
 MAX_TERMS = 64

@@ -12,8 +12,8 @@ import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams
-from .schedules.grouped import WIDTHS, groups_of_a_vector, is_permuted
-from .schedules.tile import TileKnobs
+from .schedules.cpu.grouped import WIDTHS, groups_of_a_vector, is_permuted
+from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, steps
 
 

@@ -10,7 +10,7 @@ from tvm import te, tirx
 
 from .borders import QuantizedParams, class_of
 from .conv2d import conv2d_reference
-from .schedules.tile import TileKnobs
+from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, steps
 
 DOT = 4

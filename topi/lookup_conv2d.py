@@ -16,7 +16,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
-from .schedules.lookup import LookupKnobs
+from .schedules.cpu.lookup import LookupKnobs
 from .sparse_lists import Slab, SparseFilters
 from .window import extents, stage
 

@@ -12,6 +12,8 @@ class Machine:
 
     Attributes
     ----------
+    kind : str
+        Of target, in TVM's words: which templates there are.
     lanes : int
         float32 values per vector register.
     registers : int
@@ -29,6 +31,7 @@ class Machine:
 
     lanes: int
     registers: int
+    kind: str = "llvm"
     half_vector_cost: float = 1.0
     counts_words: bool = False
     dot_products: bool = False

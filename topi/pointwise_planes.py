@@ -14,7 +14,7 @@ from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .machine import Machine
-from .schedules.tile import FMA_LATENCY, LOAD_CYCLES
+from .schedules.cpu.tile import FMA_LATENCY, LOAD_CYCLES
 from .window import extents
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .conv2d import Conv2dParams
-from .schedules.lookup import LookupKnobs
+from .schedules.cpu.lookup import LookupKnobs
 
 BLOCK = 6 * 1024
 """Inputs that stay in L1 beside the lists that pass by."""

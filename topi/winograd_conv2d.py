@@ -17,7 +17,7 @@ import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams
-from .schedules.winograd import WinogradKnobs
+from .schedules.cpu.winograd import WinogradKnobs
 from .window import extents, padded_window, reduce_axes, stage
 
 POINTS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}

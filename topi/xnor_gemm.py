@@ -15,7 +15,7 @@ from .bits import word_count
 from .byte_counts import MAX_RUN, count_by_bytes
 from .machine import Machine
 from .pack_matrix import pack_columns, pack_rows, vector_start
-from .schedules.tile import TileKnobs, TileProblem, default_knobs
+from .schedules.cpu.tile import TileKnobs, TileProblem, default_knobs
 from .window import extents, reduce_axes, stage
 
 MANY_ROWS = 840

@@ -26,7 +26,7 @@ from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
     sign_rows,
 )
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, default_knobs, feasible_knobs
 
 from ..graph.operator_call import OPAQUE, operator_call
 from ..graph.rewrite import CallRewriter

@@ -6,7 +6,7 @@ import numpy as np
 
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
 
 from .few_level_layers import FewLevelLayer
 from .weight_levels import WeightLevels

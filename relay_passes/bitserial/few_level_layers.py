@@ -18,7 +18,7 @@ from tvm_fastconv.topi.borders import QuantizedParams
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem
 
 from ..dense.canonicalize_padding import constant_border
 from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_of

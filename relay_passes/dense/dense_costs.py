@@ -4,7 +4,7 @@ import numpy as np
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileProblem
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
 from tvm_fastconv.topi.winograd_conv2d import OUTPUTS
 
 from .direct_plan import plan_direct

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.grouped import GroupedProblem, feasible_grouped_knobs, grouped_cycles
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.schedules.cpu.grouped import GroupedProblem, feasible_grouped_knobs, grouped_cycles
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
 
 MAX_WORK = 2.0
 """Multiply-adds that are executed, over those of the groups; the rest fills vectors and tiles up."""

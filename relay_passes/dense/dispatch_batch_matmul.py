@@ -8,7 +8,7 @@ from tvm import relax, tirx
 
 from tvm_fastconv.topi.batch_matmul import batch_matmul
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
 
 from ..graph.conv_call import extent
 from ..graph.operator_call import operator_call

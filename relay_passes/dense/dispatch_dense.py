@@ -11,7 +11,7 @@ from tvm_fastconv.topi.conv2d import conv2d, pack_weight
 from tvm_fastconv.topi.dense import dense
 from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import default_knobs
 
 from ..graph.conv_call import (
     absorb_transpose,

@@ -6,7 +6,7 @@ from tvm import relax
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, pack_depthwise_weight
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.pool2d import pool2d
-from tvm_fastconv.topi.schedules.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
 
 from ..graph.conv_call import conv2d_of, extent, layer_report, plane_of, pooling_of
 from ..graph.operator_call import operator_call

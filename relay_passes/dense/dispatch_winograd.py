@@ -11,8 +11,8 @@ from tvm import relax
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileProblem, cycles, default_knobs
-from tvm_fastconv.topi.schedules.winograd import WinogradKnobs, default_winograd_knobs, winograd_cycles
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, cycles, default_knobs
+from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs, default_winograd_knobs, winograd_cycles
 from tvm_fastconv.topi.winograd_conv2d import OUTPUTS, pack_winograd_weight, winograd_conv2d, winograd_error
 
 from ..graph.conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report

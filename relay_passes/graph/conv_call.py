@@ -10,7 +10,7 @@ import tvm
 from tvm import relax, tirx
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.schedules.tile import TileProblem
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
 
 from .rewrite import CallRewriter, constant_array, op_name
 

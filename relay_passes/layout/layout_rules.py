@@ -1,15 +1,15 @@
 """How each operator is written with its channels last.
 
-A rule takes the planner and a call in NCHW and returns the same call on NHWC operands, `AsIs` where the result has no
-channel axis to move any more, or ``None`` where the call is better left as it is. Axis ``i`` of an NCHW value is axis
-``CHANNEL_LAST[rank].index(i)`` of its NHWC face. Five dimensions are (n, g, c, h, w), which the reshapes of a channel
-shuffle pass through.
+A rule takes the faces of the values and a call in NCHW and returns the same call on NHWC operands, `AsIs` where the
+result has no channel axis to move any more, or ``None`` where the call is better left as it is. Axis ``i`` of an NCHW
+value is axis ``CHANNEL_LAST[rank].index(i)`` of its NHWC face. Five dimensions are (n, g, c, h, w), which the reshapes
+of a channel shuffle pass through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from tvm import relax
@@ -17,8 +17,26 @@ from tvm.ir import GenericConst
 
 from ..graph.rewrite import static_shape
 
-if TYPE_CHECKING:
-    from .plan_layout import _Planner
+
+class Faces(Protocol):
+    """The two faces of a function's values, as the planner makes them.
+
+    Attributes
+    ----------
+    builder : BlockBuilder
+        Of the function that is being rebuilt.
+    """
+
+    builder: relax.BlockBuilder
+
+    def has_last(self, expr: relax.Expr) -> bool:
+        """Whether ``expr`` exists in NHWC already."""
+
+    def first(self, expr: relax.Expr) -> relax.Expr:
+        """``expr`` in NCHW, as the source graph had it."""
+
+    def last(self, expr: relax.Expr) -> relax.Expr:
+        """``expr`` in NHWC."""
 
 
 class AsIs(NamedTuple):
@@ -27,7 +45,7 @@ class AsIs(NamedTuple):
     expr: relax.Expr
 
 
-Rule = Callable[["_Planner", relax.Call], relax.Expr | AsIs | None]
+Rule = Callable[[Faces, relax.Call], relax.Expr | AsIs | None]
 
 CHANNEL_LAST = {4: (0, 2, 3, 1), 5: (0, 3, 4, 1, 2)}
 
@@ -58,7 +76,7 @@ def _axis(axis: int, rank: int) -> int:
     return CHANNEL_LAST[rank].index(int(axis) % rank)
 
 
-def _conv2d(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _conv2d(faces: Faces, call: relax.Call) -> relax.Call | None:
     if call.attrs.data_layout != "NCHW" or call.attrs.kernel_layout != "OIHW":
         return None
     a = call.attrs
@@ -66,24 +84,24 @@ def _conv2d(planner: _Planner, call: relax.Call) -> relax.Call | None:
     kernel = (
         relax.const(np.ascontiguousarray(weight.value.numpy().transpose(0, 2, 3, 1)))
         if isinstance(weight, GenericConst)
-        else planner.builder.emit(relax.op.permute_dims(planner.first(weight), (0, 2, 3, 1)))
+        else faces.builder.emit(relax.op.permute_dims(faces.first(weight), (0, 2, 3, 1)))
     )
     return relax.op.nn.conv2d(
-        planner.last(call.args[0]), kernel, a.strides, a.padding, a.dilation, a.groups, "NHWC", "OHWI"
+        faces.last(call.args[0]), kernel, a.strides, a.padding, a.dilation, a.groups, "NHWC", "OHWI"
     )
 
 
-def _conv2d_transpose(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _conv2d_transpose(faces: Faces, call: relax.Call) -> relax.Call | None:
     a = call.attrs
     if a.data_layout != "NCHW":
         return None
     return relax.op.nn.conv2d_transpose(
-        planner.last(call.args[0]), planner.first(call.args[1]), a.strides, a.padding, a.output_padding, a.dilation,
+        faces.last(call.args[0]), faces.first(call.args[1]), a.strides, a.padding, a.output_padding, a.dilation,
         a.groups, "NHWC", "IOHW",
     )  # fmt: skip
 
 
-def _pool2d(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _pool2d(faces: Faces, call: relax.Call) -> relax.Call | None:
     a = call.attrs
     if a.layout != "NCHW":
         return None
@@ -91,28 +109,28 @@ def _pool2d(planner: _Planner, call: relax.Call) -> relax.Call | None:
         call.op.name
     ]
     return op(
-        planner.last(call.args[0]), a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode, a.count_include_pad,
+        faces.last(call.args[0]), a.pool_size, a.strides, a.padding, a.dilation, a.ceil_mode, a.count_include_pad,
         "NHWC",
     )  # fmt: skip
 
 
-def _adaptive_pool(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _adaptive_pool(faces: Faces, call: relax.Call) -> relax.Call | None:
     if call.attrs.layout != "NCHW":
         return None
-    return relax.op.nn.adaptive_avg_pool2d(planner.last(call.args[0]), call.attrs.output_size, "NHWC")
+    return relax.op.nn.adaptive_avg_pool2d(faces.last(call.args[0]), call.attrs.output_size, "NHWC")
 
 
-def _elementwise(planner: _Planner, call: relax.Call) -> relax.Call | None:
-    if not any(planner.has_last(arg) for arg in call.args):
+def _elementwise(faces: Faces, call: relax.Call) -> relax.Call | None:
+    if not any(faces.has_last(arg) for arg in call.args):
         return None
     rank = len(call.ty.shape)
-    args = [_operand(planner, arg, rank) for arg in call.args]
+    args = [_operand(faces, arg, rank) for arg in call.args]
     if rank not in CHANNEL_LAST or any(arg is None for arg in args):
         return None
     return relax.Call(call.op, args, call.attrs, call.ty_args)
 
 
-def _operand(planner: _Planner, arg: relax.Expr, rank: int) -> relax.Expr | None:
+def _operand(faces: Faces, arg: relax.Expr, rank: int) -> relax.Expr | None:
     """``arg`` as it broadcasts against an NHWC value of ``rank``; ``None`` where that takes a reshape at run time."""
     if not hasattr(arg.ty, "shape") or arg.ty.shape is None:
         return arg
@@ -121,107 +139,98 @@ def _operand(planner: _Planner, arg: relax.Expr, rank: int) -> relax.Expr | None
         arg = relax.const(array.reshape((1,) * (rank - array.ndim) + array.shape))
     ndim = len(arg.ty.shape)
     if ndim == rank:
-        return planner.last(arg)
-    return planner.first(arg) if ndim == 0 else None
+        return faces.last(arg)
+    return faces.first(arg) if ndim == 0 else None
 
 
-def _concat(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _concat(faces: Faces, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
-    return relax.op.concat(planner.last(call.args[0]), _axis(call.attrs.axis, rank))
+    return relax.op.concat(faces.last(call.args[0]), _axis(call.attrs.axis, rank))
 
 
-def _split(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _split(faces: Faces, call: relax.Call) -> relax.Call | None:
     rank = len(call.args[0].ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
     sections = call.attrs.indices_or_sections
-    return relax.op.split(planner.last(call.args[0]), sections, _axis(call.attrs.axis, rank))
+    return relax.op.split(faces.last(call.args[0]), sections, _axis(call.attrs.axis, rank))
 
 
-def _reduce(planner: _Planner, call: relax.Call) -> relax.Expr | AsIs | None:
+def _reduce(faces: Faces, call: relax.Call) -> relax.Expr | AsIs | None:
     """Reductions over axes; what is left of the axes must not need a transpose afterwards."""
     data, a = call.args[0], call.attrs
     rank = len(data.ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(data) or a.axis is None:
+    if rank not in CHANNEL_LAST or not faces.has_last(data) or a.axis is None:
         return None
     axes = [int(axis) % rank for axis in a.axis]
     attrs = {"axis": [_axis(axis, rank) for axis in axes], "keepdims": bool(a.keepdims)}
     op = getattr(relax.op, call.op.name.removeprefix("relax."))
     if a.keepdims:
-        return op(planner.last(data), **attrs)
+        return op(faces.last(data), **attrs)
     left = [axis for axis in CHANNEL_LAST[rank] if axis not in axes]
-    return AsIs(op(planner.last(data), **attrs)) if left == sorted(left) else None
+    return AsIs(op(faces.last(data), **attrs)) if left == sorted(left) else None
 
 
-def _softmax(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _softmax(faces: Faces, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
     op = relax.op.nn.softmax if call.op.name == "relax.nn.softmax" else relax.op.nn.log_softmax
-    return op(planner.last(call.args[0]), _axis(call.attrs.axis, rank))
+    return op(faces.last(call.args[0]), _axis(call.attrs.axis, rank))
 
 
-def _prelu(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _prelu(faces: Faces, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
     return relax.op.nn.prelu(
-        planner.last(call.args[0]), planner.first(call.args[1]), _axis(call.attrs.axis, rank)
+        faces.last(call.args[0]), faces.first(call.args[1]), _axis(call.attrs.axis, rank)
     )
 
 
-def _pad(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _pad(faces: Faces, call: relax.Call) -> relax.Call | None:
     rank = len(call.ty.shape)
-    if rank not in CHANNEL_LAST or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
     widths = [int(w) for w in call.attrs.pad_width]
     order = [w for axis in CHANNEL_LAST[rank] for w in widths[2 * axis : 2 * axis + 2]]
-    return relax.op.nn.pad(
-        planner.last(call.args[0]), order, call.attrs.pad_mode, float(call.attrs.pad_value)
-    )
+    return relax.op.nn.pad(faces.last(call.args[0]), order, call.attrs.pad_mode, float(call.attrs.pad_value))
 
 
-def _resize(planner: _Planner, call: relax.Call) -> relax.Call | None:
+def _resize(faces: Faces, call: relax.Call) -> relax.Call | None:
     a = call.attrs
-    if a.layout != "NCHW" or not planner.has_last(call.args[0]):
+    if a.layout != "NCHW" or not faces.has_last(call.args[0]):
         return None
     return relax.op.image.resize2d(
-        planner.last(call.args[0]), call.args[1], list(a.roi), "NHWC", a.method, a.coordinate_transformation_mode,
+        faces.last(call.args[0]), call.args[1], list(a.roi), "NHWC", a.method, a.coordinate_transformation_mode,
         a.rounding_method, a.cubic_alpha, a.cubic_exclude, a.extrapolation_value, a.out_dtype or None,
     )  # fmt: skip
 
 
-def _reshape(planner: _Planner, call: relax.Call) -> relax.Expr | AsIs | None:
+def _reshape(faces: Faces, call: relax.Call) -> relax.Expr | AsIs | None:
     """Splitting or joining channels (channel shuffle), or dropping a 1×1 plane, moves no data in either order."""
     source, shape = static_shape(call.args[0]), static_shape(call)
-    if (
-        source is None
-        or shape is None
-        or len(source) not in CHANNEL_LAST
-        or not planner.has_last(call.args[0])
-    ):
+    if source is None or shape is None or len(source) not in CHANNEL_LAST or not faces.has_last(call.args[0]):
         return None
     if len(shape) in CHANNEL_LAST and source[0] == shape[0] and source[-2:] == shape[-2:]:
-        return relax.op.reshape(
-            planner.last(call.args[0]), [shape[axis] for axis in CHANNEL_LAST[len(shape)]]
-        )
+        return relax.op.reshape(faces.last(call.args[0]), [shape[axis] for axis in CHANNEL_LAST[len(shape)]])
     if source[-2:] == (1, 1):
-        return AsIs(relax.op.reshape(planner.last(call.args[0]), shape))
+        return AsIs(relax.op.reshape(faces.last(call.args[0]), shape))
     return None
 
 
-def _permute(planner: _Planner, call: relax.Call) -> relax.Expr | AsIs | None:
+def _permute(faces: Faces, call: relax.Call) -> relax.Expr | AsIs | None:
     rank = len(call.ty.shape)
-    if rank not in CHANNEL_LAST or call.attrs.axes is None or not planner.has_last(call.args[0]):
+    if rank not in CHANNEL_LAST or call.attrs.axes is None or not faces.has_last(call.args[0]):
         return None
     axes = [int(axis) for axis in call.attrs.axes]
     if axes == list(CHANNEL_LAST[rank]):
-        return AsIs(planner.last(call.args[0]))
+        return AsIs(faces.last(call.args[0]))
     order = CHANNEL_LAST[rank]
     moved = [order.index(axes[axis]) for axis in order]
-    return relax.op.permute_dims(planner.last(call.args[0]), moved)
+    return relax.op.permute_dims(faces.last(call.args[0]), moved)
 
 
 RULES: dict[str, Rule] = {f"relax.{name}": _elementwise for name in ELEMENTWISE} | {

@@ -12,14 +12,14 @@ from tvm import relax
 from tvm_fastconv.configs import Lookup
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.lookup import (
+from tvm_fastconv.topi.schedules.cpu.lookup import (
     FLOATS_PER_CYCLE,
     LookupKnobs,
     LookupProblem,
     default_lookup_knobs,
     lookup_cycles,
 )
-from tvm_fastconv.topi.schedules.tile import cycles, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import cycles, default_knobs
 
 from ..dense.dense_costs import dense_cycles
 from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_of, linear_problem, plane_of

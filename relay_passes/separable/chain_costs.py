@@ -11,8 +11,8 @@ import numpy as np
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.fixed_stencil_conv2d import MAX_TERMS, stencil_terms
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, cycles, feasible_knobs
-from tvm_fastconv.topi.schedules.window import WindowKnobs, default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, cycles, feasible_knobs
+from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs, default_window_knobs
 
 from ..dense.dense_costs import dense_cycles
 from ..graph.rewrite import static_shape

@@ -16,8 +16,8 @@ from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, kernel_major, pack_depthwise_weight
 from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.tile import TileKnobs
-from tvm_fastconv.topi.schedules.window import WindowKnobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
+from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
 
 from ..graph.conv_call import layer_report
 from ..graph.layer_findings import layer_findings, note_layer

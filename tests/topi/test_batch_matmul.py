@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tvm_fastconv.topi.batch_matmul import batch_matmul, batch_matmul_reference
-from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator

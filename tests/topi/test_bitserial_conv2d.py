@@ -21,7 +21,7 @@ from tvm_fastconv.topi.bitserial_conv2d import (
 from tvm_fastconv.topi.borders import border_classes
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, default_knobs
 from tvm_fastconv.topi.window import extents
 
 from .run_operator import each_isa, machine, run_operator

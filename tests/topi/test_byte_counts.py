@@ -14,7 +14,7 @@ from tvm_fastconv.topi.byte_counts import run_of
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.tile import TileKnobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.window import extents
 
 PARAMS = BitserialParams(conv=Conv2dParams(kernel=(3, 3), out_channels=64, padding=(1, 1, 1, 1)), channels=64)

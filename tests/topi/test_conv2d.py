@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, conv2d_reference, pack_weight
-from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator

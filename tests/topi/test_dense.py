@@ -3,7 +3,7 @@ import pytest
 
 from tvm_fastconv.topi.conv2d import pack_weight
 from tvm_fastconv.topi.dense import dense, dense_reference
-from tvm_fastconv.topi.schedules.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator

@@ -7,7 +7,7 @@ from tvm_fastconv.topi.depthwise_conv2d import (
     depthwise_conv2d_reference,
     pack_depthwise_weight,
 )
-from tvm_fastconv.topi.schedules.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator

@@ -11,7 +11,7 @@ from tvm_fastconv.topi.fixed_stencil_conv2d import (
     outer_product,
     stencil_terms,
 )
-from tvm_fastconv.topi.schedules.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator

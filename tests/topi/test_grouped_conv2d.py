@@ -8,8 +8,8 @@ from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference, pack_weight
 from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.grouped import groups_of_a_vector, is_permuted
-from tvm_fastconv.topi.schedules.tile import TileKnobs
+from tvm_fastconv.topi.schedules.cpu.grouped import groups_of_a_vector, is_permuted
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.window import extents
 
 from ..close import assert_close

@@ -8,7 +8,7 @@ from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.topi.borders import QuantizedParams, offset_table
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.int8_conv2d import int8_conv2d, int8_conv2d_reference, pack_int8
-from tvm_fastconv.topi.schedules.tile import TileKnobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
 from .run_operator import run_operator
 

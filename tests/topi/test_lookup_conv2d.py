@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d, lookup_conv2d_reference
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.lookup import LookupKnobs, LookupProblem, default_lookup_knobs, lookup_cycles
+from tvm_fastconv.topi.schedules.cpu.lookup import (
+    LookupKnobs,
+    LookupProblem,
+    default_lookup_knobs,
+    lookup_cycles,
+)
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters
 
 from ..close import assert_close

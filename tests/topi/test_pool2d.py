@@ -4,7 +4,7 @@ import torch
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.pool2d import pool2d, pool2d_reference
-from tvm_fastconv.topi.schedules.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
 
 from .run_operator import each_isa, machine, run_operator
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference
-from tvm_fastconv.topi.schedules.tile import TileProblem
-from tvm_fastconv.topi.schedules.winograd import default_winograd_knobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
+from tvm_fastconv.topi.schedules.cpu.winograd import default_winograd_knobs
 from tvm_fastconv.topi.winograd_conv2d import (
     pack_winograd_weight,
     winograd_conv2d,

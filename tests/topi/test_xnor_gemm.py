@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tvm_fastconv.topi.byte_counts import MAX_RUN
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.tile import TileKnobs
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.xnor_gemm import stored_words, xnor_gemm, xnor_gemm_knobs, xnor_gemm_reference
 
 from .run_operator import each_isa, machine, run_primfunc

@@ -7,8 +7,8 @@ from tvm_fastconv.relay_passes.dense import direct_plan
 from tvm_fastconv.relay_passes.dense.direct_plan import DirectPlan, plan_direct, work
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.grouped import GroupedProblem
-from tvm_fastconv.topi.schedules.tile import TileKnobs, TileProblem
+from tvm_fastconv.topi.schedules.cpu.grouped import GroupedProblem
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem
 
 MACHINES = {
     "sse4": Machine(lanes=4, registers=16),

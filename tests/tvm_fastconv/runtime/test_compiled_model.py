@@ -225,7 +225,8 @@ def test_a_private_copy_outlives_changes_in_place(copy, tmp_path):
 
 def test_a_private_copy_says_where_there_is_no_room(copy, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "tvm_fastconv.runtime.compiled_model.temporary_folder", lambda: contextlib.nullcontext(Path("/dev/full"))
+        "tvm_fastconv.runtime.compiled_model.temporary_folder",
+        lambda: contextlib.nullcontext(Path("/dev/full")),
     )
     with pytest.raises(ArtifactError, match="cannot copy a compiled model to /dev: "):
         load(copy, copy=True)

@@ -11,7 +11,7 @@ from tvm.s_tir import Schedule, TensorIntrin
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.script import tirx as T
 
-from ..bits import WORD_BITS
+from ...bits import WORD_BITS
 
 _MASKS = """
 define internal i32 @fastconv_less_i32(ptr %a, ptr %b) alwaysinline {

@@ -1,34 +1,40 @@
 """Schedules of what packs bits: `bitpack`, and bit-serial convolutions that decide and pack on the register tile."""
 
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV
 
-from ..bits import WORD_BITS
-from ..machine import Machine
+from ...bits import WORD_BITS
+from ..loops import vectorize_innermost
+from ..registry import Site, Template, register
 from .byte_counts import schedule_byte_counts
-from .conv2d import keep_in_registers, schedule_sums
-from .loops import vectorize_innermost
+from .conv2d import PLAIN_SUMS, keep_in_registers, schedule_sums, schedule_tile
 from .pack_words import pack_words
 from .skip_rows import skip_rows
 from .tile import TileKnobs
 
 
-def schedule_bitpack(sch: Schedule, pack: SBlockRV, stages: dict[str, SBlockRV], machine: Machine) -> None:
+def _schedule_bitpack(site: Site) -> None:
     """Rows in parallel, words one after the other."""
+    sch, pack = site.sch, site.anchor
     n, y, _x, word, _ = sch.get_loops(pack)
     row = sch.fuse(n, y)
     sch.parallel(row)
-    if (prepared := stages.get("prepared")) is not None:
+    if (prepared := site.stages.get("prepared")) is not None:
         sch.compute_at(prepared, word, preserve_unit_loops=True)
         sch.set_scope(prepared, 0, "local")
-        vectorize_innermost(sch, prepared, machine.lanes)
+        vectorize_innermost(sch, prepared, site.machine.lanes)
     pack_words(sch, pack, row, prepared)
 
 
-def schedule_packed_tile(
-    sch: Schedule, anchor: SBlockRV, stages: dict[str, SBlockRV], knobs: TileKnobs
-) -> None:
+def _schedule_convolution(site: Site) -> LoopRV | None:
+    if "pack" not in site.stages:
+        return schedule_tile(site, PLAIN_SUMS)
+    _schedule_packed_tile(site)
+    return None
+
+
+def _schedule_packed_tile(site: Site) -> None:
     """The register tile of `schedule_tile`, whose results are compared and packed before the next one starts."""
+    sch, anchor, stages, knobs = site.sch, site.anchor, site.stages, site.knobs(TileKnobs)
     pack, weighted, window = stages["pack"], stages["weighted"], stages.get("window")
     readers = sch.get_consumers(pack)
     n, y, x, word = sch.get_loops(readers[0] if readers else pack)[:4]
@@ -64,3 +70,7 @@ def schedule_packed_tile(
     sch.decompose_reduction(anchor, reductions[0])
     skip_rows(sch, anchor, reductions[0])
     pack_words(sch, pack, outermost, weighted)
+
+
+register("llvm", ["bitpack"], Template(_schedule_bitpack))
+register("llvm", ["bitserial_conv2d"], Template(_schedule_convolution))

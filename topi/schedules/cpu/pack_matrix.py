@@ -3,6 +3,7 @@
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from ..registry import Site, Template, register
 from .pack_words import pack_words
 
 ROWS_AT_ONCE = 8
@@ -48,3 +49,15 @@ def schedule_pack_columns(sch: Schedule, pack: SBlockRV, stages: dict[str, SBloc
     sch.vectorize(lane)
     sch.unroll(bit)
     sch.decompose_reduction(masks, rows)
+
+
+def _pack_rows(site: Site) -> None:
+    schedule_pack_rows(site.sch, site.anchor, site.stages)
+
+
+def _pack_columns(site: Site) -> None:
+    schedule_pack_columns(site.sch, site.anchor, site.stages)
+
+
+register("llvm", ["pack_rows"], Template(_pack_rows))
+register("llvm", ["pack_columns"], Template(_pack_columns))

@@ -1,24 +1,20 @@
 """Schedule of the depthwise convolution of bits: rows in parallel, vectors along the words of a whole row."""
 
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
-
-from ..machine import Machine
+from ..loops import vectorize_innermost, volume
+from ..registry import Site, Template, register
 from .generic import MIN_PARALLEL_WORK
-from .loops import vectorize_innermost, volume
 
 ROWS = 8
 """Output rows of a task: its window holds few rows twice, and it is large enough for a thread."""
 
 
-def schedule_bitserial_depthwise(
-    sch: Schedule, counts: SBlockRV, stages: dict[str, SBlockRV], machine: Machine
-) -> None:
+def _schedule_bitserial_depthwise(site: Site) -> None:
     """Schedule both forms.
 
-    ``counts`` is a vector of decisions, or of every digit, in rows of whole vectors; stage ``rows`` holds one row of
-    an output, which the last block makes the result of.
+    The anchor is a vector of decisions, or of every digit, in rows of whole vectors; stage ``rows`` holds one row of an
+    output, which the last block makes the result of.
     """
+    sch, counts, stages, machine = site.sch, site.anchor, site.stages, site.machine
     rows = stages["rows"]
     last = sch.get_consumers(rows)[0]
     n, y, *_ = sch.get_loops(last)
@@ -45,3 +41,6 @@ def schedule_bitserial_depthwise(
     window = stages["window"]
     sch.compute_at(window, task, preserve_unit_loops=True)
     sch.annotate(sch.get_loops(window)[-2], "pragma_loop_partition_hint", 1)
+
+
+register("llvm", ["bitserial_depthwise_conv2d"], Template(_schedule_bitserial_depthwise))

@@ -7,7 +7,7 @@ from tvm.s_tir import Schedule, TensorIntrin
 from tvm.s_tir.schedule import SBlockRV
 from tvm.script import tirx as T
 
-from ..byte_counts import byte_popcount
+from ...byte_counts import byte_popcount
 
 
 def schedule_byte_counts(sch: Schedule, counts: SBlockRV, lanes: int) -> None:

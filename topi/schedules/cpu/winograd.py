@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ..machine import Machine
-from .loops import vectorize_innermost
+from ...machine import Machine
+from ..loops import vectorize_innermost
+from ..registry import Site, Template, register
 from .tile import TileKnobs, TileProblem, cycles, default_knobs
 
 
@@ -79,10 +80,9 @@ def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int, size:
     return WinogradKnobs(**{**asdict(tile), "strip": strip, "chunks": 1, "m": m, "size": size})
 
 
-def schedule_winograd(
-    sch: Schedule, anchor: SBlockRV, last: SBlockRV, stages: dict[str, SBlockRV], knobs: WinogradKnobs
-) -> None:
-    """Schedule the whole chain that ends in ``last``, the block that stores the result."""
+def _schedule_winograd(site: Site) -> None:
+    """Schedule the whole chain that ends in the block that stores the result."""
+    sch, last, stages, knobs = site.sch, site.last, site.stages, site.knobs(WinogradKnobs)
     n, y, x, o = sch.get_loops(last)
     strip, tile_row, inner_y = sch.split(y, [None, knobs.strip * knobs.tile_h, knobs.m])
     tile_column, inner_x = sch.split(x, [None, knobs.m])
@@ -101,7 +101,7 @@ def schedule_winograd(
     sch.compute_at(back, panel, preserve_unit_loops=True)
     row, column, *_, lane = sch.get_loops(back)[-6:]
     _unroll(sch, [row, column], lane)
-    _schedule_products(sch, anchor, outermost, knobs)
+    _schedule_products(sch, site.anchor, outermost, knobs)
     _schedule_data(sch, stages, outermost, knobs)
 
 
@@ -155,3 +155,6 @@ def _schedule_data(
         sch.parallel(outermost)
     sch.compute_at(window, outermost, preserve_unit_loops=True)
     vectorize_innermost(sch, window, lanes)
+
+
+register("llvm", ["winograd_conv2d"], Template(_schedule_winograd))

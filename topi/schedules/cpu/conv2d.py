@@ -1,57 +1,68 @@
 """Register-tile schedule of `conv2d` and `dense`: one nest of outer loops, the tile in registers inside."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from ..loops import vectorize_innermost
+from ..registry import Site, Template, register
 from .byte_counts import schedule_byte_counts
-from .dot_products import replace_dot_products, schedule_dot_sums
-from .grouped import finish_grouped_sums, schedule_grouped_sums, vectorize_grouped_window
-from .loops import vectorize_innermost
 from .skip_rows import skip_rows
 from .tile import TileKnobs
 
-ORDERS = {"int8_conv2d": schedule_dot_sums, "grouped_conv2d": schedule_grouped_sums}
-"""Operator to how its sums are ordered around the vectors, where that is not `schedule_sums`."""
 
+@dataclass(frozen=True)
+class Sums:
+    """What differs between the operators that are computed on the register tile.
 
-def schedule_tile(
-    sch: Schedule, anchor: SBlockRV, last: SBlockRV, stages: dict[str, SBlockRV], knobs: TileKnobs
-) -> LoopRV:
-    """Schedule the sums of ``anchor`` at the register tiles of ``last``, the block that stores the result.
-
-    Returns the outermost loop, whose steps are parallel tasks.
-
-    Parameters
+    Attributes
     ----------
-    anchor : the reduction block, over (..., x, o) and its reduction axes.
-    last : the block behind all epilogues, over (..., x, o).
-    stages : ``window``, the padded input, absent where the input is read in place; ``bytes`` of `byte_counts`.
+    order : callable
+        (schedule, anchor, knobs): orders the sums, which stand at their place, around the vectors, and returns the
+        reduction loops.
+    finish : callable, optional
+        (schedule, anchor, the block that zeroes the sums, knobs): the last step.
+    copy_window : callable, optional
+        (schedule, anchor, window, knobs): lays out the copy of the padded input; by default in vectors.
     """
-    n, y, x, o = _four_loops(sch, last)
+
+    order: Callable[[Schedule, SBlockRV, TileKnobs], list[LoopRV]]
+    finish: Callable[[Schedule, SBlockRV, SBlockRV, TileKnobs], None] | None = None
+    copy_window: Callable[[Schedule, SBlockRV, SBlockRV, TileKnobs], None] | None = None
+
+
+def tile_template(sums: Sums) -> Template:
+    """The template of an operator that is computed on the register tile."""
+    return Template(partial(schedule_tile, sums=sums), partial(_place_tile, sums=sums))
+
+
+def schedule_tile(site: Site, sums: Sums) -> LoopRV:
+    """Schedule the sums of the anchor at the register tiles of the block that stores the result.
+
+    Its stages: ``window``, the padded input, absent where the input is read in place; ``bytes`` of `byte_counts`.
+    """
+    sch, knobs = site.sch, site.knobs(TileKnobs)
+    n, y, x, o = _four_loops(sch, site.last)
     panel, row, column, tile = _split_tile(sch, y, x, o, knobs)
     chunk, panel = sch.split(panel, [knobs.chunks, None])
     strip, row = sch.split(row, [None, knobs.strip])
     sch.reorder(n, strip, chunk, panel, row, column, *tile)
     outermost = sch.fuse(n, strip, chunk)
     sch.parallel(outermost)
-    _fill_tile(sch, anchor, outermost, column, tile, stages, knobs)
+    _fill_tile(site, sums, knobs, outermost, column, tile)
     return outermost
 
 
-def place_tile(
-    sch: Schedule,
-    anchor: SBlockRV,
-    last: SBlockRV,
-    outermost: LoopRV,
-    stages: dict[str, SBlockRV],
-    knobs: TileKnobs,
-) -> None:
-    """The same where ``last`` stands under the loop ``outermost`` already, for the rows that its reader needs there."""
-    y, x, o = sch.get_loops(last)[-3:]
-    panel, row, column, tile = _split_tile(sch, y, x, o, knobs)
-    sch.reorder(panel, row, column, *tile)
-    _fill_tile(sch, anchor, outermost, column, tile, stages, knobs)
+def _place_tile(site: Site, outermost: LoopRV, sums: Sums) -> None:
+    knobs = site.knobs(TileKnobs)
+    y, x, o = site.sch.get_loops(site.last)[-3:]
+    panel, row, column, tile = _split_tile(site.sch, y, x, o, knobs)
+    site.sch.reorder(panel, row, column, *tile)
+    _fill_tile(site, sums, knobs, outermost, column, tile)
 
 
 def _split_tile(
@@ -65,37 +76,28 @@ def _split_tile(
 
 
 def _fill_tile(
-    sch: Schedule,
-    anchor: SBlockRV,
-    outermost: LoopRV,
-    column: LoopRV,
-    tile: list[LoopRV],
-    stages: dict[str, SBlockRV],
-    knobs: TileKnobs,
+    site: Site, sums: Sums, knobs: TileKnobs, outermost: LoopRV, column: LoopRV, tile: list[LoopRV]
 ) -> None:
     """Lay out the sums of a tile under the loop ``column``, and the padded input under ``outermost``."""
+    sch, anchor, counted = site.sch, site.anchor, site.stages.get("bytes")
     keep_in_registers(sch, tile[:-1], tile[-1])
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    op = str(sch.get(anchor).annotations["fastconv.op"])
-    reductions = ORDERS.get(op, schedule_sums)(sch, anchor, knobs)
-    if "bytes" in stages:
-        sch.compute_at(stages["bytes"], reductions[-1], preserve_unit_loops=True)
-    if (window := stages.get("window")) is not None:
+    reductions = sums.order(sch, anchor, knobs)
+    if counted is not None:
+        sch.compute_at(counted, reductions[-1], preserve_unit_loops=True)
+    if (window := site.stages.get("window")) is not None:
         sch.compute_at(window, outermost, preserve_unit_loops=True)
-        if op == "grouped_conv2d":
-            vectorize_grouped_window(sch, anchor, window, knobs)
+        if sums.copy_window is not None:
+            sums.copy_window(sch, anchor, window, knobs)
         else:
             vectorize_innermost(sch, window, knobs.lanes)
-    if "bytes" in stages:
-        schedule_byte_counts(sch, stages["bytes"], knobs.lanes)
+    if counted is not None:
+        schedule_byte_counts(sch, counted, knobs.lanes)
     init = sch.decompose_reduction(anchor, reductions[0])
     skip_rows(sch, anchor, reductions[0])
-    if op == "int8_conv2d":
-        sch.vectorize(sch.get_loops(init)[-1])
-        replace_dot_products(sch, anchor)
-    elif op == "grouped_conv2d":
-        finish_grouped_sums(sch, anchor, init, knobs)
+    if sums.finish is not None:
+        sums.finish(sch, anchor, init, knobs)
 
 
 def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:
@@ -130,3 +132,8 @@ def keep_in_registers(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
     sch.vectorize(lane)
     for loop in loops:
         sch.unroll(loop)
+
+
+PLAIN_SUMS = Sums(schedule_sums)
+
+register("llvm", ["conv2d", "dense", "batch_matmul"], tile_template(PLAIN_SUMS))

@@ -13,8 +13,10 @@ from tvm.s_tir import Schedule, TensorIntrin
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.script import tirx as T
 
-from ..machine import Machine
-from .loops import vectorize_innermost
+from ...machine import Machine
+from ..loops import vectorize_innermost
+from ..registry import register
+from .conv2d import Sums, tile_template
 from .tile import EPILOGUE_CYCLES, FMA_LATENCY, TileKnobs, TileProblem, feasible_knobs
 
 WIDTHS = "fastconv.widths"
@@ -171,3 +173,10 @@ def _permuted_products(inputs: int, outputs: int, lanes: int) -> str:
 
     TensorIntrin.register(name, description, implementation)
     return name
+
+
+register(
+    "llvm",
+    ["grouped_conv2d"],
+    tile_template(Sums(schedule_grouped_sums, finish_grouped_sums, vectorize_grouped_window)),
+)

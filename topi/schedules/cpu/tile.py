@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ..machine import Machine
+from ...machine import Machine
 
 if TYPE_CHECKING:
     from typing_extensions import Self

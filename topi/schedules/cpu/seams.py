@@ -11,7 +11,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from .loops import subexpressions
+from ..loops import subexpressions
 
 MAX_SEAMS = 256
 """TVM simplifies all conditions once for each piece: 256 take it 6 s instead of 3, 600 take 55 s instead of 11."""

@@ -14,8 +14,9 @@ from tvm.ir.expr import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from ..machine import Machine
-from .loops import is_reduction, top_blocks, vectorize_innermost, volume
+from ...machine import Machine
+from ..loops import is_reduction, top_blocks, vectorize_innermost, volume
+from ..registry import Site, Template, register
 from .seams import cut_at_seams, seams_of
 
 MIN_PARALLEL_WORK = 16 * 1024
@@ -159,3 +160,10 @@ def _walks_memory(sch: Schedule, block: SBlockRV, kinds: list[int]) -> bool:
 def _is_innermost(variable: tirx.Var, read: tirx.BufferRegion) -> bool:
     """Whether ``variable`` is the last index of what is read; a scalar has none."""
     return bool(len(read.region)) and variable.same_as(read.region[-1].min)
+
+
+def _leave(_site: Site) -> None:
+    """Operators that are laid out by this schedule, or by themselves, need no other."""
+
+
+register("llvm", ["bit_max_pool2d", "lookup_dense"], Template(_leave))

@@ -9,10 +9,10 @@ import json
 from dataclasses import asdict, dataclass
 
 from tvm import tirx
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import LoopRV
 
-from ..machine import Machine
+from ...machine import Machine
+from ..registry import Site, Template, register
 
 MAX_TILE = 8
 """Outputs of a row in registers beside nine weights and the inputs under them; 7 beat 14 by 1.5× on 3×3."""
@@ -64,38 +64,25 @@ def default_window_knobs(batch: int, height: int, width: int, channels: int, mac
     return WindowKnobs(lanes=lanes, tile_w=tile_w, rows=rows)
 
 
-def schedule_window(
-    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs
-) -> LoopRV:
-    """Schedule the reduction ``anchor`` at the tiles of ``last``, the block that stores the result.
-
-    Returns the outermost loop, whose steps are parallel tasks.
-    """
-    n, y, x, o = sch.get_loops(last)
+def _schedule_window(site: Site) -> LoopRV:
+    """Schedule the anchor, a reduction, at the tiles of the block that stores the result."""
+    sch, knobs = site.sch, site.knobs(WindowKnobs)
+    n, y, x, o = sch.get_loops(site.last)
     known_batch = isinstance(sch.get(n).extent, tirx.IntImm)
     task, row = sch.split(y, [None, knobs.rows])
     outermost = sch.fuse(n, task)
     sch.parallel(outermost)
-    _fill_rows(sch, anchor, (row, x, o), window, knobs, known_batch)
+    _fill_rows(site, (row, x, o), known_batch)
     return outermost
 
 
-def place_window(
-    sch: Schedule, anchor: SBlockRV, last: SBlockRV, window: SBlockRV, knobs: WindowKnobs
-) -> None:
-    """The same where ``last`` stands under a loop over strips already, for the rows that its reader needs there."""
-    row, x, o = sch.get_loops(last)[-3:]
-    _fill_rows(sch, anchor, (row, x, o), window, knobs, True)
+def _place_window(site: Site, _outermost: LoopRV) -> None:
+    row, x, o = site.sch.get_loops(site.last)[-3:]
+    _fill_rows(site, (row, x, o), True)
 
 
-def _fill_rows(
-    sch: Schedule,
-    anchor: SBlockRV,
-    loops: tuple[LoopRV, LoopRV, LoopRV],
-    window: SBlockRV,
-    knobs: WindowKnobs,
-    known_batch: bool,
-) -> None:
+def _fill_rows(site: Site, loops: tuple[LoopRV, LoopRV, LoopRV], known_batch: bool) -> None:
+    sch, anchor, knobs = site.sch, site.anchor, site.knobs(WindowKnobs)
     row, x, o = loops
     column, tile_x = sch.split(x, [None, knobs.tile_w])
     vector, lane = sch.split(o, [None, knobs.lanes])
@@ -110,22 +97,23 @@ def _fill_rows(
     taps = int(sch.get(ry).extent) * int(sch.get(rx).extent)
     for loop in (x, rx, ry) if taps <= MAX_UNROLLED_TAPS else (x,):
         sch.unroll(loop)
-    sch.compute_inline(window)
+    sch.compute_inline(site.stages["window"])
     # Beside a symbolic batch, TVM narrows some of the loops to 32 bits and leaves others at 64; splitting then fails.
     for loop in (column, row) if known_batch else ():
         sch.annotate(loop, "pragma_loop_partition_hint", 1)
     sch.decompose_reduction(anchor, ry)
 
 
-def schedule_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
+def _schedule_stencils(site: Site) -> None:
     """Schedule fixed stencils, which have no reduction, in parallel rows."""
-    place_stencils(sch, block, window, knobs)
-    sch.parallel(sch.fuse(*sch.get_loops(block)[:2]))
+    _fill_stencils(site)
+    site.sch.parallel(site.sch.fuse(*site.sch.get_loops(site.anchor)[:2]))
 
 
-def place_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: WindowKnobs) -> None:
+def _fill_stencils(site: Site, _outermost: LoopRV | None = None) -> None:
     """Lay out the innermost three loops: all stencils of a vector of channels side by side, to share their sums."""
-    row, x, o = sch.get_loops(block)[-3:]
+    sch, window, knobs = site.sch, site.stages["window"], site.knobs(WindowKnobs)
+    row, x, o = sch.get_loops(site.anchor)[-3:]
     stencil, c = sch.split(o, [None, int(sch.get(window).iter_vars[-1].dom.extent)])
     vector, lane = sch.split(c, [None, knobs.lanes])
     column, tile_x = sch.split(x, [None, knobs.tile_w])
@@ -135,3 +123,7 @@ def place_stencils(sch: Schedule, block: SBlockRV, window: SBlockRV, knobs: Wind
     sch.unroll(stencil)
     sch.compute_inline(window)
     sch.annotate(column, "pragma_loop_partition_hint", 1)
+
+
+register("llvm", ["depthwise_conv2d", "max_pool2d", "avg_pool2d"], Template(_schedule_window, _place_window))
+register("llvm", ["fixed_stencils"], Template(_schedule_stencils, _fill_stencils))

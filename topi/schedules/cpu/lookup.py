@@ -7,10 +7,8 @@ filter it takes one broadcast, one offset, and a multiply-add with a load for ea
 import json
 from dataclasses import asdict, dataclass
 
-from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
-
-from ..machine import Machine
+from ...machine import Machine
+from ..registry import Site, Template, register
 
 BLOCK_BYTES = 24 * 1024
 """Padded input of one block of channels under one tile: it stays in L1 while all filters pass by."""
@@ -156,8 +154,9 @@ def lookup_cycles(problem: LookupProblem, knobs: LookupKnobs, machine: Machine) 
     return (cycles + problem.batch * strips * copied) * FLOATS_PER_CYCLE / machine.lanes
 
 
-def schedule_lookup(sch: Schedule, anchor: SBlockRV, last: SBlockRV, knobs: LookupKnobs) -> None:
-    """Move ``last``, the block behind all epilogues, to the tile that ``anchor`` has just stored."""
+def _schedule_lookup(site: Site) -> None:
+    """Move the block behind all epilogues to the tile that the anchor has just stored."""
+    sch, anchor, last, knobs = site.sch, site.anchor, site.last, site.knobs(LookupKnobs)
     sch.reverse_compute_at(last, sch.get_loops(anchor)[-1], preserve_unit_loops=True)
     row = sch.get_loops(last)[-1]
     extent = int(sch.get(row).extent)
@@ -165,3 +164,6 @@ def schedule_lookup(sch: Schedule, anchor: SBlockRV, last: SBlockRV, knobs: Look
     even = max(n for n in range(1, EPILOGUE_LANES + 1) if extent % n == 0)
     _, lane = sch.split(row, [None, even if even >= knobs.lanes // 2 else knobs.lanes])
     sch.vectorize(lane)
+
+
+register("llvm", ["lookup_conv2d"], Template(_schedule_lookup))

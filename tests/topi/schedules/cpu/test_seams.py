@@ -8,12 +8,12 @@ from tvm.s_tir import Schedule
 from tvm.s_tir import transform as s_tir
 
 from tvm_fastconv.topi.schedules import schedule_primfunc
+from tvm_fastconv.topi.schedules.cpu.seams import seams_of
 from tvm_fastconv.topi.schedules.loops import top_blocks
-from tvm_fastconv.topi.schedules.seams import seams_of
 from tvm_fastconv.topi.window import extents
 
-from ...close import assert_close
-from ..run_operator import each_isa, machine, run_primfunc
+from ....close import assert_close
+from ...run_operator import each_isa, machine, run_primfunc
 
 PARTS = {
     "many": (64, *[32] * 9),

@@ -7,7 +7,9 @@ from tvm.s_tir import Schedule, TensorIntrin
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.script import tirx as T
 
-from .tile import TileKnobs
+from ..cpu.conv2d import Sums, tile_template
+from ..cpu.tile import TileKnobs
+from ..registry import register
 
 LANES = 16
 
@@ -27,8 +29,9 @@ def schedule_dot_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list
     return reductions
 
 
-def replace_dot_products(sch: Schedule, anchor: SBlockRV) -> None:
-    """Make the two innermost loops of ``anchor``, whose sums start at zero elsewhere, one instruction."""
+def replace_dot_products(sch: Schedule, anchor: SBlockRV, init: SBlockRV, _knobs: TileKnobs) -> None:
+    """Make the two innermost loops of ``anchor``, whose sums start at zero in ``init``, one instruction."""
+    sch.vectorize(sch.get_loops(init)[-1])
     sch.tensorize(sch.get_loops(anchor)[-2], _dot_product())
 
 
@@ -72,3 +75,6 @@ def _dot_product() -> str:
 
     TensorIntrin.register(name, description, implementation)
     return name
+
+
+register("llvm", ["int8_conv2d"], tile_template(Sums(schedule_dot_sums, replace_dot_products)))

@@ -1,0 +1,27 @@
+"""Templates for every CPU: register tiles, windows, packing; each registers itself."""
+
+from . import (
+    bitserial,
+    bitserial_depthwise,
+    conv2d,
+    generic,
+    grouped,
+    lookup,
+    pack_matrix,
+    window,
+    winograd,
+    xnor_gemm,
+)
+
+__all__ = [
+    "bitserial",
+    "bitserial_depthwise",
+    "conv2d",
+    "generic",
+    "grouped",
+    "lookup",
+    "pack_matrix",
+    "window",
+    "winograd",
+    "xnor_gemm",
+]

@@ -1,0 +1,92 @@
+"""Which template lays out which operator, for which kind of target. Templates are registered where they are written."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from ..machine import Machine
+
+
+class KnobSet(Protocol):
+    """Knobs as a template reads them from its operator."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what the operator's annotation holds."""
+
+
+Knobs = TypeVar("Knobs", bound=KnobSet)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One of our operators in a function that is being scheduled.
+
+    Attributes
+    ----------
+    anchor : SBlockRV
+        The block that computes what the operator is named after.
+    last : SBlockRV
+        The block behind all epilogues, which stores the result; ``anchor`` itself where there is none.
+    stages : dict
+        The blocks that the operator's template places itself, by name.
+    """
+
+    sch: Schedule
+    anchor: SBlockRV
+    last: SBlockRV
+    stages: dict[str, SBlockRV]
+    machine: Machine
+
+    @property
+    def op(self) -> str:
+        """The operator's name."""
+        return str(self.sch.get(self.anchor).annotations["fastconv.op"])
+
+    def knobs(self, kind: type[Knobs]) -> Knobs:
+        """The operator's knobs."""
+        return kind.from_json(str(self.sch.get(self.anchor).annotations["fastconv.knobs"]))
+
+
+@dataclass(frozen=True)
+class Template:
+    """How an operator is laid out.
+
+    Attributes
+    ----------
+    schedule : callable
+        Lays out a function that holds this operator alone. Returns the outermost loop, whose steps are parallel tasks,
+        if operators in front of this one can be computed under it.
+    place : callable, optional
+        The same where ``site.last`` stands under the given loop already, for the rows that its reader needs there.
+    """
+
+    schedule: Callable[[Site], LoopRV | None]
+    place: Callable[[Site, LoopRV], None] | None = None
+
+
+_TEMPLATES: dict[tuple[str, str], Template] = {}
+
+
+def register(kind: str, operators: Iterable[str], template: Template) -> None:
+    """Lay out ``operators`` by ``template`` for targets of ``kind`` (``"llvm"``)."""
+    for name in operators:
+        if (kind, name) in _TEMPLATES:
+            raise ValueError(f"operator {name} has a template for {kind} already")
+        _TEMPLATES[kind, name] = template
+
+
+def template_of(kind: str, operator: str) -> Template:
+    """The template of an operator.
+
+    Raises
+    ------
+    LookupError
+        There is none.
+    """
+    if (kind, operator) not in _TEMPLATES:
+        raise LookupError(f"operator {operator} has no template for targets of kind {kind}")
+    return _TEMPLATES[kind, operator]
