@@ -132,6 +132,15 @@ class CallRewriter(PyExprMutator):
         return self.builder_.emit(keep_name(call, like))
 
 
+def entry_functions(mod: tvm.IRModule) -> dict[tvm.ir.GlobalVar, relax.Function]:
+    """The Relax functions of ``mod`` but for the pieces that fusion has made of them."""
+    return {
+        var: func
+        for var, func in mod.functions.items()
+        if isinstance(func, relax.Function) and not (func.attrs and func.attrs.get("Primitive"))
+    }
+
+
 def rewrite_calls(mod: tvm.IRModule, rules: dict[str, Callable]) -> tvm.IRModule:
     """Apply ``rules`` (operator name → rule) to every Relax function of ``mod`` and drop what nobody reads any more."""
     rewriter = CallRewriter(mod, rules)

@@ -12,11 +12,12 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
 from ..graph.layer_findings import layer_findings, with_findings
+from ..graph.rewrite import entry_functions
 from ..graph.source_values import SourceValue
 from .follow_values import marks_of_calls
 
 CALLS = "fastconv.calls"
-"""Module attribute: JSON list of `RecordedCall` fields, in call order."""
+"""Module attribute: JSON of function to list of `RecordedCall` fields, in call order."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RecordedCall:
 
 @tvm.transform.module_pass(opt_level=0, name="CollectLayers")
 class CollectLayers:
-    """Strip layer annotations, merge functions that are equal without them, and record the calls of ``main``."""
+    """Strip layer annotations, merge functions that are equal without them, and record who calls them."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
@@ -64,24 +65,23 @@ class CollectLayers:
                 mod.update_func(var, func)
             merged[var.name_hint] = twin or var
         redirect = _Redirect(mod, merged)
-        calls: list[tuple] = []
-        for var, func in mod.functions.items():
-            if isinstance(func, relax.Function):
-                if var.name_hint == "main":
-                    calls = [
-                        (merged[name].name_hint, layers[name], reads, result)
-                        for (name, reads), result in zip(_called(func), marks_of_calls(mod), strict=True)
-                    ]
-                redirect.builder_.update_func(var, redirect.visit_expr(func))
+        calls: dict[str, list[tuple]] = {}
+        for var, func in entry_functions(mod).items():
+            results = marks_of_calls(mod, var.name_hint)
+            calls[var.name_hint] = [
+                (merged[name].name_hint, layers[name], reads, result)
+                for (name, reads), result in zip(_called(func), results, strict=True)
+            ]
+            redirect.builder_.update_func(var, redirect.visit_expr(func))
         mod = relax.transform.DeadCodeElimination()(redirect.builder_.get())
         return mod.with_attr(CALLS, json.dumps(calls))
 
 
-def recorded_calls(mod: tvm.IRModule) -> list[RecordedCall]:
-    """Every call of ``main``, in order."""
+def recorded_calls(mod: tvm.IRModule, function: str = "main") -> list[RecordedCall]:
+    """Every call of ``function``, in order."""
     return [
         RecordedCall(function, layers, reads, result and SourceValue.from_json(result))
-        for function, layers, reads, result in json.loads(mod.attrs[CALLS])
+        for function, layers, reads, result in json.loads(mod.attrs[CALLS])[function]
     ]
 
 

@@ -9,13 +9,13 @@ import json
 import tvm
 from tvm import relax, tirx
 
-from ..graph.rewrite import CallRewriter, rewrite_calls
+from ..graph.rewrite import CallRewriter, entry_functions, rewrite_calls
 
 MARK = "fastconv.value"
 """PrimFunc attribute: JSON of a `SourceValue`."""
 
 RESULTS = "fastconv.results"
-"""Module attribute: JSON list with the `SourceValue` of each call of ``main`` in order, or null."""
+"""Module attribute: JSON of function to list with the `SourceValue` of each of its calls in order, or null."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="MarkValues")
@@ -39,17 +39,11 @@ def _marked(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
 
 @tvm.transform.module_pass(opt_level=0, name="CollectValues")
 class CollectValues:
-    """Take the marks away and list them in the order of the calls of ``main``; see `marks_of_calls`."""
+    """Take the marks away and list them in the order of the calls of each function; see `marks_of_calls`."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Rewrite ``mod``, whose ``main`` calls fused functions and PrimFuncs."""
-        marks = []
-        for block in mod["main"].body.blocks:
-            for binding in block.bindings:
-                if inner := tir_calls(mod, binding.value):
-                    func = mod[inner[-1].args[0]]
-                    single = isinstance(binding.var.ty, relax.TensorType)
-                    marks.append(str(func.attrs[MARK]) if single and MARK in (func.attrs or {}) else None)
+        """Rewrite ``mod``, whose functions call fused functions and PrimFuncs."""
+        marks = {var.name_hint: _marks(mod, func) for var, func in entry_functions(mod).items()}
         mod = mod.clone()
         for var, func in mod.functions.items():
             if isinstance(func, tirx.PrimFunc) and func.attrs and MARK in func.attrs:
@@ -57,9 +51,20 @@ class CollectValues:
         return mod.with_attr(RESULTS, json.dumps(marks))
 
 
-def marks_of_calls(mod: tvm.IRModule) -> list[str | None]:
-    """JSON of the source's value of each call of ``main``, in order."""
-    return json.loads(mod.attrs[RESULTS])
+def _marks(mod: tvm.IRModule, func: relax.Function) -> list[str | None]:
+    marks = []
+    for block in func.body.blocks:
+        for binding in block.bindings:
+            if inner := tir_calls(mod, binding.value):
+                attrs = mod[inner[-1].args[0]].attrs or {}
+                single = isinstance(binding.var.ty, relax.TensorType)
+                marks.append(str(attrs[MARK]) if single and MARK in attrs else None)
+    return marks
+
+
+def marks_of_calls(mod: tvm.IRModule, function: str) -> list[str | None]:
+    """JSON of the source's value of each call of ``function``, in order."""
+    return json.loads(mod.attrs[RESULTS])[function]
 
 
 def tir_calls(mod: tvm.IRModule, value: relax.Expr) -> list[relax.Call]:

@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..graph.operator_call import CHAIN
-from ..graph.rewrite import count_uses
+from ..graph.rewrite import count_uses, entry_functions
 from ..module.follow_values import tir_calls
 
 _CALL_TIR = "relax.call_tir"
@@ -23,20 +23,24 @@ class FuseChains:
     """Merge calls whose operators carry the same `CHAIN`, each of which reads the result of the one before alone."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
-        """Rewrite ``main``."""
+        """Rewrite every function that calls others."""
         mod = relax.transform.CanonicalizeBindings()(mod)
-        main = mod["main"]
-        bindings = [binding for block in main.body.blocks for binding in block.bindings]
-        chains: dict[str, list[relax.VarBinding]] = {}
-        for binding in bindings:
+        for var, func in entry_functions(mod).items():
+            merger = _Merger(mod, _connected_chains(mod, func))
+            merger.builder_.update_func(var, relax.analysis.remove_all_unused(merger.visit_expr(func)))
+            mod = merger.builder_.get()
+        return relax.transform.DeadCodeElimination()(mod)
+
+
+def _connected_chains(mod: tvm.IRModule, func: relax.Function) -> list[list[relax.VarBinding]]:
+    chains: dict[str, list[relax.VarBinding]] = {}
+    for block in func.body.blocks:
+        for binding in block.bindings:
             chain = _chain_of(mod, binding.value)
             if chain is not None:
                 chains.setdefault(chain, []).append(binding)
-        uses = count_uses(main)
-        merger = _Merger(mod, [stages for stages in chains.values() if _is_connected(stages, uses)])
-        var = mod.get_global_var("main")
-        merger.builder_.update_func(var, relax.analysis.remove_all_unused(merger.visit_expr(main)))
-        return relax.transform.DeadCodeElimination()(merger.builder_.get())
+    uses = count_uses(func)
+    return [stages for stages in chains.values() if _is_connected(stages, uses)]
 
 
 def _chain_of(mod: tvm.IRModule, value: relax.Expr) -> str | None:

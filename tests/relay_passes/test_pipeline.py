@@ -54,6 +54,22 @@ def test_compiles_a_foreign_module(batch: int | str) -> None:
     assert_close(got, want, 2e-6)
 
 
+def test_compiles_functions_of_any_names_and_number() -> None:
+    functions = {name: _module()["main"].with_attr("global_symbol", name) for name in ("forward", "again")}
+    mod = tvm.IRModule(functions)
+    x = np.random.default_rng(1).standard_normal((2, 3, 9, 11), np.float32)
+    with tvm.transform.PassContext(config=PASS_CONFIG):
+        executable = tvm.compile(mod, TARGET, relax_pipeline="fastconv")
+    machine = relax.VirtualMachine(executable, tvm.cpu())
+    want = evaluate(_module(), x)
+    for name in ("forward", "again"):
+        assert_close(machine[name](tvm.runtime.tensor(x)).numpy(), want, 2e-6)  # as above
+    with TARGET:
+        fused = tvm.transform.Sequential(graph_passes(TARGET))(mod)
+    names = [[call.function for call in recorded_calls(fused, name)] for name in ("forward", "again")]
+    assert names[0] == names[1]
+
+
 def test_equal_layers_share_a_function_and_keep_their_names() -> None:
     with TARGET:
         fused = tvm.transform.Sequential(graph_passes(TARGET))(_module())

@@ -1,0 +1,30 @@
+import pytest
+import tvm
+from tvm import te
+
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.schedules import schedule_primfunc
+from tvm_fastconv.topi.schedules.registry import Template, register, template_of
+
+
+def _named(operator: str) -> tvm.tirx.PrimFunc:
+    """A function that says that it is ``operator``."""
+    x = te.placeholder((8,), "float32", name="x")
+    attrs = {"fastconv.op": operator, "fastconv.knobs": "{}", "fastconv.layer": "{}"}
+    return te.create_prim_func([x, te.compute((8,), lambda i: x[i] + 1.0, name="y", attrs=attrs)])
+
+
+def test_an_operator_without_a_template_is_an_error_that_names_it() -> None:
+    with pytest.raises(LookupError, match="operator telepathy has no template for targets of kind llvm"):
+        schedule_primfunc(_named("telepathy"), Machine(lanes=4, registers=16))
+
+
+def test_templates_belong_to_a_kind_of_target() -> None:
+    assert template_of("llvm", "conv2d")
+    with pytest.raises(LookupError, match="operator conv2d has no template for targets of kind abacus"):
+        schedule_primfunc(_named("conv2d"), Machine(lanes=4, registers=16, kind="abacus"))
+
+
+def test_an_operator_has_one_template() -> None:
+    with pytest.raises(ValueError, match="operator conv2d has a template for llvm already"):
+        register("llvm", ["conv2d"], Template(lambda site: None))
