@@ -40,9 +40,9 @@ from .module.limit_fusion import LimitFusion
 from .module.schedule_primfuncs import SchedulePrimFuncs
 from .separable.approximate_separable import ApproximateSeparable
 from .separable.canonicalize_low_rank import CanonicalizeLowRank
-from .separable.canonicalize_ranks import CanonicalizeRanks
 from .separable.dispatch_separable import DispatchSeparable
 from .separable.fuse_chains import FuseChains
+from .separable.pad_ranks import PadRanks
 
 Passes = list[tvm.transform.Pass]
 
@@ -93,7 +93,7 @@ def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes
         DispatchBitserial(target, methods),
         DispatchLookup(target, methods),
         CanonicalizeLowRank(methods),
-        CanonicalizeRanks(target),
+        PadRanks(target),
         DispatchSeparable(target, methods),
         DispatchDepthwise(target),
         DispatchWinograd(target),

@@ -15,6 +15,7 @@ from tvm import relax
 
 from tvm_fastconv.topi.bitpack import Grid
 
+from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 from .decisions import Decision
 from .rounded_values import rounded_value
@@ -53,17 +54,17 @@ class ActivationLevels:
         return self.how.digits if isinstance(self.how, Grid) else 1
 
 
-Found = ActivationLevels | str | None
+Found = ActivationLevels | NearMiss | None
 
 
 def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
-    """The levels of ``expr``; ``None`` where it is no few-level value, a text where it nearly is."""
+    """The levels of ``expr``; ``None`` where it is no few-level value."""
     found = _levels(rewriter, expr)
     if not isinstance(found, ActivationLevels):
-        return found and f"dense: {found}"
+        return found
     alike = tvm_ffi.structural_equal(found.source.ty.shape, expr.ty.shape)
     if not alike or found.source.ty.dtype not in ("float32", "bool"):
-        return f"dense: its input is decided from {found.source.ty}, not from as many float32 values"
+        return NearMiss(f"its input is decided from {found.source.ty}, not from as many float32 values")
     return found
 
 
@@ -81,11 +82,11 @@ def _levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     if (pair := two_levels(rewriter, expr)) is not None:
         return _decided(rewriter, pair)
     if name in ("add", "subtract") and all(two_levels(rewriter, arg) for arg in value.args):
-        return "its input is made of two decisions, which may have three levels"
+        return NearMiss("its input is made of two decisions, which may have three levels")
     rounded = rounded_value(rewriter, expr)
     on_grid = None if rounded is None else rounded.grid()
-    if rounded is None or on_grid is None or isinstance(on_grid, str):
-        return on_grid if isinstance(on_grid, str) else None
+    if rounded is None or on_grid is None or isinstance(on_grid, NearMiss):
+        return on_grid if isinstance(on_grid, NearMiss) else None
     grid, step, offset = on_grid
     return ActivationLevels(rounded.source, grid, step, offset, rounded.gain / step)
 
@@ -106,7 +107,7 @@ def _decided(rewriter: CallRewriter, pair: TwoLevels) -> Found:
     half = (high - low) / 2
     offset = low / half
     if abs(offset - round(offset)) > 1e-6 or abs(offset) > 2**15:
-        return f"the levels {low:g} and {high:g} are no multiples of half their distance"
+        return NearMiss(f"the levels {low:g} and {high:g} are no multiples of half their distance")
     return ActivationLevels(*pair.decision(rewriter), 2, round(offset), half)
 
 
@@ -133,7 +134,7 @@ def _with_border(value: relax.Call, found: Found) -> Found:
     border = float(value.attrs.pad_value)
     level = (border / found.scale - found.offset) / found.step
     on_level = abs(level - round(level)) < 1e-6 and 0 <= round(level) <= found.highest
-    return found if on_level else f"padding with {border:g} is on no level"
+    return found if on_level else NearMiss(f"padding with {border:g} is on no level")
 
 
 def _joined(rewriter: CallRewriter, expr: relax.Expr, value: relax.Call) -> Found:
@@ -142,8 +143,8 @@ def _joined(rewriter: CallRewriter, expr: relax.Expr, value: relax.Call) -> Foun
     found = [_levels(rewriter, part) for part in parts.fields]
     known = [part for part in found if isinstance(part, ActivationLevels)]
     if len(known) < len(found):
-        return next((part for part in found if isinstance(part, str)), None)
+        return next((part for part in found if isinstance(part, NearMiss)), None)
     scales = {(part.scale, part.step, part.offset, part.highest) for part in known}
-    return (
-        _moved(expr, known[0]) if len(scales) == 1 else "what is joined in front of it has different levels"
-    )
+    if len(scales) > 1:
+        return NearMiss("what is joined in front of it has different levels")
+    return _moved(expr, known[0])

@@ -26,6 +26,7 @@ from tvm_fastconv.topi.machine import Machine
 from ..graph.conv_call import pooling_of
 from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
+from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, operator_call
 from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, op_name, rewrite_calls
@@ -89,9 +90,9 @@ class _Bitserial:
         if asked and (obstacle := self._obstacle(call, found)) is not None:
             self.refusals.refuse(call, obstacle)
             return None
-        if isinstance(found, str):
-            self.findings[name] = {"method": "dense", "reason": found}
-        if found is None or isinstance(found, str):
+        if isinstance(found, NearMiss):
+            self._stays_dense(name, found)
+        if not isinstance(found, FewLevelLayer):
             return None
         way, reason = fastest(found, self.machine)
         if asked:
@@ -110,16 +111,19 @@ class _Bitserial:
 
     def transposed(self, rewriter: CallRewriter, call: relax.Call) -> None:
         """Rule for ``nn.conv2d_transpose``: no operator on bits; refused if asked for, and binary ones say so."""
-        name, reason = layer_name(call) or "", transposed_on_bits(rewriter, call)
+        name, near_miss = layer_name(call) or "", transposed_on_bits(rewriter, call)
         if isinstance(self.methods.get(name), Bitserial):
             self.refusals.refuse(call, "transposed convolutions do not run on bits")
-        elif reason is not None:
-            self.findings[name] = {"method": "dense", "reason": reason}
+        elif near_miss is not None:
+            self._stays_dense(name, near_miss)
 
-    def _obstacle(self, call: relax.Call, found: FewLevelLayer | str | None) -> str | None:
+    def _stays_dense(self, name: str, near_miss: NearMiss) -> None:
+        self.findings[name] = {"method": "dense", "reason": f"dense: {near_miss.reason}"}
+
+    def _obstacle(self, call: relax.Call, found: FewLevelLayer | NearMiss | None) -> str | None:
         if isinstance(found, FewLevelLayer):
             return obstacle_to_bits(found, self.machine)
-        return obstacle_to_levels(call) if found is None else found.removeprefix("dense: ")
+        return obstacle_to_levels(call) if found is None else found.reason
 
     def _words(self, rewriter: CallRewriter, layer: FewLevelLayer) -> relax.Expr:
         """The packed form of the layer's input, made once for each way of grouping its channels."""

@@ -22,6 +22,7 @@ from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem
 
 from ..dense.canonicalize_padding import constant_border
 from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_of
+from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 from .activation_levels import ActivationLevels, activation_levels
 from .weight_levels import WeightLevels, weight_levels
@@ -141,8 +142,8 @@ class FewLevelLayer:
         )
 
 
-def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | str | None:
-    """The layer, ``None`` if its input has no few levels, or why it is none although it nearly is."""
+def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | NearMiss | None:
+    """The layer; ``None`` if its input has no few levels."""
     found = few_level_candidate(call)
     if found is None:
         return None
@@ -154,25 +155,25 @@ def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer |
     if activation is None and op_name(rewriter.definition(data)) != "sign":
         return None
     levels = weight_levels(weight)
-    if isinstance(levels, str):
-        return f"dense: {levels}"
-    if isinstance(activation, str):
+    if isinstance(levels, NearMiss):
+        return levels
+    if isinstance(activation, NearMiss):
         return activation
     padding_value = padding_level(border, activation)
     if padding_value is None:
-        return f"dense: padding with {border:g} is on no level"
+        return NearMiss(f"padding with {border:g} is on no level")
     if activation is None:
-        return "dense: many values in front of the sign are exactly 0, so that it has three levels"
+        return NearMiss("many values in front of the sign are exactly 0, so that it has three levels")
     return FewLevelLayer(call, data, activation, levels, conv, padding_value, weight)
 
 
-def transposed_on_bits(rewriter: CallRewriter, call: relax.Call) -> str | None:
-    """Why a transposed convolution stays dense, if both its operands have few levels."""
+def transposed_on_bits(rewriter: CallRewriter, call: relax.Call) -> NearMiss | None:
+    """Of a transposed convolution both of whose operands have few levels."""
     found = conv2d_of(call)
     if found is None or not isinstance(weight_levels(found[1]), WeightLevels):
         return None
     few = isinstance(activation_levels(rewriter, call.args[0]), ActivationLevels)
-    return "dense: transposed convolutions do not run on bits" if few else None
+    return NearMiss("transposed convolutions do not run on bits") if few else None
 
 
 def obstacle_to_levels(call: relax.Call) -> str:

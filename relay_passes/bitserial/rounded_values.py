@@ -10,6 +10,7 @@ from tvm import relax
 
 from tvm_fastconv.topi.bitpack import Grid
 
+from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 from ..graph.scalar_steps import number_of, scalar_step
 
@@ -62,10 +63,10 @@ class Rounded:
             return None
         return replace(self, low=float(np.round(self.low)), high=float(np.round(self.high)), rounded=True)
 
-    def grid(self) -> tuple[Grid, int, int] | str | None:
+    def grid(self) -> tuple[Grid, int, int] | NearMiss | None:
         """(grid, step, offset) of ``value = gain / step · (step · q + offset)``, if its levels are few.
 
-        ``None`` where they are no levels, a text where they are too many, or zero lies between them.
+        ``None`` where they are no levels; a near miss where they are too many, or zero lies between them.
         """
         low, high = round(self.low), round(self.high)
         if abs(self.low - low) > 1e-4 or abs(self.high - high) > 1e-4 or self.gain <= 0:
@@ -73,11 +74,11 @@ class Rounded:
         grid = Grid(divisor=self.divisor, scale=self.scale, shift=self.shift, low=low, high=high)
         offset = low + self.bias / self.gain
         if not 1 <= grid.digits <= MAX_DIGITS:
-            return f"its input has {high - low + 1} levels" if high > low else None
+            return NearMiss(f"its input has {high - low + 1} levels") if high > low else None
         for step in (1, 2):
             if abs(step * offset - round(step * offset)) <= 1e-4:
                 return grid, step, round(step * offset)
-        return "the levels of its input are no multiples of half their distance"
+        return NearMiss("the levels of its input are no multiples of half their distance")
 
 
 def rounded_value(rewriter: CallRewriter, expr: relax.Expr) -> Rounded | None:

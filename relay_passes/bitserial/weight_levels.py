@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph.near_miss import NearMiss
+
 MAX_LEVEL = 255
 """Largest multiple of a filter's step: eight planes ±1 ±2 ... ±128."""
 
@@ -32,33 +34,33 @@ class WeightLevels:
     scale: np.ndarray
 
 
-def weight_levels(weight: np.ndarray) -> WeightLevels | str:
-    """The planes of ``weight`` (o, ...), or why it has none, in words for the report."""
+def weight_levels(weight: np.ndarray) -> WeightLevels | NearMiss:
+    """The planes of ``weight`` (o, ...)."""
     levels = np.zeros(weight.shape, np.int64)
     scale = np.zeros(len(weight))
     for index, kernel in enumerate(weight.astype(np.float64)):
         found = _grid(kernel)
-        if isinstance(found, str):
-            return f"filter {index} {found}"
+        if isinstance(found, NearMiss):
+            return NearMiss(f"filter {index} {found.reason}")
         scale[index], levels[index] = found
     return _planes(levels, scale)
 
 
-def _grid(kernel: np.ndarray) -> tuple[float, np.ndarray] | str:
+def _grid(kernel: np.ndarray) -> tuple[float, np.ndarray] | NearMiss:
     """(step, multiples) of one filter."""
     magnitudes = np.unique(np.abs(kernel))
     largest = magnitudes[-1]
     if largest == 0:
         return 0.0, np.ones(kernel.shape, np.int64)
     if not np.isfinite(largest):
-        return "is not finite"
+        return NearMiss("is not finite")
     step = functools.reduce(lambda a, b: _common_divisor(a, b, REMAINDER * largest), magnitudes, 0.0)
     if step * (MAX_LEVEL + 0.5) >= largest:
         levels = np.rint(kernel / step)
         fitted = float((kernel * levels).sum() / (levels**2).sum())
         if np.abs(kernel - fitted * levels).max() <= TOLERANCE * largest:
             return fitted, levels.astype(np.int64)
-    return f"has {len(magnitudes)} magnitudes on no uniform grid"
+    return NearMiss(f"has {len(magnitudes)} magnitudes on no uniform grid")
 
 
 def _common_divisor(a: float, b: float, nothing: float) -> float:

@@ -2,7 +2,7 @@
 
 Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
 convolution that both are together. The sparse convolution and its dictionary work on planes (NCHW); the changes of
-layout that this puts around them move down to where they cancel (`sink_transposes.Planes`).
+layout that this puts around them move down to where they cancel (`layout.planes`).
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from ..graph.layer_names import layer_name
 from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_call
 from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
-from ..layout.sink_transposes import Planes
+from ..layout.planes import Planes
 from .sparse_layers import SparseLayer, estimates, sparse_layer
 
 

@@ -16,6 +16,14 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 from tvm_fastconv.errors import ModelError
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue, Values, note_values
 
+from . import (  # noqa: F401
+    torch_rules_image,
+    torch_rules_math,
+    torch_rules_nn,
+    torch_rules_pool,
+    torch_rules_quantize,
+    torch_rules_tensor,
+)
 from .naming import LayerLabeller, Site, labelling, number_layers, unsupported_lines
 from .torch_rules import RULES, Rule, arguments, as_dtype, promoted
 from .torch_types import check_type

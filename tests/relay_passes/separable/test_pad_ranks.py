@@ -8,7 +8,7 @@ from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.layer_names import named_layers
 from tvm_fastconv.relay_passes.graph.rewrite import constant_array, op_name
-from tvm_fastconv.relay_passes.separable.canonicalize_ranks import CanonicalizeRanks
+from tvm_fastconv.relay_passes.separable.pad_ranks import PadRanks
 
 from ...close import assert_close
 
@@ -30,7 +30,7 @@ def _cp(rank: int, bias: bool = False) -> list[nn.Module]:
 def _outputs(layers: list[nn.Module]) -> list[int]:
     """Output channels of the convolutions that are left."""
     mod = tvm.IRModule({"main": import_model(nn.Sequential(*layers).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), CanonicalizeRanks(TARGET)]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(), PadRanks(TARGET)]
     main = tvm.transform.Sequential(passes)(mod)["main"]
     assert named_layers(main) == [str(i) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     values = [binding.value for block in main.body.blocks for binding in block.bindings]

@@ -21,8 +21,8 @@ SMALL = 4
 """Ranks up to this one stay: twice the channels would cost more than the tails."""
 
 
-@tvm.transform.module_pass(opt_level=0, name="CanonicalizeRanks")
-class CanonicalizeRanks:
+@tvm.transform.module_pass(opt_level=0, name="PadRanks")
+class PadRanks:
     """Round the inner channels of linear chains up to whole or half vectors.
 
     Parameters

@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.relay_passes.graph.rewrite import rewrite_calls
-from tvm_fastconv.relay_passes.layout.sink_transposes import Planes
+from tvm_fastconv.relay_passes.layout.planes import Planes
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 BIAS = np.arange(5, dtype=np.float32)
