@@ -16,7 +16,7 @@ from tvm import relax
 from tvm_fastconv.topi.bitpack import Grid
 
 from ..graph.near_miss import NearMiss
-from ..graph.rewrite import CallRewriter, op_name
+from ..graph.rewrite import Definitions, op_name
 from .decisions import Decision
 from .rounded_values import rounded_value
 from .two_levels import TwoLevels, two_levels
@@ -57,9 +57,9 @@ class ActivationLevels:
 Found = ActivationLevels | NearMiss | None
 
 
-def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
+def activation_levels(graph: Definitions, expr: relax.Expr) -> Found:
     """The levels of ``expr``; ``None`` where it is no few-level value."""
-    found = _levels(rewriter, expr)
+    found = _levels(graph, expr)
     if not isinstance(found, ActivationLevels):
         return found
     alike = tvm_ffi.structural_equal(found.source.ty.shape, expr.ty.shape)
@@ -68,22 +68,22 @@ def activation_levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     return found
 
 
-def _levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
-    value = rewriter.definition(expr)
+def _levels(graph: Definitions, expr: relax.Expr) -> Found:
+    value = graph.definition(expr)
     if isinstance(value, relax.TupleGetItem):
-        value = rewriter.definition(value.tuple_value)
+        value = graph.definition(value.tuple_value)
     name = op_name(value)
     if name == "sign":
-        return _sign(rewriter, value)
+        return _sign(graph, value)
     if name == "concat":
-        return _joined(rewriter, expr, value)
+        return _joined(graph, expr, value)
     if name in MOVES and getattr(value.attrs, "method", "nearest_neighbor") == "nearest_neighbor":
-        return _moved(expr, _with_border(value, _levels(rewriter, value.args[0])))
-    if (pair := two_levels(rewriter, expr)) is not None:
-        return _decided(rewriter, pair)
-    if name in ("add", "subtract") and all(two_levels(rewriter, arg) for arg in value.args):
+        return _moved(expr, _with_border(value, _levels(graph, value.args[0])))
+    if (pair := two_levels(graph, expr)) is not None:
+        return _decided(graph, pair)
+    if name in ("add", "subtract") and all(two_levels(graph, arg) for arg in value.args):
         return NearMiss("its input is made of two decisions, which may have three levels")
-    rounded = rounded_value(rewriter, expr)
+    rounded = rounded_value(graph, expr)
     on_grid = None if rounded is None else rounded.grid()
     if rounded is None or on_grid is None or isinstance(on_grid, NearMiss):
         return on_grid if isinstance(on_grid, NearMiss) else None
@@ -91,15 +91,15 @@ def _levels(rewriter: CallRewriter, expr: relax.Expr) -> Found:
     return ActivationLevels(rounded.source, grid, step, offset, rounded.gain / step)
 
 
-def _sign(rewriter: CallRewriter, call: relax.Call) -> ActivationLevels | None:
+def _sign(graph: Definitions, call: relax.Call) -> ActivationLevels | None:
     """0 and 1, or nothing: `ApproximateSign` has rewritten the others."""
-    if not never_negative(rewriter, call.args[0]):
+    if not never_negative(graph, call.args[0]):
         return None
     positive = Decision(np.zeros(1), np.ones(1, bool), np.zeros(1, bool))
     return ActivationLevels(call.args[0], positive, 2, 0, 0.5)
 
 
-def _decided(rewriter: CallRewriter, pair: TwoLevels) -> Found:
+def _decided(graph: Definitions, pair: TwoLevels) -> Found:
     """Two levels in units of half their distance: neighbouring odd or even integers, or this is no grid."""
     if pair.yes == pair.no:
         return None
@@ -108,7 +108,7 @@ def _decided(rewriter: CallRewriter, pair: TwoLevels) -> Found:
     offset = low / half
     if abs(offset - round(offset)) > 1e-6 or abs(offset) > 2**15:
         return NearMiss(f"the levels {low:g} and {high:g} are no multiples of half their distance")
-    return ActivationLevels(*pair.decision(rewriter), 2, round(offset), half)
+    return ActivationLevels(*pair.decision(graph), 2, round(offset), half)
 
 
 def _moved(expr: relax.Expr, found: Found) -> Found:
@@ -137,10 +137,10 @@ def _with_border(value: relax.Call, found: Found) -> Found:
     return found if on_level else NearMiss(f"padding with {border:g} is on no level")
 
 
-def _joined(rewriter: CallRewriter, expr: relax.Expr, value: relax.Call) -> Found:
+def _joined(graph: Definitions, expr: relax.Expr, value: relax.Call) -> Found:
     """The levels that all parts of a concatenation have in common."""
-    parts = rewriter.definition(value.args[0])
-    found = [_levels(rewriter, part) for part in parts.fields]
+    parts = graph.definition(value.args[0])
+    found = [_levels(graph, part) for part in parts.fields]
     known = [part for part in found if isinstance(part, ActivationLevels)]
     if len(known) < len(found):
         return next((part for part in found if isinstance(part, NearMiss)), None)

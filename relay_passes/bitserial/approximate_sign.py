@@ -8,7 +8,6 @@ read more than two levels all the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import tvm
 from tvm import relax
@@ -71,8 +70,8 @@ class _SignsAsBits:
         value = self.values.get(expr, expr) if isinstance(expr, relax.Var) else expr
         if op_name(value) != "sign" or value.ty.dtype != "float32":
             return value
-        data, graph = value.args[0], cast(Any, self)
-        if never_negative(graph, data) or often_zero(graph, data):
+        data = value.args[0]
+        if never_negative(self, data) or often_zero(self, data):
             return value
         self.signs.append(expr)
         builder, selected = relax.BlockBuilder(), plus_or_minus_one(data)
@@ -105,11 +104,10 @@ def _has_few_level_weights(value: relax.Expr) -> bool:
 
 def _signs_of_input(layer: relax.Call, values: Mapping[relax.Var, relax.Expr]) -> list[relax.Var]:
     reading = _SignsAsBits(dict(values))
-    graph = cast(Any, reading)  # of a rewriter, only definitions are asked for
     data, border = layer.args[0], 0.0
     if op_name(layer) == "nn.conv2d" and not any(map(int, layer.attrs.padding)):
-        data, border, _ = constant_border(graph, data, layer.attrs.data_layout) or (data, border, None)
-    levels = activation_levels(graph, data)
+        data, border, _ = constant_border(reading, data, layer.attrs.data_layout) or (data, border, None)
+    levels = activation_levels(reading, data)
     if not isinstance(levels, ActivationLevels) or not isinstance(levels.how, Decision):
         return []
     return reading.signs if padding_level(border, levels) is not None else []

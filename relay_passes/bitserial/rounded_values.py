@@ -11,7 +11,7 @@ from tvm import relax
 from tvm_fastconv.topi.bitpack import Grid
 
 from ..graph.near_miss import NearMiss
-from ..graph.rewrite import CallRewriter, op_name
+from ..graph.rewrite import Definitions, op_name
 from ..graph.scalar_steps import number_of, scalar_step
 
 MAX_DIGITS = 8
@@ -81,28 +81,28 @@ class Rounded:
         return NearMiss("the levels of its input are no multiples of half their distance")
 
 
-def rounded_value(rewriter: CallRewriter, expr: relax.Expr) -> Rounded | None:
+def rounded_value(graph: Definitions, expr: relax.Expr) -> Rounded | None:
     """``expr`` as a rounded value whose clips make it finite."""
-    found = _rounded(rewriter, expr)
+    found = _rounded(graph, expr)
     finite = found is not None and found.rounded and np.isfinite([found.low, found.high]).all()
     return found if finite else None
 
 
-def _rounded(rewriter: CallRewriter, expr: relax.Expr) -> Rounded | None:
-    value = rewriter.definition(expr)
+def _rounded(graph: Definitions, expr: relax.Expr) -> Rounded | None:
+    value = graph.definition(expr)
     name = op_name(value)
     inner: Rounded | None
     if name == "round":
-        inner = _rounded(rewriter, value.args[0]) or Rounded(value.args[0])
+        inner = _rounded(graph, value.args[0]) or Rounded(value.args[0])
         return inner.round()
     if name == "clip":
-        inner = _rounded(rewriter, value.args[0]) or Rounded(value.args[0])
+        inner = _rounded(graph, value.args[0]) or Rounded(value.args[0])
         return inner.clip(number_of(value.args[1]), number_of(value.args[2]))
     if name == "nn.relu":
-        inner = _rounded(rewriter, value.args[0]) or Rounded(value.args[0])
+        inner = _rounded(graph, value.args[0]) or Rounded(value.args[0])
         return inner.clip(0.0, np.inf)
-    if (affine := scalar_step(rewriter, value)) is not None:
-        inner = _rounded(rewriter, affine[0]) or Rounded(affine[0])
+    if (affine := scalar_step(graph, value)) is not None:
+        inner = _rounded(graph, affine[0]) or Rounded(affine[0])
         result = inner.affine(affine[1])
         divides = (
             name == "divide" and not inner.rounded and (inner.divisor, inner.scale, inner.shift) == (1, 1, 0)

@@ -9,7 +9,7 @@ import numpy as np
 import tvm_ffi
 from tvm import relax
 
-from ..graph.rewrite import CallRewriter, constant_array, op_name
+from ..graph.rewrite import Definitions, constant_array, op_name
 from ..graph.scalar_steps import number_of, scalar_step, uniform_value
 from .decisions import Decision
 
@@ -54,26 +54,26 @@ class TwoLevels:
         yes, no = (_fitting(function(number), dtype) for number in (self.yes, self.no))
         return None if yes is None or no is None else replace(self, yes=yes, no=no)
 
-    def decision(self, rewriter: CallRewriter) -> tuple[relax.Expr, Decision]:
+    def decision(self, graph: Definitions) -> tuple[relax.Expr, Decision]:
         """(x, the bit about x that is 1 for the larger number); x is the condition where nothing simpler decides."""
-        source, decision = _compared(rewriter, self.condition) or (self.condition, _HOLDS)
+        source, decision = _compared(graph, self.condition) or (self.condition, _HOLDS)
         return source, decision if self.yes > self.no else replace(decision, flip=~decision.flip)
 
 
-def two_levels(rewriter: CallRewriter, expr: relax.Expr) -> TwoLevels | None:
+def two_levels(graph: Definitions, expr: relax.Expr) -> TwoLevels | None:
     """``expr`` as a value of two levels, ``None`` for anything else."""
-    value = rewriter.definition(expr)
+    value = graph.definition(expr)
     name = op_name(value)
     dtype = str(getattr(value.ty, "dtype", ""))
     if name == "where":
-        return _selected(rewriter, value)
+        return _selected(graph, value)
     if name in ("astype", "logical_not", "clip"):
-        inner = two_levels(rewriter, value.args[0])
+        inner = two_levels(graph, value.args[0])
         return inner and inner.through(_function(name, value), dtype)
-    if name == "subtract" and (pair := _difference(rewriter, value)) is not None:
+    if name == "subtract" and (pair := _difference(graph, value)) is not None:
         return pair
-    if (affine := scalar_step(rewriter, value)) is not None:
-        inner = two_levels(rewriter, affine[0])
+    if (affine := scalar_step(graph, value)) is not None:
+        inner = two_levels(graph, affine[0])
         return inner and inner.through(affine[1], dtype)
     return TwoLevels(expr, 1.0, 0.0) if dtype == "bool" else None
 
@@ -95,20 +95,20 @@ def _fitting(number: float, dtype: str) -> float | None:
     return number
 
 
-def _selected(rewriter: CallRewriter, value: relax.Call) -> TwoLevels | None:
-    condition = two_levels(rewriter, value.args[0])
-    yes, no = (uniform_value(rewriter, rewriter.definition(arg)) for arg in value.args[1:])
+def _selected(graph: Definitions, value: relax.Call) -> TwoLevels | None:
+    condition = two_levels(graph, value.args[0])
+    yes, no = (uniform_value(graph, graph.definition(arg)) for arg in value.args[1:])
     if condition is None or yes is None or no is None:
         return None
     return replace(condition, yes=yes if condition.yes else no, no=yes if condition.no else no)
 
 
-def _difference(rewriter: CallRewriter, value: relax.Call) -> TwoLevels | None:
+def _difference(graph: Definitions, value: relax.Call) -> TwoLevels | None:
     """``(x >= t) − (x < t)``."""
-    first, second = (two_levels(rewriter, arg) for arg in value.args)
+    first, second = (two_levels(graph, arg) for arg in value.args)
     if not first or not second:
         return None
-    if not _complementary(*(rewriter.definition(pair.condition) for pair in (first, second))):
+    if not _complementary(*(graph.definition(pair.condition) for pair in (first, second))):
         return None
     return TwoLevels(first.condition, first.yes - second.no, first.no - second.yes)
 
@@ -120,9 +120,9 @@ def _complementary(a: relax.Expr, b: relax.Expr) -> bool:
     return first is not None and second is not None and np.array_equal(first, second)
 
 
-def _compared(rewriter: CallRewriter, condition: relax.Expr) -> tuple[relax.Expr, Decision] | None:
+def _compared(graph: Definitions, condition: relax.Expr) -> tuple[relax.Expr, Decision] | None:
     """(x, decision) of a comparison of float32 values with constants, channel by channel."""
-    value = rewriter.definition(condition)
+    value = graph.definition(condition)
     name = op_name(value) or ""
     if name not in COMPARISONS:
         return None

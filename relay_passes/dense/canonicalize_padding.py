@@ -6,7 +6,7 @@ A sign between them moves to the plane: the sign of zero is zero.
 import tvm
 from tvm import relax
 
-from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
+from ..graph.rewrite import CallRewriter, Definitions, keep_name, op_name, rewrite_calls
 
 Padding = tuple[int, int, int, int]
 
@@ -41,10 +41,10 @@ def _absorb(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
 
 
 def constant_border(
-    rewriter: CallRewriter, data: relax.Expr, layout: str
+    graph: Definitions, data: relax.Expr, layout: str
 ) -> tuple[relax.Expr, float, Padding] | None:
     """(plane, value, (top, left, bottom, right)) where ``data`` is a plane with a border of one value."""
-    value = rewriter.definition(data)
+    value = graph.definition(data)
     if op_name(value) != "nn.pad" or value.attrs.pad_mode != "constant" or len(value.ty.shape) != 4:
         return None
     widths = [int(width) for width in value.attrs.pad_width]

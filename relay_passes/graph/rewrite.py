@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import tvm
@@ -68,6 +69,13 @@ def count_uses(func: relax.Function) -> Counter:
             relax.analysis.post_order_visit(binding.value, visit)
     relax.analysis.post_order_visit(func.body.body, visit)
     return uses
+
+
+class Definitions(Protocol):
+    """What recognisers ask of a graph: a `CallRewriter` that is rewriting it, or any other way of reading it."""
+
+    def definition(self, expr: relax.Expr) -> relax.Expr:
+        """What the variable ``expr`` is bound to, or ``expr`` itself."""
 
 
 @mutator

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from tvm import relax
 
-from .rewrite import CallRewriter, constant_array, op_name
+from .rewrite import Definitions, constant_array, op_name
 
 
-def uniform_value(rewriter: CallRewriter, value: relax.Expr) -> float | None:
+def uniform_value(graph: Definitions, value: relax.Expr) -> float | None:
     """The one number that a constant, or a tensor made from one, holds."""
     array = constant_array(value)
     if array is not None:
@@ -19,23 +19,21 @@ def uniform_value(rewriter: CallRewriter, value: relax.Expr) -> float | None:
     if name in ("ones_like", "zeros_like"):
         return float(name == "ones_like")
     if name == "full_like":
-        return uniform_value(rewriter, rewriter.definition(value.args[1]))
+        return uniform_value(graph, graph.definition(value.args[1]))
     if name == "negative":
-        inner = uniform_value(rewriter, rewriter.definition(value.args[0]))
+        inner = uniform_value(graph, graph.definition(value.args[0]))
         return None if inner is None else -inner
     return None
 
 
-def scalar_step(
-    rewriter: CallRewriter, value: relax.Expr
-) -> tuple[relax.Expr, Callable[[float], float]] | None:
+def scalar_step(graph: Definitions, value: relax.Expr) -> tuple[relax.Expr, Callable[[float], float]] | None:
     """(operand, function) of an operator that scales or shifts by one number."""
     name = op_name(value)
     if name == "negative":
         return value.args[0], lambda x: -x
     if name not in ("multiply", "add", "subtract", "divide"):
         return None
-    numbers = [uniform_value(rewriter, rewriter.definition(arg)) for arg in value.args]
+    numbers = [uniform_value(graph, graph.definition(arg)) for arg in value.args]
     c = numbers[1] if numbers[1] is not None else numbers[0]
     if c is None or None not in numbers:
         return None
