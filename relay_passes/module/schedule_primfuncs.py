@@ -5,7 +5,6 @@ import logging
 import tvm
 from tvm import tirx
 
-from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
 
@@ -37,8 +36,6 @@ class SchedulePrimFuncs:
         """``func`` scheduled, or as it is where TVM's primitives refuse a form that none of our operators has."""
         try:
             return schedule_primfunc(func, self.machine)
-        except LookupError as error:
-            raise FastconvError(str(error)) from error
         except RuntimeError as error:  # ScheduleError and InternalError
             if "fastconv.op" in func.script():
                 raise
