@@ -9,6 +9,10 @@
     dispatch       standard operators → ours, exactly; the dense ones last, since they take everything
     fuse           element-wise operators into the operator before them; equal functions shared
     schedule       loops, vectors, registers, for one target
+    plan weights   constants leave the executable, for the table that a file maps
+    lower          what TVM's virtual machine takes, its memory planned
+
+``fc.compile`` runs all of it; the plugin, which makes no file, leaves the weights where they are.
 """
 
 from collections.abc import Mapping
@@ -37,6 +41,7 @@ from .module.collect_layers import CollectLayers
 from .module.follow_values import CollectValues, MarkValues
 from .module.legalize import LEGALIZATIONS
 from .module.limit_fusion import LimitFusion
+from .module.plan_weights import PlanWeights
 from .module.schedule_primfuncs import SchedulePrimFuncs
 from .separable.approximate_separable import ApproximateSeparable
 from .separable.canonicalize_low_rank import CanonicalizeLowRank
@@ -134,9 +139,31 @@ def schedule_passes(target: tvm.target.Target) -> Passes:
     return [SchedulePrimFuncs(target)]
 
 
+def plan_weights() -> Passes:
+    """The constants of ``main`` become a table beside the module."""
+    return [PlanWeights()]
+
+
+def lower() -> Passes:
+    """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
+    return [
+        relax.transform.RewriteDataflowReshape(),
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        relax.transform.AttachGlobalSymbol(),
+    ]
+
+
 @tvm.relax.register_pipeline("fastconv")
 def fastconv_pipeline() -> tvm.transform.Pass:
-    """``tvm.compile(mod, target, relax_pipeline="fastconv")``: all of the above, then TVM's own lowering.
+    """``tvm.compile(mod, target, relax_pipeline="fastconv")``: all of the above.
 
     Compile inside ``tvm.transform.PassContext(config=PASS_CONFIG)`` for vectorised tails.
     """
@@ -144,7 +171,7 @@ def fastconv_pipeline() -> tvm.transform.Pass:
     @tvm.transform.module_pass(opt_level=0, name="fastconv")
     def run(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         target = tvm.target.Target.current(allow_none=False)
-        passes = [*graph_passes(target), *schedule_passes(target), relax.pipeline.default_build_pipeline()]
+        passes = [*graph_passes(target), *schedule_passes(target), *lower()]
         return tvm.transform.Sequential(passes)(mod)
 
     return run

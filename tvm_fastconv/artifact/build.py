@@ -18,7 +18,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR, PlanWeights
+from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
 
 from .. import __version__
 from ..errors import ModelError
@@ -88,11 +89,11 @@ def build_artifact(
     """
     check_output_path(path)
     compiler = find_compiler(str(target.attrs["mtriple"]), cc)
-    mod = tvm.transform.Sequential([PlanWeights()])(mod)
+    mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
     weights: Sequence[tvm.runtime.Tensor] = mod.attrs[WEIGHTS_ATTR]
     inputs, outputs = _specs(mod["main"], input_names, output_names)
     with target:
-        lowered = tvm.transform.Sequential(lower_passes())(mod)
+        lowered = tvm.transform.Sequential(pipeline.lower())(mod)
     own = {var.name_hint for var in mod.get_global_vars()}
     calls_made = _calls_made(lowered["main"], own, calls)
     with replacing(path) as temporary:
@@ -123,23 +124,6 @@ def build_artifact(
         seal(temporary)
         manifest = read_artifact(temporary).manifest
     return manifest
-
-
-def lower_passes() -> list[tvm.transform.Pass]:
-    """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
-    return [
-        relax.transform.RewriteDataflowReshape(),
-        relax.transform.ToNonDataflow(),
-        relax.transform.RemovePurityChecking(),
-        relax.transform.CallTIRRewrite(),
-        relax.transform.StaticPlanBlockMemory(),
-        relax.transform.LowerAllocTensor(),
-        relax.transform.KillAfterLastUse(),
-        relax.transform.LowerRuntimeBuiltin(),
-        relax.transform.ComputePrimValue(),
-        relax.transform.VMShapeLower(),
-        relax.transform.AttachGlobalSymbol(),
-    ]
 
 
 def _link(lowered: tvm.IRModule, target: tvm.target.Target, folder: Path, compiler: CCompiler) -> Path:
