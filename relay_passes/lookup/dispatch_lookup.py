@@ -28,7 +28,8 @@ from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_cal
 from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
 from ..layout.planes import Planes
-from .sparse_layers import SparseLayer, estimates, sparse_layer
+from .sparse_costs import estimates
+from .sparse_layers import SparseLayer, sparse_layer
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchLookup")

@@ -24,7 +24,8 @@ from ..graph.layer_findings import layer_findings, note_layer
 from ..graph.operator_call import operator_call
 from ..graph.rewrite import CallRewriter, along_channel, keep_name, rewrite_calls
 from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles, written_out
-from .separable_chains import Chain, Stage, reconstructed, separable_chains
+from .reconstructed_chains import reconstructed
+from .separable_chains import Chain, Stage, separable_chains
 
 MIN_GAIN = 1.03
 """By which a fused chain must be faster by estimate; less is within the estimate's error."""
