@@ -59,7 +59,7 @@ class Manifests(Generator):
         return "\n".join(
             (
                 "import torch, tvm_fastconv as fc",
-                "from tvm_fastconv import artifact",
+                "from tvm_fastconv.artifact import artifact",
                 "# any compiled file, with this in place of its manifest:",
                 f"text = {_forged(case[0])!r}",
                 'section = artifact.read_artifact("m.so").elf.sections[artifact.MANIFEST_SECTION]',

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="compares
 
 
 def _run(code: str, **environment: str) -> set[str]:
-    command = [sys.executable, "-c", f"from tvm_fastconv import cpu; {code}"]
+    command = [sys.executable, "-c", f"from tvm_fastconv.runtime import cpu; {code}"]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 

@@ -127,7 +127,7 @@ def test_a_call_that_fails_is_over() -> None:
 def test_a_fork_waits_for_no_thread_of_the_process_it_comes_from() -> None:
     code = """
 import os
-from tvm_fastconv import shutdown
+from tvm_fastconv.runtime import shutdown
 shutdown._running.append(None)
 child = os.fork()
 print("child" if not child else f"parent {os.waitpid(child, 0)[1]}", len(shutdown._running), flush=True)
