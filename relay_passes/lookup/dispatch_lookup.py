@@ -24,6 +24,7 @@ from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 from ..graph.conv_call import layer_report
 from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
+from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_call
 from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
@@ -79,9 +80,11 @@ class _Layers:
         method = self.methods.get(name)
         asked = method if isinstance(method, Lookup) else None
         layer = sparse_layer(rewriter, call, asked)
-        if isinstance(layer, str) or isinstance(method, Dense):
+        if isinstance(layer, NearMiss):
             if asked is not None:
-                self.refusals.refuse(call, str(layer))
+                self.refusals.refuse(call, layer.reason)
+            return None
+        if isinstance(method, Dense):
             return None
         inner = layer_name(layer.dictionary) if layer.dictionary is not None else None
         if isinstance(self.methods.get(inner or ""), Dense):

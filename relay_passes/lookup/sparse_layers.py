@@ -15,6 +15,7 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules.cpu.lookup import LookupKnobs, LookupProblem, default_lookup_knobs
 
 from ..graph.conv_call import conv2d_of, extent, linear_of, plane_of
+from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 
 MAX_DENSITY = 0.6
@@ -110,25 +111,25 @@ class SparseLayer:
         return together.transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None) -> SparseLayer | str:
-    """The layer if its weights are sparse, or hold any zeros and lookups are ``asked`` for; else why it is none.
+def sparse_layer(rewriter: CallRewriter, call: relax.Call, asked: Lookup | None) -> SparseLayer | NearMiss:
+    """The layer if its weights are sparse, or hold any zeros and lookups are ``asked`` for.
 
     What was approximated on request counts as sparse, however many coefficients it took.
     """
     found = conv2d_of(call) if op_name(call) == "nn.conv2d" else linear_of(call)
     if found is None:
-        return "it is no float32 convolution of planes of known size, and no linear layer"
+        return NearMiss("it is no float32 convolution of planes of known size, and no linear layer")
     layer = SparseLayer(call, *found)
     if layer.params.groups > 1 and layer.weight.shape[1] == 1:
-        return "it is depthwise"
+        return NearMiss("it is depthwise")
     if min(layer.params.padding) < 0:
-        return f"its padding is {layer.params.padding}"
+        return NearMiss(f"its padding is {layer.params.padding}")
     if layer.density == 0:
-        return "all of its weights are 0"
+        return NearMiss("all of its weights are 0")
     if layer.density == 1 and (asked is None or asked.dictionary_size is None):
-        return "none of its weights is 0"
+        return NearMiss("none of its weights is 0")
     if layer.density > MAX_DENSITY and asked is None:
-        return f"{100 * layer.density:.3g} % of its weights are not 0"
+        return NearMiss(f"{100 * layer.density:.3g} % of its weights are not 0")
     dictionary = rewriter.definition(call.args[0])
     alone = rewriter.uses[call.args[0]] <= 1
     if not alone or op_name(dictionary) != op_name(call) or layer.params.groups > 1:
