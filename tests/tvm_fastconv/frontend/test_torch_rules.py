@@ -257,6 +257,9 @@ TABLES: dict[str, tuple[tuple[int, ...], dict[str, Callable]]] = {
             "argmax": lambda x: x.argmax(1),
             "norm": lambda x: x.norm(dim=1),
             "norm_1": lambda x: x.norm(p=1, dim=1, keepdim=True),
+            "mask of a layer, padded": lambda x: F.pad(
+                F.conv2d(x[:, :, :, :7], torch.ones(8, 4, 1, 1)) < 0.1, (0, 1)
+            ),
             "chunk of a mask": lambda x: torch.chunk(x > 0.1, 2, 1)[1],
             "masks compared": lambda x: torch.cat(
                 [(x > 0) != (x > 1), (x > 0) == (x > 1), (x > 0) < (x > 1)], 1

@@ -9,6 +9,7 @@ results) stays as it is from there on: every step alone preserves what the funct
 import logging
 import math
 
+import tvm
 from tvm import tirx
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir import Schedule, ScheduleError
@@ -68,13 +69,10 @@ def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> N
 
 
 def _copies_bits(sch: Schedule, block: SBlockRV) -> bool:
-    """Whether the block copies truths: TVM's lowering makes no vectors of them between two buffers of its own."""
+    """Whether the block copies truths, or pads them: TVM's lowering makes no right vectors of that."""
     store = sch.get(block).body
-    return (
-        isinstance(store, tirx.BufferStore)
-        and store.value.ty.dtype == "bool"
-        and isinstance(store.value, TensorLoad)
-    )
+    copied = isinstance(store, tirx.BufferStore) and isinstance(store.value, TensorLoad | tvm.ir.Call)
+    return copied and store.value.ty.dtype == "bool"
 
 
 def _transposed_axis(sch: Schedule, block: SBlockRV) -> int | None:
