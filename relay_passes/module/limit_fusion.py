@@ -12,6 +12,7 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.ir.expr import TensorLoad
 
+from ..graph.operator_call import OPAQUE, OUT_ELEMWISE_FUSABLE
 from ..graph.rewrite import CallRewriter, op_name, rewrite_calls
 
 LIMIT = 1000
@@ -20,7 +21,7 @@ LIMIT = 1000
 DEPTH = 64
 """Operators in a row: TVM's visitors recurse, and some of them are Python's."""
 
-INJECTIVE, REDUCTION, FUSES_NO_OPERAND, OPAQUE = 2, 3, 4, 8
+INJECTIVE, REDUCTION = 2, 3
 """Of TVM's ``OpPatternKind``."""
 
 
@@ -41,7 +42,8 @@ class LimitFusion:
             if rewriter.binding not in ends:
                 return None
             func = mod[call.args[0]]
-            pattern = FUSES_NO_OPERAND if _pattern(func) <= INJECTIVE else OPAQUE
+            # Neither is fused with what it reads.
+            pattern = OUT_ELEMWISE_FUSABLE if _pattern(func) <= INJECTIVE else OPAQUE
             var = rewriter.builder_.add_func(func.with_attr("op_pattern", pattern), call.args[0].name_hint)
             return relax.Call(call.op, [var, *call.args[1:]], call.attrs, call.ty_args, call.span)
 

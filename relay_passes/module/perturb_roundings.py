@@ -11,17 +11,14 @@ from tvm import relax
 
 from ..graph.rewrite import CallRewriter, rewrite_calls
 from ..graph.thresholds import DECISIONS, LAYERS
+from .rounding_bounds import bound_of
 
 MOVES = frozenset((
-    "astype", "broadcast_to", "clip", "concat", "expand_dims", "flip", "gather_elements", "image.resize2d",
+    "astype", "broadcast_to", "clip", "concat", "expand_dims", "flip", "gather_elements",
     "negative", "nn.max_pool2d", "nn.pad", "nn.relu", "permute_dims", "repeat", "reshape", "split", "squeeze",
     "strided_slice", "take", "tile", "where",
 ))  # fmt: skip
 """Operators that round nothing."""
-
-_NORMS = frozenset(("relax.nn.group_norm", "relax.nn.instance_norm", "relax.nn.layer_norm"))
-
-_SUMS = frozenset(("relax.mean", "relax.nn.adaptive_avg_pool2d", "relax.nn.avg_pool2d", "relax.sum"))
 
 
 @tvm.transform.module_pass(opt_level=0, name="PerturbRoundings")
@@ -87,56 +84,14 @@ class _Roundings:
         return relax.op.add(sums, emit(relax.op.multiply(bound, self._param(sums))))
 
     def of_value(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-        """Rule for everything else: a few roundings of the result, or of the operands of a sum of two."""
+        """Rule for everything else: a few roundings of its `bound_of`."""
         if not _is_float(call):
             return None
         emit = rewriter.builder_.emit
         value = rewriter.emit(call, call)
-        terms = 1.0
-        if call.op.name in ("relax.add", "relax.subtract"):
-            bound = emit(relax.op.add(*(emit(relax.op.abs(arg)) for arg in call.args)))
-        elif call.op.name in ("relax.nn.gelu", "relax.nn.gelu_tanh"):  # x times 1 + erf(x), which cancels
-            bound = emit(relax.op.abs(call.args[0]))
-        elif call.op.name in ("relax.nn.softmax", "relax.nn.log_softmax"):  # x − max is rounded
-            largest = emit(relax.op.max(emit(relax.op.abs(call.args[0])), call.attrs.axis, keepdims=True))
-            share = relax.const(1.0, "float32") if call.op.name.endswith("log_softmax") else value
-            bound = emit(relax.op.multiply(share, relax.op.add(largest, relax.const(1.0, "float32"))))
-        elif call.op.name in _NORMS:
-            bound = self._of_norm(rewriter, call)
-        elif call.op.name in _SUMS:
-            size = emit(relax.op.abs(call.args[0]))
-            bound = emit(relax.Call(call.op, [size, *call.args[1:]], call.attrs, call.ty_args))
-            terms = max(1.0, _size(call.args[0]) / _size(call))
-        else:
-            bound = emit(relax.op.abs(value))
-        scaled = emit(
-            relax.op.multiply(bound, relax.const(4 * self.bounds.unit * math.sqrt(terms), "float32"))
-        )
-        return relax.op.add(value, emit(relax.op.multiply(scaled, self._param(value))))
-
-    def _of_norm(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
-        """The terms of ``(x − mean) / deviation · gamma + beta``: the mean is rounded as what it is."""
-        emit = rewriter.builder_.emit
-        x, gamma, beta = call.args
-        sizes, axes = list(x.ty.shape), [int(axis) % len(x.ty.shape) for axis in call.attrs.axes]
-        parted, affine = x, axes
-        if not call.op.name.endswith("layer_norm"):
-            channel = int(call.attrs.channel_axis) % len(sizes)
-            affine = [channel]
-            if call.op.name.endswith("group_norm"):
-                groups = int(call.attrs.num_groups)
-                parts = [groups, sizes[channel] // groups]
-                parted = emit(relax.op.reshape(x, [*sizes[:channel], *parts, *sizes[channel + 1 :]]))
-                axes = [channel + 1, *(axis + (axis > channel) for axis in axes)]
-        mean = emit(relax.op.mean(parted, axes, keepdims=True))
-        centred = emit(relax.op.subtract(parted, mean))
-        variance = relax.op.mean(relax.op.multiply(centred, centred), axes, keepdims=True)
-        epsilon = relax.const(float(call.attrs.epsilon), "float32")
-        deviation = emit(relax.op.sqrt(relax.op.add(variance, epsilon)))
-        terms = relax.op.divide(relax.op.add(relax.op.abs(parted), relax.op.abs(mean)), deviation)
-        fit = [size if axis in affine else 1 for axis, size in enumerate(sizes)]
-        gamma, beta = (emit(relax.op.abs(relax.op.reshape(each, fit))) for each in (gamma, beta))
-        return emit(relax.op.add(relax.op.multiply(relax.op.reshape(terms, sizes), gamma), beta))
+        few = relax.const(4 * self.bounds.unit, "float32")
+        bound = emit(relax.op.multiply(bound_of(emit, call, value), few))
+        return relax.op.add(value, emit(relax.op.multiply(bound, self._param(value))))
 
     def _param(self, value: relax.Var) -> relax.Var:
         shape = [int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in value.ty.shape]
@@ -158,11 +113,6 @@ def _is_float(call: relax.Call) -> bool:
     return (
         computed and isinstance(ty, relax.TensorType) and str(ty.dtype) == "float32" and ty.shape is not None
     )
-
-
-def _size(expr: relax.Expr) -> int:
-    """Elements, but for unknown extents."""
-    return math.prod(int(n) if isinstance(n, tvm.tirx.IntImm) else 1 for n in expr.ty.shape)
 
 
 def _terms(call: relax.Call) -> int:

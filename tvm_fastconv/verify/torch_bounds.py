@@ -41,18 +41,14 @@ def _of_operands(_target: Any, args: tuple, _kwargs: dict, _value: torch.Tensor)
 
 
 def _of_input(_target: Any, args: tuple, _kwargs: dict, _value: torch.Tensor) -> torch.Tensor:
-    """``x`` times a share that is a difference, as 1 + erf(x) or x + 3: off by roundings of ``x``."""
+    """``x`` times 1 + erf(x): off by roundings of ``x``."""
     return FEW * args[0].abs()
-
-
-def _of_gate(_target: Any, args: tuple, _kwargs: dict, value: torch.Tensor) -> torch.Tensor:
-    return FEW * torch.ones_like(value)
 
 
 def _of_softmax(_target: Any, args: tuple, _kwargs: dict, value: torch.Tensor) -> torch.Tensor:
     """A rounding of ``x − max`` is a share of the power."""
-    largest = args[0].abs().amax(args[1], keepdim=True)
-    return FEW * value * (1 + largest)
+    below = args[0].amax(args[1], keepdim=True) - args[0]
+    return FEW * value * (1 + below)
 
 
 def _of_log_softmax(_target: Any, args: tuple, _kwargs: dict, value: torch.Tensor) -> torch.Tensor:
@@ -60,9 +56,10 @@ def _of_log_softmax(_target: Any, args: tuple, _kwargs: dict, value: torch.Tenso
     return FEW * (value.abs() + 2 * largest + math.log(args[0].shape[args[1]]))
 
 
-def _of_resize(target: Any, args: tuple, kwargs: dict, _value: torch.Tensor) -> torch.Tensor:
+def _of_resize(_target: Any, args: tuple, _kwargs: dict, value: torch.Tensor) -> torch.Tensor:
     """Weights are differences of coordinates, which are rounded as what is as large as the image."""
-    return FEW * (1 + max(args[0].shape[2:])) * _of_magnitudes(target, args, kwargs)
+    largest = args[0].abs().amax((2, 3), keepdim=True)
+    return 2 * UNIT * (1 + max(args[0].shape[2:])) * largest.expand_as(value)
 
 
 def _of_batch_norm(epsilon_at: int) -> Bound:
@@ -127,13 +124,13 @@ def _of_convolution(args: tuple, _value: torch.Tensor) -> float:
 
 
 _BOUNDS: dict[str, Bound] = {
-    "add": _of_operands, "sub": _of_operands, "rsub": _of_operands, "gelu": _of_input, "hardswish": _of_input,
-    "hardsigmoid": _of_gate, "_softmax": _of_softmax, "softmax": _of_softmax, "_log_softmax": _of_log_softmax,
-    "log_softmax": _of_log_softmax, "upsample_bilinear2d": _of_resize, "upsample_bicubic2d": _of_resize,
-    "grid_sampler_2d": _of_resize, "batch_norm": _of_batch_norm(7),
-    "_native_batch_norm_legit_no_training": _of_batch_norm(6), "native_layer_norm": _of_layer_norm,
-    "_native_batch_norm_legit": _of_batch_statistics, "native_group_norm": _of_group_norm,
-    "instance_norm": _of_instance_norm,
+    "add": _of_operands, "sub": _of_operands, "rsub": _of_operands, "gelu": _of_input,
+    "_softmax": _of_softmax, "softmax": _of_softmax,
+    "_log_softmax": _of_log_softmax, "log_softmax": _of_log_softmax,
+    "upsample_bilinear2d": _of_resize, "upsample_bicubic2d": _of_resize, "grid_sampler_2d": _of_resize,
+    "batch_norm": _of_batch_norm(7), "_native_batch_norm_legit_no_training": _of_batch_norm(6),
+    "_native_batch_norm_legit": _of_batch_statistics, "native_layer_norm": _of_layer_norm,
+    "native_group_norm": _of_group_norm, "instance_norm": _of_instance_norm,
 }  # fmt: skip
 
 _TERMS: dict[str, Callable[[tuple, torch.Tensor], float]] = {
