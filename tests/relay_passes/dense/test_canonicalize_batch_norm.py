@@ -1,13 +1,20 @@
+import operator
+
 import numpy as np
 import pytest
+import torch
 import tvm
 import tvm_ffi
+from torch import nn
 from tvm import relax
 from tvm.script import ir as I
 from tvm.script import relax as R
 
+from tvm_fastconv.frontend import import_model
+from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.dense.canonicalize_batch_norm import CanonicalizeBatchNorm
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
+from tvm_fastconv.relay_passes.graph.source_values import source_values
 
 from ...close import assert_close
 from ..evaluate import evaluate
@@ -102,3 +109,13 @@ def test_before_and_after() -> None:
             return b
 
     assert tvm_ffi.structural_equal(CanonicalizeBatchNorm()(Before), After, map_free_vars=True)
+
+
+def test_what_the_norm_stands_for_in_the_source_is_kept() -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval(), torch.randn(1, 3, 9, 9)
+    imported = import_model(model, x)
+    mod = tvm.transform.Sequential([*pipeline.simplify(), CanonicalizeBatchNorm()])(imported.mod)
+    left = {binding.var for block in mod["main"].body.blocks for binding in block.bindings}
+    names = {value.name for var, value in source_values(mod).items() if var in left}
+    norms = {node.name for node in imported.program.graph.nodes if node.target is operator.getitem}
+    assert norms & names
