@@ -1,4 +1,7 @@
-"""Command lines: each ends with exit code 0 or with 2 and one message, and leaves nothing half done behind."""
+"""Command lines: each ends with exit code 0 or with 2 and one message, and leaves nothing half done behind.
+
+Code 1 is an answer as well: that of a bench whose table says that an engine is wrong.
+"""
 
 import contextlib
 import hashlib
@@ -133,14 +136,15 @@ def _call(words: tuple[str, ...]) -> tuple[object, str, str]:
 
 
 def _wrong(words: tuple[str, ...], code: object, out: str, err: str) -> str | None:
-    if code not in (0, 2):
+    differs = words[0] == "bench" and "wrong" in out
+    if code not in (0, 2, *([1] if differs else [])):
         return f"exit code {code}: {err}"
     if odd := [char for char in out + err if not char.isprintable() and char != "\n"]:
         return f"control characters {odd}: {err!r}"
     if "Traceback" in out + err or "Warning:" in err:
         return f"more than a message: {err}"
-    if code == 0:
-        return f"an error, and exit code 0: {err}" if "error: " in err else None
+    if code != 2:
+        return f"an error, and exit code {code}: {err}" if "error: " in err else None
     ours = sum(text.startswith("error: ") for text in err.splitlines())
     usage = err.count("─ Error ─")
     if ours + usage != 1:

@@ -42,6 +42,7 @@ def leave(code: int, out: str = "", err: str = "", file: str | None = None) -> C
         (leave(2, err="compiling ...\nerror: no\n"), ["run"]),
         (leave(0, file="out.so"), ["compile", "-o", "out.so"]),
         (leave(2, err="error: no\n", file="ir"), ["compile", "--dump-ir", "ir"]),
+        (leave(1, "torch  wrong: 0.3 off\n"), ["bench"]),
     ],
 )
 def test_what_is_right_is_clean(verb: Callable, words: list[str], run: Callable) -> None:
@@ -52,6 +53,7 @@ def test_what_is_right_is_clean(verb: Callable, words: list[str], run: Callable)
     ("verb", "wrong"),
     [
         (leave(1, err="error: no\n"), "exit code 1"),
+        (leave(1, "torch  wrong: 0.3 off\n"), "exit code 1"),
         (lambda: None, "exit code no exit"),
         (leave(2), "0 messages"),
         (leave(2, err="error: no\nerror: no\n"), "2 messages"),
