@@ -3,6 +3,13 @@
 The command line prints the message alone and exits with code 2; library callers catch ``FastconvError``.
 """
 
+_QUOTED = 400  # characters
+
+
+def quoted(error: BaseException) -> str:
+    """Return what is worth quoting of another library's message: the beginning of its first paragraph."""
+    return str(error).strip().split("\n\n")[0][:_QUOTED] or type(error).__name__
+
 
 class FastconvError(Exception):
     """Base of every error caused by what the caller handed over."""

@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tvm_fastconv.errors import ModelError
+from tvm_fastconv.errors import ModelError, quoted
 
 from .examples import example_arrays
 from .imported_model import ImportedModel
@@ -60,7 +60,7 @@ def import_onnx(path: Path, example_inputs: Any = None) -> ImportedModel:
         fold_shape_arithmetic(model)
         prepare_quantization(model.graph)
     except (LookupError, TypeError, ValueError) as error:  # NumPy's, of constants that do not fit
-        raise ModelError(f"the constants of '{path}' do not fit together: {error}") from error
+        raise ModelError(f"the constants of '{path}' do not fit together: {quoted(error)}") from error
     notices = [f"the model computes in {' and '.join(halves)}; it is compiled in float32"] if halves else []
     layers = _layer_names(model.graph)
     _check_operators(model.graph, layers)
@@ -172,7 +172,7 @@ def _translate(model: ModelProto, layers: list[str]) -> tvm.IRModule:
             warnings.simplefilter("ignore")
             mod = importer.from_onnx(model.graph, opset)
     except Exception as error:
-        raise ModelError(f"cannot import {importer.current_operator}: {error}") from error
+        raise ModelError(f"cannot import {importer.current_operator}: {quoted(error)}") from error
     mod["main"] = mod["main"].without_attr("num_input")
     return mod
 

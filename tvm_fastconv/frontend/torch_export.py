@@ -17,11 +17,10 @@ from torch.export import ExportedProgram, _trace
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 
-from tvm_fastconv.errors import ModelError
+from tvm_fastconv.errors import ModelError, quoted
 
 from .examples import HALVES, example_tensors
 
-_MESSAGE_LIMIT = 400  # characters of PyTorch's own message that are quoted
 _FIXED_GRAPH = (
     "forward() depends on the values of a tensor (if or while on a tensor, .item(), int(tensor), .numpy()). "
     "A compiled graph is the same for every input: use torch.where, or make that value a constant"
@@ -107,8 +106,7 @@ def _explain(error: BaseException, module: nn.Module) -> str:
     place = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""
     if isinstance(error, GuardOnDataDependentSymNode):
         return f"{type(module).__name__} cannot be traced{place}: {_FIXED_GRAPH}"
-    message = str(error).strip().split("\n\n")[0][:_MESSAGE_LIMIT] or type(error).__name__
-    return f"{type(module).__name__} cannot be traced with these example inputs{place}: {message}"
+    return f"{type(module).__name__} cannot be traced with these example inputs{place}: {quoted(error)}"
 
 
 def _is_internal(filename: str) -> bool:

@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from tvm import relax
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-from tvm_fastconv.errors import ModelError
+from tvm_fastconv.errors import ModelError, quoted
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue, Values, note_values
 
 from . import (  # noqa: F401
@@ -135,7 +135,7 @@ def import_program(program: ExportedProgram) -> tvm.IRModule:
         where = (
             "inputs or outputs" if node is None else f"{node.target} in layer '{names.get(node, node.name)}'"
         )
-        raise ModelError(f"cannot import {where}: {error}") from error
+        raise ModelError(f"cannot import {where}: {quoted(error)}") from error
     return note_values(mod, _values(mod["main"], importer.nodes))
 
 

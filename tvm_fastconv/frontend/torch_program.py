@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from tvm_fastconv.errors import ModelError
+from tvm_fastconv.errors import ModelError, quoted
 
 from .examples import HALVES, example_arrays, without_data
 from .imported_model import ImportedModel
@@ -86,7 +86,7 @@ def _decomposed(program: ExportedProgram) -> ExportedProgram:
         with quiet():
             return program.run_decompositions(kept_decompositions())
     except Exception as error:
-        raise ModelError(f"torch.export cannot decompose the program: {error}") from error
+        raise ModelError(f"torch.export cannot decompose the program: {quoted(error)}") from error
 
 
 def _effects(program: ExportedProgram) -> list[str]:

@@ -166,6 +166,13 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (1, 16, 9, 11),
     ),
+    "a padding behind it": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 5, (5, 1), padding=(2, 0)), nn.Conv2d(5, 17, (1, 5), padding=(0, 2)),
+            nn.ZeroPad2d((0, 0, 0, 1)), nn.PixelUnshuffle(2),
+        ),
+        (2, 3, 5, 4),
+    ),
     "depthwise spatial": (
         lambda: nn.Sequential(
             nn.Conv2d(16, 16, (5, 1), padding=(2, 0), groups=16), nn.Conv2d(16, 16, (1, 5), groups=16), nn.ReLU()

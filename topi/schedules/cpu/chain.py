@@ -9,7 +9,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from ...machine import Machine
-from ..loops import anchors_of, inline_elementwise, is_reduction
+from ..loops import anchors_of, inline_elementwise, is_reduction, volume
 from ..registry import Site, template_of
 
 
@@ -30,12 +30,15 @@ def schedule_chain(sch: Schedule, machine: Machine) -> None:
 
 def _result(sch: Schedule, block: SBlockRV) -> str:
     """Name of the last block behind ``block`` that is computed element by element."""
-    behind = [reader for reader in sch.get_consumers(block) if _is_epilogue(sch, reader)]
+    behind = [reader for reader in sch.get_consumers(block) if _is_epilogue(sch, block, reader)]
     return _result(sch, behind[-1]) if behind else sch.get(block).name_hint
 
 
-def _is_epilogue(sch: Schedule, block: SBlockRV) -> bool:
-    return not is_reduction(sch, block) and "fastconv.stage" not in sch.get(block).annotations
+def _is_epilogue(sch: Schedule, block: SBlockRV, reader: SBlockRV) -> bool:
+    """Whether ``reader`` goes through the values of ``block`` once; a padding goes through more."""
+    if is_reduction(sch, reader) or "fastconv.stage" in sch.get(reader).annotations:
+        return False
+    return volume(sch, reader) <= volume(sch, block)
 
 
 def _stages(sch: Schedule, anchor: SBlockRV) -> dict[str, SBlockRV]:
