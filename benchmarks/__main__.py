@@ -6,6 +6,8 @@ import argparse
 import sys
 from dataclasses import asdict
 
+from tvm_fastconv.measure import roofline
+
 from . import (
     bench_bitpack,
     bench_bitserial_conv2d,
@@ -19,7 +21,6 @@ from . import (
     memory,
     options,
     results,
-    roofline,
 )
 
 

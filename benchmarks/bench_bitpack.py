@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import options, results, runner
 
 SHAPES = ((64, 56), (128, 28), (256, 14), (512, 7))
 CALLS = 200
@@ -39,33 +41,23 @@ def build_packing(layout: str, channels: int, size: int) -> Callable[[], float]:
     """A function that packs random floats `CALLS` times and returns the mean seconds."""
     import numpy as np
     import tvm
-    from tvm import te
 
     from tvm_fastconv.relay_passes import PASS_CONFIG
     from tvm_fastconv.targets import resolve_target
-    from tvm_fastconv.topi.bitpack import bitpack, threshold_rows
-    from tvm_fastconv.topi.bitpack_planar import bitpack_planar
-    from tvm_fastconv.topi.bits import word_count
-    from tvm_fastconv.topi.machine import Machine
-    from tvm_fastconv.topi.schedules import schedule_primfunc
-    from tvm_fastconv.topi.window import extents
+    from tvm_fastconv.topi.bitpack import BitpackProblem
+    from tvm_fastconv.topi.bitpack_planar import PlanarProblem
+    from tvm_fastconv.topi.machines import machine_of
+    from tvm_fastconv.topi.operators import build
+    from tvm_fastconv.topi.planner import Planner
 
+    op, kind = ("bitpack_planar", PlanarProblem) if layout == "NCHW" else ("bitpack", BitpackProblem)
     target = resolve_target("native")
-    machine = Machine.of(target)
-    limit = threshold_rows(np.zeros(channels, np.float32), 1)
-    if layout == "NCHW":
-        shape = (1, channels, size, size)
-        func = bitpack_planar(shape, 1, False, machine.lanes)
-    else:
-        shape = (1, size, size, channels)
-        inputs = [te.placeholder(extents(*s), "float32") for s in (shape, limit.shape)]
-        packed = bitpack(*inputs, attrs={"fastconv.op": "bitpack", "fastconv.knobs": "{}"})
-        func = schedule_primfunc(te.create_prim_func([*inputs, packed]), machine)
+    planner, problem = Planner(machine_of(target)), kind(height=size, width=size, channels=channels)
+    made = build(op, problem, planner.planned(op, problem).knobs, planner.machine)
     with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(func.with_attr("global_symbol", "main"), target=target)
-    data = np.random.default_rng(0).standard_normal(shape, np.float32)
-    words = np.zeros((1, size, size, word_count(channels)), np.uint32)
-    arguments = [tvm.runtime.tensor(array) for array in (data, limit, words)]
+        library = tvm.compile(made.func.with_attr("global_symbol", "main"), target=target)
+    words = np.zeros(made.result_shape, made.result_dtype)
+    arguments = [tvm.runtime.tensor(array) for array in (*made.arrays, words)]
     timer = library.mod.time_evaluator("main", tvm.cpu(), number=CALLS)
     return lambda: timer(*arguments).mean
 

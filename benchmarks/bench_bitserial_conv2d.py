@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import openvino_binary, options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import openvino_binary, options, results, runner
 from .bench_conv2d import ENGINES, MIN_TIME, Layer, percent
 from .binary_layers import CONVS, build_rival, make_layers
 from .openvino_binary import NAME as BINARY

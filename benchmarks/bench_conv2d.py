@@ -14,7 +14,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import options, results, runner
 
 CONV = "conv"  # name of the layer in its one-layer model
 # Not torch.compile, unless asked for: a convolution alone is the same oneDNN primitive, after seconds of compilation.

@@ -11,7 +11,9 @@ import argparse
 import itertools
 from collections.abc import Sequence
 
-from . import bench_conv2d, options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import bench_conv2d, options, results, runner
 
 FEATURES = (9216, 4096, 4096, 1000)
 

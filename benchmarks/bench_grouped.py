@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from . import options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import options, results, runner
 from .bench_conv2d import ENGINES, MIN_TIME, percent
 from .grouped_networks import CONV, LAYERS, NETWORKS, GroupedLayer, GroupedNetwork
 

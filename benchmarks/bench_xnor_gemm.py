@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import bench_conv2d, options, results, roofline, runner
+from tvm_fastconv.measure import roofline
+
+from . import bench_conv2d, options, results, runner
 
 SIZES = (1024, 1023, 2048, 2047, 4096, 4097, 8192)
 LONG_MACS = 10**11  # a product of more takes seconds in FP32; three turns will do

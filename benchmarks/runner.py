@@ -141,9 +141,9 @@ class Ours:
         """The processor it was compiled for, as the schedules see it."""
         import tvm
 
-        from tvm_fastconv.topi.machine import Machine
+        from tvm_fastconv.topi.machines import machine_of
 
-        return Machine.of(tvm.target.Target(self._model.manifest.target))
+        return machine_of(tvm.target.Target(self._model.manifest.target))
 
     def layers_ms(self, repeat: int = 10) -> dict[str, float]:
         """Milliseconds by layer, and by function for what belongs to no layer: the best of ``repeat`` runs."""

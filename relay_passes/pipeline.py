@@ -21,6 +21,9 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.configs import Method
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 from .bitserial.approximate_bitserial import ApproximateBitserial
 from .bitserial.approximate_sign import ApproximateSign
@@ -92,19 +95,19 @@ def approximate(methods: Mapping[str, Method]) -> Passes:
     return [ApproximateBitserial(methods), ApproximateLookup(methods), ApproximateSeparable(methods)]
 
 
-def dispatch(target: tvm.target.Target, methods: Mapping[str, Method]) -> Passes:
-    """Standard operators → ours."""
+def dispatch(planner: Planner, methods: Mapping[str, Method]) -> Passes:
+    """Standard operators → ours, with the knobs that ``planner`` chooses."""
     return [
-        DispatchBitserial(target, methods),
-        DispatchLookup(target, methods),
+        DispatchBitserial(planner, methods),
+        DispatchLookup(planner, methods),
         CanonicalizeLowRank(methods),
-        PadRanks(target),
-        DispatchSeparable(target, methods),
-        DispatchDepthwise(target),
-        DispatchWinograd(target),
-        DispatchDense(target),
-        DispatchBatchMatmul(target),
-        DispatchTranspose(target),
+        PadRanks(planner.machine),
+        DispatchSeparable(planner, methods),
+        DispatchDepthwise(planner),
+        DispatchWinograd(planner),
+        DispatchDense(planner),
+        DispatchBatchMatmul(planner),
+        DispatchTranspose(planner),
         relax.transform.DeadCodeElimination(),
     ]
 
@@ -126,17 +129,33 @@ def fuse() -> Passes:
     ]
 
 
-def graph_passes(target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> Passes:
+def graph_passes(planner: Planner, methods: Mapping[str, Method] | None = None) -> Passes:
     """Everything up to a fused module, whose functions are still plain loops; ``methods`` by layer name."""
     chosen = methods or {}
     return [
-        *simplify(), *approximate_signs(), *canonicalize(), *approximate(chosen), *dispatch(target, chosen), *fuse(),
+        *simplify(), *approximate_signs(), *canonicalize(), *approximate(chosen), *dispatch(planner, chosen), *fuse(),
     ]  # fmt: skip
 
 
-def schedule_passes(target: tvm.target.Target) -> Passes:
+def phases(target: tvm.target.Target, machine: Machine) -> dict[str, Passes]:
+    """Every list of this map by name, in order, for those who draw it."""
+    planner = Planner(machine)
+    return {
+        "simplify": simplify(),
+        "approximate signs": approximate_signs(),
+        "canonicalize": canonicalize(),
+        "approximate": approximate({}),
+        "dispatch": dispatch(planner, {}),
+        "fuse": fuse(),
+        "schedule": schedule_passes(target, machine),
+        "plan weights": plan_weights(),
+        "lower": lower(),
+    }
+
+
+def schedule_passes(target: tvm.target.Target, machine: Machine) -> Passes:
     """Loops, vectors and registers."""
-    return [SchedulePrimFuncs(target)]
+    return [SchedulePrimFuncs(target, machine)]
 
 
 def plan_weights() -> Passes:
@@ -171,7 +190,8 @@ def fastconv_pipeline() -> tvm.transform.Pass:
     @tvm.transform.module_pass(opt_level=0, name="fastconv")
     def run(mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         target = tvm.target.Target.current(allow_none=False)
-        passes = [*graph_passes(target), *schedule_passes(target), *lower()]
+        planner = Planner(machine_of(target))
+        passes = [*graph_passes(planner), *schedule_passes(target, planner.machine), *lower()]
         return tvm.transform.Sequential(passes)(mod)
 
     return run

@@ -10,6 +10,8 @@ from tvm_fastconv.relay_passes import PASS_CONFIG, pipeline
 from tvm_fastconv.relay_passes.graph.layer_names import named_layers
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 ZEN_4 = "x86_64-linux-gnu -mcpu=znver4"
 """Where the numbers of the cost models were measured."""
@@ -36,13 +38,14 @@ class Choices(NamedTuple):
 def choices(model: Any, inputs: Any, target: str, methods: Any = None) -> Choices:
     """Run all passes on ``model`` for ``target``, the schedules included."""
     resolved = resolve_target(target)
+    planner = Planner(machine_of(resolved))
     mod = import_model(model, inputs).mod
     with resolved, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         canonical = _run([*pipeline.simplify(), *pipeline.approximate_signs(), *pipeline.canonicalize()], mod)
         chosen = resolve_methods(methods, named_layers(canonical["main"]))
-        passes = [*pipeline.approximate(chosen), *pipeline.dispatch(resolved, chosen), *pipeline.fuse()]
+        passes = [*pipeline.approximate(chosen), *pipeline.dispatch(planner, chosen), *pipeline.fuse()]
         fused = _run(passes, canonical)
-        _run(pipeline.schedule_passes(resolved), fused)
+        _run(pipeline.schedule_passes(resolved, planner.machine), fused)
     calls = recorded_calls(fused)
     found = [layer for call in calls for layer in call.layers if "method" in layer]
     layers = [Choice(**{field: layer.get(field, "") for field in Choice._fields}) for layer in found]

@@ -4,7 +4,9 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .dense import rows_times_columns
+from .dense import MatmulProblem, rows_times_columns
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
 from .schedules.cpu.tile import TileKnobs
 from .window import extents
 
@@ -46,3 +48,17 @@ def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs, attrs: dict[str, s
         return packed[(*index, o // panel, rc, o % panel)]
 
     return rows_times_columns(a, column, panels * panel, int(o), tile, attrs, "batch_matmul")
+
+
+def make_batch_matmul(
+    problem: MatmulProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`batch_matmul` alone."""
+    a = rng.standard_normal((problem.batch, problem.rows, problem.inner), np.float32)
+    b = rng.standard_normal((problem.batch, problem.inner, problem.columns), np.float32)
+    attrs = operator_attrs("batch_matmul", problem, knobs)
+    func = te_function(batch_matmul, (a, b), tile=knobs, attrs=attrs)
+    return Sample(func, (a, b), lambda: batch_matmul_reference(a, b))
+
+
+register_operator("batch_matmul", MatmulProblem, TileKnobs, make_batch_matmul)

@@ -1,12 +1,40 @@
 """Max pooling of packed bits: the largest of ±1 is +1 if any is."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import te, tirx
 
 from .bits import WORD
 from .conv2d import Conv2dParams
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.rows import RowKnobs
 from .window import extents
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitPoolProblem(Problem):
+    """Windows over a plane of ``words``; ``in_height`` and ``in_width`` are the input's, ``height`` the output's."""
+
+    in_height: int
+    in_width: int
+    words: int
+    window: Conv2dParams
+    flips: bool = False
+
+    @property
+    def height(self) -> int:
+        """Rows of the output."""
+        return self.window.output_size(self.in_height, self.in_width)[0]
+
+    @property
+    def operations(self) -> float:
+        """Of a row: a load and a union for each tap."""
+        columns = self.window.output_size(self.in_height, self.in_width)[1]
+        return 2.0 * columns * self.words * self.window.kernel[0] * self.window.kernel[1]
 
 
 def bit_max_pool2d_reference(words: np.ndarray, params: Conv2dParams) -> np.ndarray:
@@ -58,3 +86,23 @@ def bit_max_pool2d(
         return result if flip is None else result ^ flip[at]
 
     return te.compute(extents(n, oh, ow, count), union, name="bit_max_pool2d", attrs=attrs)
+
+
+def make_bit_max_pool2d(
+    problem: BitPoolProblem, knobs: RowKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`bit_max_pool2d` alone."""
+    shape = (problem.batch, problem.in_height, problem.in_width, problem.words)
+    data = rng.integers(0, 1 << 32, shape, np.uint32)
+    flip = (rng.integers(0, 1 << 32, problem.words, np.uint32),) if problem.flips else ()
+    attrs = operator_attrs("bit_max_pool2d", problem, knobs)
+    func = te_function(bit_max_pool2d, (data, *flip), params=problem.window, attrs=attrs)
+
+    def reference() -> np.ndarray:
+        union = bit_max_pool2d_reference(data, problem.window)
+        return union ^ flip[0] if flip else union
+
+    return Sample(func, (data, *flip), reference)
+
+
+register_operator("bit_max_pool2d", BitPoolProblem, RowKnobs, make_bit_max_pool2d)

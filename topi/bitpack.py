@@ -8,6 +8,10 @@ import tvm
 from tvm import te, tirx
 
 from .bits import WORD, WORD_BITS, pack_bits, pack_planes, word_count
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.rows import RowKnobs
 from .window import extents, reduce_axes, stage
 
 
@@ -45,6 +49,24 @@ class Grid:
     def digits(self) -> int:
         """Binary digits of ``q``."""
         return (self.high - self.low).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitpackProblem(Problem):
+    """A plane of ``channels`` to bits, group by group; ``digits`` of a grid, or 0 for comparisons with thresholds."""
+
+    height: int
+    width: int
+    channels: int
+    groups: int = 1
+    digits: int = 0
+    flips: bool = False
+
+    @property
+    def operations(self) -> float:
+        """Of a row: two vectors of sixteen for each word, to load, compare and store, or to round as well."""
+        words = self.groups * word_count(self.channels // self.groups) * max(1, self.digits)
+        return float(self.width * words * (12 if self.digits else 6))
 
 
 def bitpack_reference(data: np.ndarray, how: Thresholds | Grid, groups: int = 1) -> np.ndarray:
@@ -159,3 +181,22 @@ def _digits(data: te.Tensor, grid: Grid | None, groups: int) -> te.Tensor:
     width = word_count(per_group) * WORD_BITS
     shape = extents(n, h, w, groups * digits, width)
     return te.compute(shape, value, name="prepared", attrs=stage("prepared"))
+
+
+def make_bitpack(
+    problem: BitpackProblem, knobs: RowKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`bitpack` alone."""
+    shape, groups = (problem.batch, problem.height, problem.width, problem.channels), problem.groups
+    data, at = rng.standard_normal(shape, np.float32), rng.standard_normal(problem.channels, np.float32)
+    how = Thresholds(at=at, flip=(rng.random(problem.channels) < 0.5) & problem.flips)
+    grid = Grid(scale=2.0**problem.digits, high=2**problem.digits - 1) if problem.digits else None
+    arrays = [data, np.zeros(WORD_BITS, np.int32) if grid else threshold_rows(at, groups)]
+    if problem.flips:
+        arrays.append(flip_words(how.flip, groups))
+    attrs = operator_attrs("bitpack", problem, knobs)
+    func = te_function(bitpack, arrays, grid=grid, groups=groups, attrs=attrs)
+    return Sample(func, tuple(arrays), lambda: bitpack_reference(data, grid or how, groups))
+
+
+register_operator("bitpack", BitpackProblem, RowKnobs, make_bitpack)

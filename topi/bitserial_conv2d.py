@@ -12,6 +12,7 @@ not m but the padding is a matter of the table too, which therefore differs betw
 the exclusive-or form of Rastegari et al., XNOR-Net (arXiv:1603.05279, section 3.2).
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,15 @@ import tvm
 from tvm import te, tirx
 
 from .bitpack import pack_decisions
-from .bits import WORD_BITS, pack_bits, unpack_planes, word_count
+from .bits import WORD_BITS, pack_bits, pack_planes, unpack_planes, word_count
 from .borders import QuantizedParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
+from .int8_conv2d import QuantizedProblem
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
 from .schedules.cpu.skip_rows import rows_inside
-from .schedules.cpu.tile import TileKnobs
+from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes, stage
 
 
@@ -50,6 +54,41 @@ class BitserialParams(QuantizedParams):
     def words(self) -> int:
         """Words of one digit of one group's channels."""
         return word_count(self.channels // self.conv.groups)
+
+    def in_tile(self, tile: TileKnobs, machine: Machine) -> "BitserialParams":
+        """The same in this tile on this machine."""
+        return dataclasses.replace(self, skips_rows=tile.tile_h == 1 and machine.counts_words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitserialProblem(QuantizedProblem):
+    """A convolution of packed bits; ``packed`` says that its result is bits again."""
+
+    layer: BitserialParams
+    packed: bool = False
+
+    @property
+    def loops(self) -> TileLoops:
+        """As the register tile sees it: one step is one word."""
+        params, conv = self.layer, self.layer.conv
+        loops = self.tile_loops(params.words, 4)
+        return dataclasses.replace(
+            loops,
+            strip_row_bytes=loops.strip_row_bytes * params.activation_bits * conv.groups,
+            weight_bytes=loops.weight_bytes * len(params.planes),
+            pixel_planes=params.activation_bits,
+            vector_planes=len(params.planes),
+            panel_multiple=WORD_BITS if self.packed else 1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitserialKnobs(TileKnobs):
+    """Knobs of the register tile of popcounts."""
+
+    def cycles(self, problem: BitserialProblem, machine: Machine) -> float:
+        """Of all groups and the whole batch."""
+        return machine.popcount_cost * super().cycles(problem, machine)
 
 
 def bitserial_conv2d_reference(words: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.ndarray:
@@ -265,3 +304,31 @@ def bitserial_conv2d_packed(
     if [int(n) for n in packed.shape[1:]] == [int(n) for n in shape[1:]]:
         return packed
     return te.compute(shape, lambda *at: packed[at], name="crop")
+
+
+def make_bitserial_conv2d(
+    problem: BitserialProblem, knobs: BitserialKnobs, machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`bitserial_conv2d`, or its packed form, alone."""
+    params, conv = problem.layer.in_tile(knobs, machine), problem.layer.conv
+    groups, per_group = conv.groups, problem.layer.channels // conv.groups
+    shape = (problem.batch, problem.height, problem.width, groups, per_group)
+    levels = rng.integers(0, 2**params.activation_bits, shape)
+    words = [pack_planes(levels[..., group, :], params.activation_bits) for group in range(groups)]
+    data = np.concatenate(words, axis=-1)
+    signs = rng.random((len(params.planes), conv.out_channels, per_group, *conv.kernel)) < 0.5
+    table = border_table(signs, params, problem.height, problem.width)
+    how = {"params": params, "tile": knobs, "attrs": operator_attrs("bitserial_conv2d", problem, knobs)}
+    how["bytewise"] = not machine.counts_words
+    packed = pack_signs(signs, knobs.panel)
+    if not problem.packed:
+        arrays = (data, packed, table)
+        func = te_function(bitserial_conv2d, arrays, **how)
+        return Sample(func, arrays, lambda: bitserial_conv2d_reference(data, signs, params))
+    at = rng.integers(-9, 9, conv.out_channels).astype(np.float64)
+    arrays = (data, packed, packed_limits(table, params.step, at, knobs.panel))
+    func = te_function(bitserial_conv2d_packed, arrays, **how)
+    return Sample(func, arrays, lambda: pack_bits(bitserial_conv2d_reference(data, signs, params) >= at))
+
+
+register_operator("bitserial_conv2d", BitserialProblem, BitserialKnobs, make_bitserial_conv2d)

@@ -9,18 +9,42 @@ What a count D stands for is `bitserial_conv2d`'s ``table − step · D``, borde
 and weights of one plane.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import te, tirx
 
 from .bit_counters import Words, below, count_bits, stage_maker
 from .bits import WORD, WORD_BITS, bit_of, pack_bits, pack_planes, unpack_bits, word_count
-from .bitserial_conv2d import BitserialParams, bitserial_conv2d_reference, packed_limits
+from .bitserial_conv2d import (
+    BitserialParams,
+    BitserialProblem,
+    bitserial_conv2d_reference,
+    border_table,
+    packed_limits,
+)
 from .borders import class_of
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .schedules.cpu.bitserial_depthwise import DepthwiseBitKnobs, DepthwiseBitLoops
 from .window import extents, stage
 
 MAX_TAPS = 49
 """Every adder is a stage of the schedule: a 7×7 kernel compiles in under a second, 31×31 would not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseBitProblem(BitserialProblem):
+    """A convolution of packed bits, one channel per group, all groups in one row of words."""
+
+    @property
+    def depthwise_loops(self) -> DepthwiseBitLoops:
+        """As the template sees it."""
+        conv = self.layer.conv
+        height, columns = conv.output_size(self.height, self.width)
+        words, taps = columns * word_count(conv.groups), conv.kernel[0] * conv.kernel[1]
+        return DepthwiseBitLoops(batch=self.batch, height=height, words=words, taps=taps)
 
 
 def bitserial_depthwise_conv2d_reference(
@@ -203,3 +227,32 @@ def _strided_window(words: te.Tensor, params: BitserialParams, row: int) -> te.T
 
     shape = extents(n, rows, stride, -(-columns // stride), count)
     return te.compute(shape, pixel, name="window", attrs=stage("window"))
+
+
+def make_bitserial_depthwise_conv2d(
+    problem: DepthwiseBitProblem, knobs: DepthwiseBitKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`bitserial_depthwise_conv2d`, or its packed form, alone."""
+    params, conv, plane = problem.layer, problem.layer.conv, (problem.height, problem.width)
+    words = pack_bits(rng.random((problem.batch, *plane, params.channels)) < 0.5)
+    signs = rng.random((1, params.channels, 1, *conv.kernel)) < 0.5
+    row, table = (
+        row_words(conv.output_size(*plane)[1], conv.groups, knobs.lanes),
+        border_table(signs, params, *plane),
+    )
+    how = {"params": params, "attrs": operator_attrs("bitserial_depthwise_conv2d", problem, knobs)}
+    if not problem.packed:
+        arrays = (words, sign_rows(signs, row), table)
+        func = te_function(bitserial_depthwise_conv2d, arrays, **how)
+        return Sample(func, arrays, lambda: bitserial_depthwise_conv2d_reference(words, signs, params))
+    at = rng.integers(-3, 3, params.channels).astype(np.float64)
+    arrays = (words, sign_rows(signs, row), limit_rows(table, params, at, *plane, row))
+    func = te_function(bitserial_depthwise_conv2d_packed, arrays, **how)
+    return Sample(
+        func, arrays, lambda: pack_bits(bitserial_depthwise_conv2d_reference(words, signs, params) >= at)
+    )
+
+
+register_operator(
+    "bitserial_depthwise_conv2d", DepthwiseBitProblem, DepthwiseBitKnobs, make_bitserial_depthwise_conv2d
+)

@@ -11,13 +11,17 @@ The compute has three stages, so that a schedule needs no conditions inside the 
     the part of it that is the result. Epilogues fuse behind it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .schedules.cpu.tile import TileKnobs
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes
 
 
@@ -69,6 +73,52 @@ class Conv2dParams:
     def reads_in_place(self) -> bool:
         """Whether every tap of every output lies inside the input as it is stored."""
         return self.padding == (0, 0, 0, 0) and self.input_dilation == (1, 1) and self.data_layout == "NHWC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvProblem(Problem):
+    """A convolution, of whatever operator: ``channels`` planes of ``height`` × ``width``, and ``conv``."""
+
+    height: int
+    width: int
+    channels: int
+    conv: Conv2dParams
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """(o, c / groups, kh, kw)"""
+        return (self.conv.out_channels, self.channels // self.conv.groups, *self.conv.kernel)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.conv.output_size(self.height, self.width)
+
+    @property
+    def loops(self) -> TileLoops:
+        """As the register tile sees it."""
+        rows, columns = self.output_size
+        reduction = math.prod(self.weight_shape[1:])
+        return TileLoops(
+            batch=self.batch,
+            height=rows,
+            width=columns,
+            out_channels=self.conv.out_channels // self.conv.groups,
+            groups=self.conv.groups,
+            reduction=reduction,
+            strip_row_bytes=4 * self.conv.stride[0] * self.conv.window_size(1, columns)[1] * self.channels,
+            weight_bytes=4 * self.conv.out_channels * reduction,
+        )
+
+    def random(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Data (n, h, w, c) and weight, float32."""
+        data = rng.standard_normal((self.batch, self.height, self.width, self.channels), np.float32)
+        return data, rng.standard_normal(self.weight_shape, np.float32)
+
+    def stored(self, data: np.ndarray) -> np.ndarray:
+        """``data`` (n, h, w, c) in the layout that the operator reads."""
+        axes = ["NHWC".index(axis) for axis in self.conv.data_layout]
+        return np.ascontiguousarray(data.transpose(axes))
 
 
 def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
@@ -162,3 +212,17 @@ def conv2d(
     return te.compute(
         extents(n, oh, ow, params.out_channels), lambda b, y, x, o: sums[b, y, x, o], name="crop"
     )
+
+
+def make_conv2d(
+    problem: ConvProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`conv2d` alone."""
+    data, weight = problem.random(rng)
+    arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
+    attrs = operator_attrs("conv2d", problem, knobs)
+    func = te_function(conv2d, arrays, params=problem.conv, tile=knobs, attrs=attrs)
+    return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
+
+
+register_operator("conv2d", ConvProblem, TileKnobs, make_conv2d)

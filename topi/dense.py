@@ -1,13 +1,41 @@
 """Fully connected layer: the register tile of `conv2d` over rows instead of pixels."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .schedules.cpu.tile import TileKnobs
+from .conv2d import pack_weight
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, reduce_axes, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatmulProblem(Problem):
+    """``batch`` products of (rows, inner) by (inner, columns)."""
+
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def loops(self) -> TileLoops:
+        """As the register tile sees it: rows for pixels."""
+        return TileLoops(
+            batch=self.batch,
+            height=1,
+            width=self.rows,
+            out_channels=self.columns,
+            groups=1,
+            reduction=self.inner,
+            strip_row_bytes=4 * self.inner * self.rows,
+            weight_bytes=4 * self.inner * self.columns,
+        )
 
 
 def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -71,3 +99,18 @@ def rows_times_columns(
 
     sums = te.compute(extents(*lead, whole, columns), product, name=name, attrs=attrs)
     return te.compute(extents(*lead, rows, out_features), lambda *at: sums[at], name="crop")
+
+
+def make_dense(
+    problem: MatmulProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`dense` alone."""
+    data = rng.standard_normal((problem.batch, problem.rows, problem.inner), np.float32)
+    weight = rng.standard_normal((problem.columns, problem.inner), np.float32)
+    arrays = (data, pack_weight(weight[:, :, None, None], knobs.panel))
+    attrs = operator_attrs("dense", problem, knobs)
+    func = te_function(dense, arrays, out_features=problem.columns, tile=knobs, attrs=attrs)
+    return Sample(func, arrays, lambda: dense_reference(data, weight))
+
+
+register_operator("dense", MatmulProblem, TileKnobs, make_dense)

@@ -1,12 +1,36 @@
 """Depthwise 2-D convolution with channel multiplier, NHWC."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .conv2d import Conv2dParams, conv2d_reference
-from .schedules.cpu.window import WindowKnobs
+from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window, reduce_axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseProblem(ConvProblem):
+    """A convolution of one channel per group."""
+
+    kernel_major: bool = False
+
+    @property
+    def window_loops(self) -> WindowLoops:
+        """As the window template sees it."""
+        (height, width), conv = self.output_size, self.conv
+        return WindowLoops(
+            batch=self.batch,
+            height=height,
+            width=width,
+            channels=conv.out_channels,
+            run=self.channels if self.kernel_major or conv.out_channels == self.channels else 1,
+            taps=conv.kernel[0] * conv.kernel[1],
+        )
 
 
 def depthwise_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
@@ -67,3 +91,23 @@ def depthwise_conv2d(
 
     sums = te.compute(extents(n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
     return te.compute(extents(n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")
+
+
+def make_depthwise_conv2d(
+    problem: DepthwiseProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`depthwise_conv2d` alone."""
+    (data, weight), params, channels = problem.random(rng), problem.conv, problem.channels
+    packed = pack_depthwise_weight(kernel_major(weight, channels, 0) if problem.kernel_major else weight)
+    attrs = operator_attrs("depthwise_conv2d", problem, knobs)
+    how = {"params": params, "tile": knobs, "attrs": attrs, "kernel_major": problem.kernel_major}
+    func = te_function(depthwise_conv2d, (data, packed), **how)
+
+    def reference() -> np.ndarray:
+        result = depthwise_conv2d_reference(data, weight, params)
+        return kernel_major(result, channels, 3) if problem.kernel_major else result
+
+    return Sample(func, (data, packed), reference)
+
+
+register_operator("depthwise_conv2d", DepthwiseProblem, WindowKnobs, make_depthwise_conv2d)

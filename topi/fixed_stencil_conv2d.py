@@ -7,18 +7,47 @@ difference, identity) take 12 additions for each pixel where 26 taps are not zer
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .conv2d import Conv2dParams, conv2d_reference
+from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .depthwise_conv2d import kernel_major
-from .schedules.cpu.window import WindowKnobs
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window
 
 MAX_TERMS = 64
 """Additions for a pixel up to which they are written out; more would take minutes to compile, and spill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StencilProblem(ConvProblem):
+    """Every channel by ``kernels``: (m, kh, kw) as nested tuples, since they are compiled in."""
+
+    kernels: tuple[tuple[tuple[float, ...], ...], ...]
+
+    @property
+    def array(self) -> np.ndarray:
+        """The kernels, float32."""
+        return np.array(self.kernels, np.float32)
+
+    @property
+    def window_loops(self) -> WindowLoops:
+        """As the window template sees it."""
+        height, width = self.output_size
+        return WindowLoops(
+            batch=self.batch,
+            height=height,
+            width=width,
+            channels=self.conv.out_channels,
+            run=self.channels,
+            taps=self.conv.kernel[0] * self.conv.kernel[1],
+            additions=stencil_terms(self.array) / len(self.kernels),
+        )
 
 
 def stencil_terms(kernels: np.ndarray) -> int:
@@ -112,3 +141,16 @@ def _sum(factors: np.ndarray, value: Callable[[int], tvm.ir.Expr]) -> tvm.ir.Exp
         else:
             total = term if factors[i] > 0 else -term
     return tirx.const(0, "float32") if total is None else total
+
+
+def make_fixed_stencils(
+    problem: StencilProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`fixed_stencils` alone."""
+    (data, _), params, kernels = problem.random(rng), problem.conv, problem.array
+    attrs = operator_attrs("fixed_stencils", problem, knobs)
+    func = te_function(lambda x: fixed_stencils(x, kernels, params, knobs, attrs), [data])
+    return Sample(func, (data,), lambda: fixed_stencil_conv2d_reference(data, kernels, params))
+
+
+register_operator("fixed_stencils", StencilProblem, WindowKnobs, make_fixed_stencils)

@@ -6,15 +6,38 @@ groups repeat from vector to vector (widths of 1, 2, 4, 8), else from one broadc
 touches, blended. No weight is stored twice, and no zeros between groups are multiplied.
 """
 
+import dataclasses
 import json
+from dataclasses import dataclass
 
+import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .conv2d import Conv2dParams
-from .schedules.cpu.grouped import WIDTHS, groups_of_a_vector, is_permuted
+from .conv2d import Conv2dParams, ConvProblem, conv2d_reference, pack_weight
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .schedules.cpu.grouped import WIDTHS, GroupedKnobs, GroupedLoops, groups_of_a_vector, is_permuted
 from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupedProblem(ConvProblem):
+    """A convolution of several groups."""
+
+    @property
+    def grouped_loops(self) -> GroupedLoops:
+        """As the register tile over all groups sees it."""
+        conv = self.conv
+        return GroupedLoops(
+            tile=dataclasses.replace(self.loops, groups=1, out_channels=conv.out_channels),
+            inputs=self.channels // conv.groups,
+            outputs=conv.out_channels // conv.groups,
+            kernel=conv.kernel[1],
+            stride=conv.stride[1],
+            dilation=conv.dilation[1],
+        )
 
 
 def grouped_conv2d(
@@ -72,3 +95,17 @@ def grouped_conv2d(
     return te.compute(
         extents(n, oh, ow, params.out_channels), lambda b, y, x, o: sums[b, y, x, o], name="crop"
     )
+
+
+def make_grouped_conv2d(
+    problem: GroupedProblem, knobs: GroupedKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`grouped_conv2d` alone."""
+    data, weight = problem.random(rng)
+    arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
+    attrs = operator_attrs("grouped_conv2d", problem, knobs)
+    func = te_function(grouped_conv2d, arrays, params=problem.conv, tile=knobs, attrs=attrs)
+    return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
+
+
+register_operator("grouped_conv2d", GroupedProblem, GroupedKnobs, make_grouped_conv2d)

@@ -4,17 +4,76 @@ For layers with more levels than bit planes pay for. An activation is ``x = step
 weight an integer from −128 to 127; what offset and padding add is a table (`borders`).
 """
 
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .borders import QuantizedParams, class_of
+from .borders import QuantizedParams, class_of, offset_table
 from .conv2d import conv2d_reference
-from .schedules.cpu.tile import TileKnobs
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, steps
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DOT = 4
 """Products that one lane of ``vpdpbusd`` adds up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedProblem(Problem):
+    """A convolution of a plane of levels."""
+
+    height: int
+    width: int
+    layer: QuantizedParams
+
+    def tile_loops(self, steps: int, step_bytes: int) -> TileLoops:
+        """As the register tile sees it, with so many steps of so many bytes for each tap."""
+        conv = self.layer.conv
+        (rows, columns), taps = conv.output_size(self.height, self.width), conv.kernel[0] * conv.kernel[1]
+        return TileLoops(
+            batch=self.batch,
+            height=rows,
+            width=columns,
+            out_channels=conv.out_channels // conv.groups,
+            groups=conv.groups,
+            reduction=taps * steps,
+            strip_row_bytes=step_bytes * conv.stride[0] * conv.window_size(1, columns)[1] * steps,
+            weight_bytes=step_bytes * taps * steps * conv.out_channels,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Problem(QuantizedProblem):
+    """A convolution of one group on dot products."""
+
+    @property
+    def loops(self) -> TileLoops:
+        """As the register tile sees it: one step is a dot product."""
+        return self.tile_loops(-(-(self.layer.channels // self.layer.conv.groups) // DOT), DOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Knobs(TileKnobs):
+    """Knobs of the register tile of dot products, which are whole vectors."""
+
+    @classmethod
+    def tiles(cls, problem: Int8Problem, machine: Machine) -> "Iterator[Self]":
+        """Every tile of whole vectors that fits the registers."""
+        return super().tiles(problem, dataclasses.replace(machine, half_vector_cost=1.0))
+
+    def cycles(self, problem: Int8Problem, machine: Machine) -> float:
+        """Of the whole batch."""
+        return machine.dot_product_cost * super().cycles(problem, machine)
 
 
 def int8_conv2d_reference(levels: np.ndarray, weight: np.ndarray, params: QuantizedParams) -> np.ndarray:
@@ -82,3 +141,23 @@ def int8_conv2d(
         return table[of_row, of_column, o] + params.step * sums[b, y, x, o]
 
     return te.compute(extents(n, oh, ow, conv.out_channels), total, name="total")
+
+
+def make_int8_conv2d(
+    problem: Int8Problem, knobs: Int8Knobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`int8_conv2d` alone."""
+    params, conv = problem.layer, problem.layer.conv
+    levels = rng.integers(0, 256, (problem.batch, problem.height, problem.width, params.channels)).astype(
+        np.uint8
+    )
+    shape = (conv.out_channels, params.channels // conv.groups, *conv.kernel)
+    weight = rng.integers(-128, 128, shape).astype(np.int8)
+    table = offset_table(weight.astype(np.int64), params, problem.height, problem.width).astype(np.int32)
+    arrays = (levels, pack_int8(weight, knobs.panel), table)
+    attrs = operator_attrs("int8_conv2d", problem, knobs)
+    func = te_function(int8_conv2d, arrays, params=params, tile=knobs, attrs=attrs)
+    return Sample(func, arrays, lambda: int8_conv2d_reference(levels, weight, params))
+
+
+register_operator("int8_conv2d", Int8Problem, Int8Knobs, make_int8_conv2d)

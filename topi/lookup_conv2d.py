@@ -9,16 +9,43 @@ Bagherinezhad et al., LCNN (arXiv:1611.06473, section 3).
     W[o, :, r, c] = Σ_t C[o, t] · D[I[o, t], :]   at the tap (r, c) of t
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
-from .conv2d import Conv2dParams, conv2d_reference
-from .schedules.cpu.lookup import LookupKnobs
+from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator
+from .schedules.cpu.lookup import LookupKnobs, LookupLoops
 from .sparse_lists import Slab, SparseFilters
 from .window import extents, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupProblem(ConvProblem):
+    """A convolution of whose weights ``nonzeros`` are not 0."""
+
+    nonzeros: int
+
+    @property
+    def lookup_loops(self) -> LookupLoops:
+        """As its cost model sees it."""
+        (rows, columns), conv = self.output_size, self.conv
+        return LookupLoops(
+            batch=self.batch,
+            height=rows,
+            width=columns,
+            channels=self.channels,
+            out_channels=conv.out_channels,
+            nonzeros=self.nonzeros,
+            row_bytes=4 * conv.window_size(1, columns)[1],
+            halo=(conv.kernel[0] - 1) * conv.dilation[0],
+            stride=conv.stride[0],
+        )
 
 
 def lookup_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
@@ -54,7 +81,7 @@ def lookup_conv2d(
     batch, (channels, height, width) = shape[0], (int(n) for n in shape[1:])
     oh, ow = params.output_size(height, width)
     slab = Slab.of(params, channels, ow, tile)
-    strips, columns = tile.tiles(oh, ow)
+    strips, columns = tile.tiles_of(oh, ow)
     rows, pixels = strips * tile.strip * tile.rows, columns * tile.width
     arrays = (filters.offsets, filters.coefficients, filters.first)
     with IRBuilder() as builder, build.prim_func(s_tir=True):
@@ -226,3 +253,22 @@ def _crop(sums: tirx.Buffer, result: tirx.Buffer) -> None:
         build.reads(sums[tuple(at)])
         build.writes(result[tuple(at)])
         build.buffer_store(result, sums[tuple(at)], at)
+
+
+def make_lookup_conv2d(
+    problem: LookupProblem, knobs: LookupKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`lookup_conv2d` alone, its nonzeros anywhere."""
+    (data, weight), params = problem.random(rng), problem.conv
+    zeros = rng.choice(weight.size, weight.size - problem.nonzeros, replace=False)
+    weight.reshape(-1)[zeros] = 0
+    planes = np.ascontiguousarray(data.transpose(0, 3, 1, 2))
+    slab = Slab.of(params, problem.channels, problem.output_size[1], knobs)
+    filters = SparseFilters.of(weight, params, slab, knobs.block)
+    attrs = operator_attrs("lookup_conv2d", problem, knobs)
+    func = lookup_conv2d(planes.shape, filters, params, knobs, attrs)
+    arrays = (planes, filters.offsets, filters.coefficients, filters.first)
+    return Sample(func, arrays, lambda: lookup_conv2d_reference(planes, weight, params))
+
+
+register_operator("lookup_conv2d", LookupProblem, LookupKnobs, make_lookup_conv2d)

@@ -9,6 +9,8 @@ times as long: the processor guesses every end wrong.) Inputs are taken in block
 block to block.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import tirx
@@ -16,8 +18,21 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
 from .dense import dense_reference
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator
+from .problem import Problem
+from .schedules.cpu.lookup_dense import LookupDenseKnobs
 from .sparse_lists import SparseRows
 from .window import extents
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupDenseProblem(Problem):
+    """``batch`` rows of ``inputs`` by a matrix of which ``nonzeros`` are not 0."""
+
+    inputs: int
+    outputs: int
+    nonzeros: int
 
 
 def lookup_dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -100,3 +115,18 @@ def _add_up(
             value = vector(coefficients, step) * tirx.BufferLoad(data, [n, column])
             build.buffer_store(held, tirx.BufferLoad(held, register) + value, register)
         build.buffer_store(result, tirx.BufferLoad(held, register), target)
+
+
+def make_lookup_dense(
+    problem: LookupDenseProblem, knobs: LookupDenseKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`lookup_dense` alone, its nonzeros anywhere."""
+    data = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+    weight = rng.standard_normal((problem.outputs, problem.inputs), np.float32)
+    weight.reshape(-1)[rng.choice(weight.size, weight.size - problem.nonzeros, replace=False)] = 0
+    rows, attrs = SparseRows.of(weight, knobs), operator_attrs("lookup_dense", problem, knobs)
+    func = lookup_dense(problem.batch, problem.inputs, problem.outputs, rows, attrs)
+    return Sample(func, (data, *rows.arrays), lambda: lookup_dense_reference(data, weight))
+
+
+register_operator("lookup_dense", LookupDenseProblem, LookupDenseKnobs, make_lookup_dense)

@@ -4,8 +4,11 @@ What a dictionary is in front of lookups. A register tile is ``atoms`` output pl
 last tile of pixels overlaps the one before it, so that neither input nor output is padded.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tvm import tirx
@@ -13,13 +16,33 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
+from .knobs import KnobSet
 from .machine import Machine
-from .schedules.cpu.tile import FMA_LATENCY, LOAD_CYCLES
+from .operators import Sample, operator_attrs, register_operator
+from .problem import Problem
 from .window import extents
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanesKnobs:
+class PlanesProblem(Problem):
+    """``batch`` times ``channels`` planes of ``height`` × ``width``, added up to ``atoms`` planes."""
+
+    channels: int
+    height: int
+    width: int
+    atoms: int
+
+    @property
+    def pixels(self) -> int:
+        """Of a plane."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanesKnobs(KnobSet):
     """A register tile: ``atoms`` planes of ``vectors`` vectors of ``lanes`` pixels."""
 
     lanes: int
@@ -31,29 +54,32 @@ class PlanesKnobs:
         """Of a tile."""
         return self.lanes * self.vectors
 
-    def to_json(self) -> str:
-        """One line, as block annotations and tuning records hold it."""
-        return json.dumps(asdict(self), sort_keys=True)
+    @classmethod
+    def space(cls, problem: PlanesProblem, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers and the plane."""
+        lanes, registers = machine.lanes, machine.registers - 1
+        for vectors in range(1, registers):
+            for atoms in range(1, min(registers // vectors, problem.atoms + 1)):
+                if atoms * vectors + vectors + 1 <= registers and lanes * vectors <= problem.pixels:
+                    yield cls(lanes=lanes, vectors=vectors, atoms=atoms)
 
+    @classmethod
+    def default(cls, problem: PlanesProblem, machine: Machine) -> Self | None:
+        """The tile with the least estimated cycles; ``None`` where the plane fills no vector."""
+        space = cls.space(problem, machine)
+        return min(space, key=lambda knobs: knobs.cycles(problem, machine), default=None)
 
-def default_planes_knobs(pixels: int, atoms: int, machine: Machine) -> PlanesKnobs | None:
-    """The tile with the least estimated cycles; ``None`` where the plane fills no vector."""
-    lanes, registers = machine.lanes, machine.registers - 1
+    def cycles(self, problem: PlanesProblem, machine: Machine) -> float:
+        """Of the whole batch."""
 
-    def cycles(knobs: PlanesKnobs) -> float:
         def step(rows: int) -> float:
-            return max(rows * knobs.vectors, FMA_LATENCY) + LOAD_CYCLES * (rows + knobs.vectors)
+            sums = max(rows * self.vectors, machine.sums_in_flight)
+            return sums + machine.load_cost * (rows + self.vectors)
 
-        whole, rest = divmod(atoms, knobs.atoms)
-        return -(-pixels // knobs.pixels) * (whole * step(knobs.atoms) + (step(rest) if rest else 0))
-
-    tiles = [
-        PlanesKnobs(lanes=lanes, vectors=vectors, atoms=rows)
-        for vectors in range(1, registers)
-        for rows in range(1, min(registers // vectors, atoms + 1))
-        if rows * vectors + vectors + 1 <= registers and lanes * vectors <= pixels
-    ]
-    return min(tiles, key=cycles, default=None)
+        whole, rest = divmod(problem.atoms, self.atoms)
+        tile = whole * step(self.atoms) + (step(rest) if rest else 0)
+        tiles = problem.batch * -(-problem.pixels // self.pixels)
+        return machine.cycles(tiles * problem.channels * tile)
 
 
 def pointwise_planes_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -148,3 +174,19 @@ def _add_up(
         build.buffer_store(
             target, tirx.BufferLoad(held, register(r, first)), [n, row * tile.atoms + r, pixels]
         )
+
+
+def make_pointwise_planes(
+    problem: PlanesProblem, knobs: PlanesKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`pointwise_planes` alone."""
+    data = rng.standard_normal((problem.batch, problem.channels, problem.height, problem.width), np.float32)
+    weight = rng.standard_normal((problem.atoms, problem.channels), np.float32)
+    attrs = operator_attrs("pointwise_planes", problem, knobs)
+    func = pointwise_planes(data.shape, problem.atoms, knobs, attrs)
+    return Sample(
+        func, (data, pack_planes_weight(weight, knobs)), lambda: pointwise_planes_reference(data, weight)
+    )
+
+
+register_operator("pointwise_planes", PlanesProblem, PlanesKnobs, make_pointwise_planes)

@@ -1,12 +1,42 @@
 """Max and average pooling over windows, NHWC."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams
-from .schedules.cpu.window import WindowKnobs
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .problem import Problem
+from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window, reduce_axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolProblem(Problem):
+    """A pooling: ``window`` has its kernel, stride, padding and dilation, and the channels as its outputs."""
+
+    height: int
+    width: int
+    out_size: tuple[int, int]
+    window: Conv2dParams
+    kind: str
+    count_include_pad: bool = False
+
+    @property
+    def window_loops(self) -> WindowLoops:
+        """As the window template sees it."""
+        height, width = self.out_size
+        return WindowLoops(
+            batch=self.batch,
+            height=height,
+            width=width,
+            channels=self.window.out_channels,
+            run=self.window.out_channels,
+            taps=self.window.kernel[0] * self.window.kernel[1],
+        )
 
 
 def pool2d_reference(
@@ -96,3 +126,19 @@ def _count(
     if count_include_pad:
         return tirx.min(first + size, extent + after) - first
     return tirx.min(first + size, extent) - tirx.max(first, 0)
+
+
+def make_pool2d(
+    problem: PoolProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`pool2d` alone."""
+    shape = (problem.batch, problem.height, problem.width, problem.window.out_channels)
+    data, kind = rng.standard_normal(shape, np.float32), problem.kind
+    how = (problem.window, problem.out_size, kind, problem.count_include_pad)
+    attrs = operator_attrs(f"{kind}_pool2d", problem, knobs)
+    func = te_function(lambda x: pool2d(x, *how, knobs, attrs), [data])
+    return Sample(func, (data,), lambda: pool2d_reference(data, *how))
+
+
+for _kind in ("max", "avg"):
+    register_operator(f"{_kind}_pool2d", PoolProblem, WindowKnobs, make_pool2d)

@@ -10,12 +10,7 @@ import numpy as np
 
 from .conv2d import Conv2dParams
 from .schedules.cpu.lookup import LookupKnobs
-
-BLOCK = 6 * 1024
-"""Inputs that stay in L1 beside the lists that pass by."""
-
-MAX_CHUNKS, FULL_VECTORS = 8, 4
-"""Parts of the outputs for parallelism, and how many vectors of them make a part worth having."""
+from .schedules.cpu.lookup_dense import LookupDenseKnobs
 
 
 def compact(values: np.ndarray) -> np.ndarray:
@@ -39,7 +34,7 @@ class Slab:
     def of(cls, params: Conv2dParams, channels: int, width: int, knobs: LookupKnobs) -> "Slab":
         """For outputs ``width`` wide."""
         rows = params.window_size(knobs.rows * knobs.strip, 1)[0]
-        _, columns = knobs.tiles(1, width)
+        _, columns = knobs.tiles_of(1, width)
         shift = (params.kernel[1] - 1) * params.dilation[1] // params.stride[1]
         return cls(channels, params.stride[1], rows, columns * knobs.width + shift)
 
@@ -115,17 +110,14 @@ class SparseRows:
     rows: np.ndarray
 
     @classmethod
-    def of(cls, weight: np.ndarray, lanes: int) -> "SparseRows":
+    def of(cls, weight: np.ndarray, knobs: LookupDenseKnobs) -> "SparseRows":
         """Of a dense matrix (o, k)."""
-        outputs = len(weight)
-        worth = [
-            n for n in range(1, MAX_CHUNKS + 1) if outputs % n == 0 and outputs >= n * FULL_VECTORS * lanes
-        ]
-        chunks, blocks = max(worth, default=1), -(-weight.shape[1] // BLOCK)
+        outputs, lanes, chunks, size = len(weight), knobs.lanes, knobs.chunks, knobs.block
+        blocks = -(-weight.shape[1] // size)
         offsets, coefficients, rows, steps = [], [], [], [0]
         for start in range(0, outputs, outputs // chunks):
-            for column in range(0, weight.shape[1], BLOCK):
-                part = weight[start : start + outputs // chunks, column : column + BLOCK]
+            for column in range(0, weight.shape[1], size):
+                part = weight[start : start + outputs // chunks, column : column + size]
                 for group in _groups(part, lanes):
                     rows.append(start + group)
                     listed = _columns(part[group])

@@ -5,7 +5,12 @@ for 64 channels of 112 × 112: 84 µs, against 650 µs for a vectorised copy in 
 gathers.)
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
@@ -13,7 +18,14 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as build
 
+from .knobs import KnobSet
+from .machine import Machine
+from .operators import Sample, register_operator
+from .problem import Problem
 from .window import extents
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MIN_TILE = 4
 """Below four lanes, one 16-byte vector, shuffling saves nothing over a plain copy."""
@@ -27,10 +39,37 @@ def transpose_reference(data: np.ndarray, lead: int, rows: int) -> np.ndarray:
     )
 
 
-def tile_side(rows: int, columns: int, lanes: int) -> int | None:
-    """The largest tile that fits a matrix of ``rows`` × ``columns``; ``None`` where a plain copy does as well."""
-    side = min(lanes, *(1 << n.bit_length() - 1 for n in (rows, columns)))
-    return side if side >= MIN_TILE else None
+@dataclass(frozen=True, kw_only=True)
+class TransposeProblem(Problem):
+    """``batch`` matrices of (rows, columns)."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposeKnobs(KnobSet):
+    """Values of a tile's ``side``, a power of two."""
+
+    side: int
+
+    @classmethod
+    def space(cls, problem: TransposeProblem, machine: Machine) -> Iterator[Self]:
+        """Every side from `MIN_TILE` that fits vectors and matrix."""
+        side = MIN_TILE
+        while side <= min(machine.lanes, problem.rows, problem.columns):
+            yield cls(side=side)
+            side *= 2
+
+    @classmethod
+    def default(cls, problem: TransposeProblem, machine: Machine) -> Self | None:
+        """The largest; ``None`` where a plain copy does as well."""
+        return max(cls.space(problem, machine), key=lambda knobs: knobs.side, default=None)
+
+    def cycles(self, problem: TransposeProblem, machine: Machine) -> float:
+        """Of the whole batch."""
+        tiles = -(-problem.rows // self.side) * -(-problem.columns // self.side)
+        return problem.batch * tiles * self.side**2 * machine.transpose_cycles
 
 
 def transpose(shape: tuple[int | tirx.Var, ...], lead: int, rows: int, side: int) -> tirx.PrimFunc:
@@ -42,7 +81,7 @@ def transpose(shape: tuple[int | tirx.Var, ...], lead: int, rows: int, side: int
     lead, rows : int
         Axes that stay in front, and axes that go to the end.
     side : int
-        From `tile_side`. The last tiles of a row or column overlap those before.
+        Of a tile, from its knobs. The last tiles of a row or column overlap those before.
 
     Returns
     -------
@@ -99,3 +138,14 @@ def _turn(vectors: list[tirx.Var]) -> list[tirx.Var]:
 
 def _shuffle(pair: list[tirx.Var], lanes: list[int]) -> tvm.ir.Expr:
     return build.bind(tirx.Shuffle(pair, [tirx.IntImm("int32", lane) for lane in lanes]))
+
+
+def make_transpose(
+    problem: TransposeProblem, knobs: TransposeKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`transpose` alone."""
+    data = rng.standard_normal((problem.batch, problem.rows, problem.columns), np.float32)
+    return Sample(transpose(data.shape, 1, 1, knobs.side), (data,), lambda: transpose_reference(data, 1, 1))
+
+
+register_operator("transpose", TransposeProblem, TransposeKnobs, make_transpose)

@@ -10,14 +10,18 @@ the largest error is 2.4e-6 of the largest output, with the customary ±1, ±2 i
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .conv2d import Conv2dParams
-from .schedules.cpu.winograd import WinogradKnobs
+from .conv2d import Conv2dParams, ConvProblem
+from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator, te_function
+from .schedules.cpu.tile import TileLoops
+from .schedules.cpu.winograd import WinogradKnobs, WinogradLoops
 from .window import extents, padded_window, reduce_axes, stage
 
 POINTS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
@@ -25,6 +29,30 @@ POINTS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
 
 OUTPUTS = {3: (2, 4), 5: (2,)}
 """r → every m there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradProblem(ConvProblem):
+    """A convolution by F(m×m): one of `OUTPUTS` for its kernel."""
+
+    m: int
+
+    @property
+    def winograd_loops(self) -> WinogradLoops:
+        """As its cost model sees it."""
+        (height, width), m, outputs = self.output_size, self.m, self.conv.out_channels
+        size, columns = m + self.conv.kernel[0] - 1, -(-width // m)
+        tile = TileLoops(
+            batch=self.batch,
+            height=-(-height // m),
+            width=columns,
+            out_channels=outputs,
+            groups=1,
+            reduction=self.channels,
+            strip_row_bytes=4 * size**2 * columns * (self.channels + outputs),
+            weight_bytes=4 * size**2 * self.channels * outputs,
+        )
+        return WinogradLoops(tile=tile, m=m, size=size)
 
 
 def winograd_matrices(m: int, taps: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,3 +254,17 @@ def _output_rows(m: int, taps: int, values: list[tvm.ir.Expr]) -> list[tvm.ir.Ex
         pairs = sums if i % 2 == 0 else differences
         rows.append(_weighted([values[0], *pairs, values[-1]], [row[0], *(row[k] for k in plus), row[-1]]))
     return rows
+
+
+def make_winograd_conv2d(
+    problem: WinogradProblem, knobs: WinogradKnobs, _machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`winograd_conv2d` alone."""
+    (data, weight), m, params = problem.random(rng), problem.m, problem.conv
+    arrays = (problem.stored(data), pack_winograd_weight(weight, m, knobs.panel))
+    attrs = operator_attrs("winograd_conv2d", problem, knobs)
+    func = te_function(winograd_conv2d, arrays, params=params, m=m, tile=knobs, attrs=attrs)
+    return Sample(func, arrays, lambda: winograd_conv2d_reference(data, weight, params, m))
+
+
+register_operator("winograd_conv2d", WinogradProblem, WinogradKnobs, make_winograd_conv2d)

@@ -4,7 +4,7 @@ With ``d`` the number of k at which the signs of a row and a column differ, thei
 al., XNOR-Net, arXiv:1603.05279, section 3.2).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import tvm
@@ -14,12 +14,38 @@ from tvm.s_tir import Schedule
 from .bits import word_count
 from .byte_counts import MAX_RUN, count_by_bytes
 from .machine import Machine
+from .operators import Sample, operator_attrs, register_operator
 from .pack_matrix import pack_columns, pack_rows, vector_start
-from .schedules.cpu.tile import TileKnobs, TileProblem, default_knobs
+from .problem import Problem
+from .schedules.cpu.tile import TileLoops
+from .schedules.cpu.xnor_gemm import XnorGemmKnobs
 from .window import extents, reduce_axes, stage
 
 MANY_ROWS = 840
 """Rows that the tile is chosen for, since any number may come: a multiple of every tile's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class XnorGemmProblem(Problem):
+    """A right side of (inner, columns), for any number of rows."""
+
+    inner: int
+    columns: int
+
+    @property
+    def loops(self) -> TileLoops:
+        """As the register tile sees it, with `MANY_ROWS`."""
+        words = word_count(self.inner)
+        return TileLoops(
+            batch=1,
+            height=MANY_ROWS,
+            width=1,
+            out_channels=self.columns,
+            groups=1,
+            reduction=words,
+            strip_row_bytes=4 * words,
+            weight_bytes=4 * words * self.columns,
+        )
 
 
 def xnor_gemm_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -27,19 +53,7 @@ def xnor_gemm_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (np.where(a >= 0, 1.0, -1.0) @ np.where(b >= 0, 1.0, -1.0)).astype(np.float32)
 
 
-def xnor_gemm_knobs(k: int, n: int, machine: Machine) -> TileKnobs:
-    """Choose the tile for a (k, n) right side; a vector is no longer than n, and every panel is a task."""
-    lanes = min(machine.lanes, 1 << (n.bit_length() - 1))
-    words = word_count(k)
-    problem = TileProblem(
-        batch=1, height=MANY_ROWS, width=1, out_channels=max(lanes, n if n > machine.lanes else 0), groups=1,
-        reduction=words, strip_row_bytes=4 * words, weight_bytes=4 * words * n,
-    )  # fmt: skip
-    knobs = default_knobs(problem, machine)
-    return replace(knobs, strip=1, chunks=-(-n // knobs.panel))
-
-
-def xnor_gemm(k: int, n: int, tile: TileKnobs, bytewise: bool = False) -> tirx.PrimFunc:
+def xnor_gemm(problem: XnorGemmProblem, tile: XnorGemmKnobs, bytewise: bool = False) -> tirx.PrimFunc:
     """Make the function that multiplies the signs of ``a`` by those of ``b``, for any number of rows.
 
     Its arguments are ``a``, (m, k), float32, ``b``, (k, n), float32, and the result, (tiles, tile.tile_h, n), float32,
@@ -48,16 +62,17 @@ def xnor_gemm(k: int, n: int, tile: TileKnobs, bytewise: bool = False) -> tirx.P
 
     Parameters
     ----------
-    k, n : int
-    tile : TileKnobs
-        ``tile.lanes`` is at most n.
+    problem : XnorGemmProblem
+        Of k = ``inner`` and n = ``columns``.
+    tile : XnorGemmKnobs
     bytewise : bool
         Count byte by byte, see `byte_counts`: for processors without a popcount of 32-bit lanes.
     """
+    k, n = problem.inner, problem.columns
     m, tiles = te.var("m", "int64"), te.var("tiles", "int64")
     a = te.placeholder(extents(m, k), "float32", name="a")
     b = te.placeholder(extents(k, n), "float32", name="b")
-    attrs = {"fastconv.op": "xnor_gemm", "fastconv.knobs": tile.to_json()}
+    attrs = operator_attrs("xnor_gemm", problem, tile)
     bytewise = bytewise and tile.lanes > 1  # the bytes of a single word are no vector
     words = stored_words(k, bytewise)
     left = pack_rows(a, (tiles, tile.tile_h), words, stage("pack_rows"))
@@ -112,3 +127,22 @@ def _in_rows(func: tirx.PrimFunc, lanes: int, n: int) -> tirx.PrimFunc:
         assume_injective_transform=True,
     )
     return sch.mod["main"]
+
+
+def make_xnor_gemm(
+    problem: XnorGemmProblem, knobs: XnorGemmKnobs, machine: Machine, rng: np.random.Generator
+) -> Sample:
+    """`xnor_gemm` alone, with `MANY_ROWS`."""
+    a = rng.standard_normal((MANY_ROWS, problem.inner), np.float32)
+    b = rng.standard_normal((problem.inner, problem.columns), np.float32)
+    tiles = -(-MANY_ROWS // knobs.tile_h)
+
+    def reference() -> np.ndarray:
+        rows = [(0, tiles * knobs.tile_h - MANY_ROWS), (0, 0)]
+        return np.pad(xnor_gemm_reference(a, b), rows, "edge").reshape(tiles, knobs.tile_h, -1)
+
+    func = xnor_gemm(problem, knobs, not machine.counts_words)
+    return Sample(func, (a, b), reference, (tiles, knobs.tile_h, problem.columns))
+
+
+register_operator("xnor_gemm", XnorGemmProblem, XnorGemmKnobs, make_xnor_gemm)

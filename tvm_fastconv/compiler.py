@@ -16,18 +16,21 @@ from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.graph.source_values import name_values, note_values, source_values
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall, recorded_calls
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Planner
 
 from .artifact.artifact import amend_manifest, read_artifact
 from .artifact.build import build_artifact
 from .artifact.c_compiler import find_compiler
+from .artifact.manifest import CallRecord
 from .errors import FastconvError, ModelError
 from .frontend import import_model
+from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .notices import notify
 from .report import LayerReport
 from .runtime.compiled_model import CompiledModel
 from .runtime.threads import default_threads, use_threads
-from .targets import resolve_target
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import Source, obstacle_to_verifying, verify_graph
@@ -46,7 +49,8 @@ def compile(
     model: Any,
     example_inputs: Any = None,
     *,
-    target: str | tvm.target.Target = "native",
+    target: str | Path | tvm.target.Target = "native",
+    machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     verify: bool = True,
     dump_ir: str | Path | None = None,
@@ -61,8 +65,11 @@ def compile(
         code and is run; a file is data, and nothing in it is executed.
     example_inputs : Tensor, ndarray or tuple of them, optional
         Needed for a module; they fix the shapes, and verification runs on them.
-    target : str or Target
-        ``"native"``, an LLVM triple with options (``"x86_64-linux-gnu -mcpu=haswell"``), or a TVM tag.
+    target : str, Path or Target
+        ``"native"``, an LLVM triple with options (``"x86_64-linux-gnu -mcpu=haswell"``), a TVM tag, or a ``.json`` file
+        that ``fastconv targets --measure`` wrote.
+    machine : Machine, str or Path, optional
+        What to assume of the processor in place of the table's row for ``target``: a row, or such a file.
     methods : config or mapping, optional
         What to do with which layers: one config, or shell-style patterns over layer names to configs. What is not
         named runs as what it is recognised as.
@@ -88,7 +95,8 @@ def compile(
     tell = progress or (lambda step: None)
     # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
     use_threads(default_threads(), tvm_ffi)
-    resolved = resolve_target(target)
+    resolved, row = target_and_machine(target, machine)
+    planner = Planner(row)
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
@@ -117,11 +125,18 @@ def compile(
         source = TorchNodes(imported.program, turned)
     else:
         source = RelaxSlices(signed if turned else plain, resolved, "the imported graph", turned)
-    fused = run([*pipeline.dispatch(resolved, chosen), *pipeline.fuse()], approximated)
+    fused = run([*pipeline.dispatch(planner, chosen), *pipeline.fuse()], approximated)
     layers, calls = _reports(fused)
-    called = [(call.function, call.layers[-1]["name"] if call.layers else None) for call in calls]
+    called = [
+        CallRecord(
+            function=call.function,
+            layer=call.layers[-1]["name"] if call.layers else None,
+            reads=tuple(call.reads),
+        )
+        for call in calls
+    ]
     _check_lowered(fused["main"])
-    scheduled = run(pipeline.schedule_passes(resolved), fused)
+    scheduled = run(pipeline.schedule_passes(resolved, planner.machine), fused)
     obstacle = obstacle_to_verifying(imported.example_inputs, resolved) if verify else "not asked for"
     if lossy and imported.program and not obstacle:
         # What came before the approximation is no more exempt than anything else.

@@ -162,16 +162,17 @@ def _compile(k: int, n: int) -> tuple[Any, int]:
     import tvm
 
     from tvm_fastconv.relay_passes import PASS_CONFIG
-    from tvm_fastconv.topi.machine import Machine
+    from tvm_fastconv.topi.machines import machine_of
+    from tvm_fastconv.topi.planner import Planner
     from tvm_fastconv.topi.schedules import schedule_primfunc
-    from tvm_fastconv.topi.xnor_gemm import xnor_gemm, xnor_gemm_knobs
+    from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem, xnor_gemm
 
     from .targets import resolve_target
 
     target = resolve_target("native")
-    machine = Machine.of(target)
-    knobs = xnor_gemm_knobs(k, n, machine)
-    func = schedule_primfunc(xnor_gemm(k, n, knobs, not machine.counts_words), machine)
+    machine, problem = machine_of(target), XnorGemmProblem(inner=k, columns=n)
+    knobs = Planner(machine).planned("xnor_gemm", problem).knobs
+    func = schedule_primfunc(xnor_gemm(problem, knobs, not machine.counts_words), machine)
     with tvm.transform.PassContext(config=PASS_CONFIG):
         library = tvm.compile(func.with_attr("global_symbol", "main"), target=target)
     return library["main"], knobs.tile_h

@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import machine_of
 
 from .errors import TargetError
 from .runtime.cpu import CHECKED_FEATURES, host_features
@@ -133,7 +133,7 @@ def _check_same_machine(triple: str, cpu: str, lacking: list[str]) -> None:
     """Refuse ``cpu`` as a stand-in if the schedules see another processor where its ``lacking`` features are off."""
     whole = {"kind": "llvm", "mtriple": triple, "mcpu": cpu}
     rest = whole | ({"mattr": [f"-{name}" for name in lacking]} if lacking else {})
-    if Machine.of(tvm.target.Target(whole)) != Machine.of(tvm.target.Target(rest)):
+    if machine_of(tvm.target.Target(whole)) != machine_of(tvm.target.Target(rest)):
         raise TargetError(
             f"{NATIVE_CPU}={cpu}: this machine cannot stand in for that CPU, it lacks {', '.join(lacking)}; "
             "allowed: a CPU whose vector instructions it has"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from tvm import relax, te
 
-from tvm_fastconv.topi.bits import WORD_BITS, word_count
+from tvm_fastconv.topi.bits import word_count
 from tvm_fastconv.topi.bitserial_conv2d import (
+    BitserialParams,
     bitserial_conv2d,
     bitserial_conv2d_packed,
     border_table,
@@ -25,8 +26,7 @@ from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
     row_words,
     sign_rows,
 )
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, default_knobs, feasible_knobs
+from tvm_fastconv.topi.planner import Plan, Planner
 
 from ..graph.operator_call import OPAQUE, operator_call
 from ..graph.rewrite import CallRewriter
@@ -41,36 +41,38 @@ class BitLayer:
     layer: FewLevelLayer
     words: relax.Expr
     reason: str
-    machine: Machine
+    planner: Planner
 
     def totals(self, rewriter: CallRewriter) -> relax.Var:
         """Emit the layer as int32 sums."""
-        layer = self.layer
-        tile, signs = default_knobs(layer.bit_problem(), self.machine), layer.levels.signs
-        table = border_table(signs, layer.bitserial_in(tile, self.machine), *self.plane)
-        report = bit_report(layer, self.reason)
-        return self._tiled(
-            rewriter, bitserial_conv2d, tile, [pack_signs(signs, tile.panel), table], report=report
+        signs, plan = (
+            self.layer.levels.signs,
+            self.planner.planned("bitserial_conv2d", self.layer.bit_problem),
         )
+        table = border_table(signs, self._params(plan), *self.plane)
+        constants, report = [pack_signs(signs, plan.knobs.panel), table], bit_report(self.layer, self.reason)
+        return self._tiled(rewriter, bitserial_conv2d, plan, constants, report=report)
 
     def decisions(self, rewriter: CallRewriter, signs: np.ndarray, at: np.ndarray) -> relax.Var | None:
         """Emit the bits ``total >= at`` of the layer with ``signs``; ``None`` where no tile packs them."""
-        layer = self.layer
-        problem = dataclasses.replace(layer.bit_problem(), panel_multiple=WORD_BITS)
-        if not any(feasible_knobs(problem, self.machine)):
+        problem = dataclasses.replace(self.layer.bit_problem, packed=True)
+        plan = self.planner.plan("bitserial_conv2d", problem)
+        if plan is None:
             return None
-        tile = default_knobs(problem, self.machine)
-        table = border_table(signs, layer.bitserial_in(tile, self.machine), *self.plane)
-        limits = packed_limits(table, layer.activation.step, at, tile.panel)
-        report = bit_report(layer, f"{self.reason}; writes bits")
-        constants = [pack_signs(signs, tile.panel), limits]
-        return self._tiled(rewriter, bitserial_conv2d_packed, tile, constants, report=report, pattern=OPAQUE)
+        table, panel = border_table(signs, self._params(plan), *self.plane), plan.knobs.panel
+        limits = packed_limits(table, self.layer.activation.step, at, panel)
+        report = bit_report(self.layer, f"{self.reason}; writes bits")
+        constants = [pack_signs(signs, panel), limits]
+        return self._tiled(rewriter, bitserial_conv2d_packed, plan, constants, report=report, pattern=OPAQUE)
+
+    def _params(self, plan: Plan[Any]) -> BitserialParams:
+        return self.layer.bitserial.in_tile(plan.knobs, self.planner.machine)
 
     def _tiled(
         self,
         rewriter: CallRewriter,
         compute: Callable[..., te.Tensor],
-        tile: TileKnobs,
+        plan: Plan[Any],
         constants: list[np.ndarray],
         **more: Any,
     ) -> relax.Var:
@@ -78,11 +80,10 @@ class BitLayer:
             rewriter,
             compute,
             constants,
-            op="bitserial_conv2d",
-            knobs=tile.to_json(),
-            params=self.layer.bitserial_in(tile, self.machine),
-            tile=tile,
-            bytewise=not self.machine.counts_words,
+            plan=plan,
+            params=self._params(plan),
+            tile=plan.knobs,
+            bytewise=not self.planner.machine.counts_words,
             **more,
         )
 
@@ -109,27 +110,33 @@ class DepthwiseBitLayer(BitLayer):
 
     def totals(self, rewriter: CallRewriter) -> relax.Var:
         """Emit the layer as int32 sums."""
-        signs = self.layer.levels.signs
+        signs, plan = self.layer.levels.signs, self._plan(packed=False)
         table = border_table(signs, self.layer.bitserial, *self.plane)
-        constants = [sign_rows(signs, self._row), table]
-        return self._depthwise(rewriter, bitserial_depthwise_conv2d, constants, self.reason)
+        constants = [sign_rows(signs, self._row(plan)), table]
+        return self._depthwise(rewriter, bitserial_depthwise_conv2d, plan, constants, self.reason)
 
     def decisions(self, rewriter: CallRewriter, signs: np.ndarray, at: np.ndarray) -> relax.Var | None:
         """Emit the bits ``total >= at`` of the layer with ``signs``."""
-        params = self.layer.bitserial
-        limits = limit_rows(border_table(signs, params, *self.plane), params, at, *self.plane, self._row)
-        constants, reason = [sign_rows(signs, self._row), limits], f"{self.reason}; writes bits"
-        return self._depthwise(rewriter, bitserial_depthwise_conv2d_packed, constants, reason, pattern=OPAQUE)
+        params, plan = self.layer.bitserial, self._plan(packed=True)
+        row, table = self._row(plan), border_table(signs, params, *self.plane)
+        limits = limit_rows(table, params, at, *self.plane, row)
+        constants, reason = [sign_rows(signs, row), limits], f"{self.reason}; writes bits"
+        compute = bitserial_depthwise_conv2d_packed
+        return self._depthwise(rewriter, compute, plan, constants, reason, pattern=OPAQUE)
 
-    @property
-    def _row(self) -> int:
+    def _plan(self, packed: bool) -> Plan[Any]:
+        problem = dataclasses.replace(self.layer.bit_problem, packed=packed)
+        return self.planner.planned("bitserial_depthwise_conv2d", problem)
+
+    def _row(self, plan: Plan[Any]) -> int:
         columns = self.layer.conv.output_size(*self.plane)[1]
-        return row_words(columns, self.layer.conv.groups, self.machine.lanes)
+        return row_words(columns, self.layer.conv.groups, plan.knobs.lanes)
 
     def _depthwise(
         self,
         rewriter: CallRewriter,
         compute: Callable[..., te.Tensor],
+        plan: Plan[Any],
         constants: list[np.ndarray],
         reason: str,
         **more: Any,
@@ -140,14 +147,13 @@ class DepthwiseBitLayer(BitLayer):
             rewriter,
             compute,
             constants,
-            op="bitserial_depthwise_conv2d",
-            knobs="{}",
+            plan=plan,
             report=bit_report(self.layer, reason) | stored,
             params=self.layer.bitserial,
             **more,
         )
 
 
-def bit_layer(layer: FewLevelLayer, words: relax.Expr, reason: str, machine: Machine) -> BitLayer:
+def bit_layer(layer: FewLevelLayer, words: relax.Expr, reason: str, planner: Planner) -> BitLayer:
     """``layer`` on its packed input."""
-    return (DepthwiseBitLayer if layer.is_bit_depthwise else BitLayer)(layer, words, reason, machine)
+    return (DepthwiseBitLayer if layer.is_bit_depthwise else BitLayer)(layer, words, reason, planner)

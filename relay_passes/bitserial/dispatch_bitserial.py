@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tvm
 from tvm import relax
 
 from tvm_fastconv.configs import Bitserial, Dense, Lookup, Method
-from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d
-from tvm_fastconv.topi.bitpack import Grid, bitpack, flip_words, threshold_rows
+from tvm_fastconv.topi.bit_max_pool2d import BitPoolProblem, bit_max_pool2d
+from tvm_fastconv.topi.bitpack import BitpackProblem, Grid, bitpack, flip_words, threshold_rows
 from tvm_fastconv.topi.bits import WORD_BITS
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Planner
 
-from ..graph.conv_call import pooling_of
+from ..graph.conv_call import extent, pooling_of
 from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
 from ..graph.near_miss import NearMiss
@@ -43,7 +42,7 @@ class DispatchBitserial:
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     methods : mapping, optional
         Layer name to what the user asked for: ``Dense`` and ``Lookup`` layers stay, ``Bitserial`` ones need not be
         faster.
@@ -54,12 +53,12 @@ class DispatchBitserial:
         A layer asked for cannot run on bits; the message names it and says why.
     """
 
-    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
-        self.machine, self.methods = Machine.of(target), methods or {}
+    def __init__(self, planner: Planner, methods: Mapping[str, Method] | None = None) -> None:
+        self.planner, self.methods = planner, methods or {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
-        layers = _Bitserial(self.machine, self.methods)
+        layers = _Bitserial(self.planner, self.methods)
         rules = {
             "nn.conv2d": layers.layer,
             "matmul": layers.layer,
@@ -73,8 +72,8 @@ class DispatchBitserial:
 class _Bitserial:
     """Rewrites the layers of one module; remembers what is packed already, and which sums a decision may join."""
 
-    def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
-        self.machine, self.methods = machine, methods
+    def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
+        self.planner, self.methods = planner, methods
         self.findings: dict[str, dict[str, str]] = {}
         self.refusals = Refusals("run on bits")
         self.sums: dict[relax.Var, BitLayer] = {}
@@ -94,7 +93,7 @@ class _Bitserial:
             self._stays_dense(name, found)
         if not isinstance(found, FewLevelLayer):
             return None
-        way, reason = fastest(found, self.machine)
+        way, reason = fastest(found, self.planner)
         if asked:
             way = "bits"
         if way == "dense":
@@ -103,8 +102,8 @@ class _Bitserial:
                 self.in_floats[rewriter.binding] = found
             return None
         if way == "int8":
-            return int8_layer(rewriter, found, reason, self.machine)
-        layer = bit_layer(found, self._words(rewriter, found), reason, self.machine)
+            return int8_layer(rewriter, found, reason, self.planner)
+        layer = bit_layer(found, self._words(rewriter, found), reason, self.planner)
         total = layer.totals(rewriter)
         self.sums[total] = layer
         return scaled_floats(rewriter, call, total, found.scale)
@@ -122,7 +121,7 @@ class _Bitserial:
 
     def _obstacle(self, call: relax.Call, found: FewLevelLayer | NearMiss | None) -> str | None:
         if isinstance(found, FewLevelLayer):
-            return obstacle_to_bits(found, self.machine)
+            return obstacle_to_bits(found, self.planner.machine)
         return obstacle_to_levels(call) if found is None else found.reason
 
     def _words(self, rewriter: CallRewriter, layer: FewLevelLayer) -> relax.Expr:
@@ -140,7 +139,7 @@ class _Bitserial:
 
     def _pack_levels(self, rewriter: CallRewriter, source: relax.Expr, grid: Grid, groups: int) -> relax.Expr:
         limit = relax.const(np.zeros(WORD_BITS, np.int32))
-        return self._bitpack(rewriter, [as_plane(rewriter, source), limit], groups=groups, grid=grid)
+        return self._bitpack(rewriter, [as_plane(rewriter, source), limit], groups, grid)
 
     def _pack_bits(
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, groups: int
@@ -157,13 +156,23 @@ class _Bitserial:
         constants = [relax.const(threshold_rows(thresholds.at, groups))]
         if thresholds.flip.any():
             constants.append(relax.const(flip_words(thresholds.flip, groups)))
-        planar = pack_planar(rewriter, source, constants, groups, self.machine.lanes)
+        planar = pack_planar(rewriter, source, constants, groups, self.planner)
         if planar is not None:
             return planar
-        return self._bitpack(rewriter, [as_plane(rewriter, source), *constants], groups=groups)
+        return self._bitpack(rewriter, [as_plane(rewriter, source), *constants], groups)
 
-    def _bitpack(self, rewriter: CallRewriter, args: list[relax.Expr], **how: Any) -> relax.Expr:
-        call = operator_call(rewriter, None, bitpack, args, op="bitpack", knobs="{}", pattern=OPAQUE, **how)
+    def _bitpack(
+        self, rewriter: CallRewriter, args: list[relax.Expr], groups: int, grid: Grid | None = None
+    ) -> relax.Expr:
+        batch, height, width, channels = (extent(n) for n in args[0].ty.shape)
+        problem = BitpackProblem(
+            batch=batch, height=height, width=width, channels=channels, groups=groups,
+            digits=grid.digits if grid else 0, flips=len(args) > 2,
+        )  # fmt: skip
+        plan = self.planner.planned("bitpack", problem)
+        call = operator_call(
+            rewriter, None, bitpack, args, plan=plan, pattern=OPAQUE, groups=groups, grid=grid
+        )
         return rewriter.builder_.emit(call)
 
     def _decided_by_sums(
@@ -191,7 +200,7 @@ class _Bitserial:
         """Bits about a layer that is faster in floats as long as floats are wanted."""
         self.findings.pop(layer_name(layer.call) or "", None)
         reason = "1-bit activations, 1 weight plane, one channel per group"
-        made = bit_layer(layer, self._words(rewriter, layer), reason, self.machine)
+        made = bit_layer(layer, self._words(rewriter, layer), reason, self.planner)
         return _decisions(rewriter, made, decision.scaled(layer.scale), channels)
 
     def _decided_by_pool(
@@ -209,16 +218,12 @@ class _Bitserial:
         args = [self._pack_bits(rewriter, value.args[0], plain, groups)]
         if flip.any():
             args.append(relax.const(flip_words(flip, groups)))
-        call = operator_call(
-            rewriter,
-            value,
-            bit_max_pool2d,
-            args,
-            op="bit_max_pool2d",
-            knobs="{}",
-            pattern=OPAQUE,
-            params=params,
+        batch, height, width, words = (extent(n) for n in args[0].ty.shape)
+        problem = BitPoolProblem(
+            batch=batch, in_height=height, in_width=width, words=words, window=params, flips=len(args) > 1
         )
+        plan = self.planner.planned("bit_max_pool2d", problem)
+        call = operator_call(rewriter, value, bit_max_pool2d, args, plan=plan, pattern=OPAQUE, params=params)
         return rewriter.builder_.emit(call)
 
 

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from tvm_fastconv.topi.bitpack_planar import bitpack_planar, vectors_of
+from tvm_fastconv.topi.bitpack_planar import PlanarProblem, bitpack_planar
 from tvm_fastconv.topi.bits import WORD, word_count
 from tvm_fastconv.topi.borders import offset_table
 from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Planner
 
-from ..graph.conv_call import layer_report
+from ..graph.conv_call import extent, layer_report
 from ..graph.operator_call import OPAQUE, known_sizes, operator_call, primfunc_call
 from ..graph.rewrite import CallRewriter, along_channel, op_name
 from ..graph.source_values import Levels
-from .few_level_costs import int8_tile
 from .few_level_layers import FewLevelLayer, plane_shape
 
 
@@ -29,7 +28,7 @@ def as_plane(rewriter: CallRewriter, value: relax.Expr) -> relax.Expr:
 
 
 def pack_planar(
-    rewriter: CallRewriter, source: relax.Expr, constants: list[relax.Expr], groups: int, lanes: int
+    rewriter: CallRewriter, source: relax.Expr, constants: list[relax.Expr], groups: int, planner: Planner
 ) -> relax.Var | None:
     """Words of what was transposed from NCHW for this alone; ``None`` where it was not, or fills no vector."""
     value = rewriter.definition(source)
@@ -37,11 +36,18 @@ def pack_planar(
         return None
     axes = [int(axis) for axis in value.attrs.axes or ()]
     shape = known_sizes(value.args[0], 1)
-    if axes != [0, 2, 3, 1] or shape is None or vectors_of(int(shape[2]) * int(shape[3]), lanes) is None:
+    if axes != [0, 2, 3, 1] or shape is None:
         return None
-    func = bitpack_planar(shape, groups, len(constants) > 1, lanes)
     batch, channels, height, width = value.args[0].ty.shape
-    words = groups * word_count(int(channels) // groups)
+    problem = PlanarProblem(
+        batch=extent(batch), channels=int(channels), height=int(height), width=int(width), groups=groups,
+        flips=len(constants) > 1,
+    )  # fmt: skip
+    plan = planner.plan("bitpack_planar", problem)
+    if plan is None:
+        return None
+    func = bitpack_planar(shape, groups, problem.flips, plan.knobs)
+    words = groups * word_count(problem.channels // groups)
     args = [value.args[0], *constants]
     return primfunc_call(rewriter, func, "bitpack", args, [batch, height, width, words], WORD, OPAQUE)
 
@@ -86,10 +92,10 @@ def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
     }
 
 
-def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, machine: Machine) -> relax.Expr:
+def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, planner: Planner) -> relax.Expr:
     """The layer as dot products of bytes: levels by standard operators, sums, scaled floats."""
     weight, scale = layer.integers
-    params, tile = layer.quantized, int8_tile(layer, machine)
+    params, plan = layer.quantized, planner.planned("int8_conv2d", layer.int8_problem)
     levels = _levels(rewriter, as_plane(rewriter, layer.data), layer)
     stands_for_levels(rewriter, levels, layer, digits=0)
     height, width = (int(size) for size in list(levels.ty.shape)[1:3])
@@ -99,12 +105,11 @@ def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, machin
         rewriter,
         layer.call,
         int8_conv2d,
-        [levels, relax.const(pack_int8(weight.astype(np.int8), tile.panel)), relax.const(table)],
-        op="int8_conv2d",
-        knobs=tile.to_json(),
+        [levels, relax.const(pack_int8(weight.astype(np.int8), plan.knobs.panel)), relax.const(table)],
+        plan=plan,
         report=report | {"weight_bytes": weight.size},
         params=params,
-        tile=tile,
+        tile=plan.knobs,
     )
     return scaled_floats(rewriter, layer.call, rewriter.builder_.emit(call), scale)
 

@@ -6,28 +6,31 @@ import numpy as np
 
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, cycles, default_knobs, feasible_knobs
+from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.schedules.cpu.bitserial_depthwise import count_cost
+from tvm_fastconv.topi.schedules.cpu.tile import feasible_tiles
 
+from ..dense.direct_plan import plan_direct
 from .few_level_layers import FewLevelLayer
 from .weight_levels import WeightLevels
 
+FLOAT_WINDOW = 3
+"""Of a depthwise convolution in floats, beside its taps, where what surrounds it are floats too."""
 
-def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
+
+def fastest(layer: FewLevelLayer, planner: Planner) -> tuple[str, str]:
     """(``bits``, ``int8`` or ``dense``; the reason in words) by estimated cycles."""
-
-    def estimate(problem: TileProblem) -> float:
-        return cycles(problem, default_knobs(problem, machine), machine)
-
+    machine = planner.machine
     if layer.is_bit_depthwise:
         return _fastest_depthwise(layer, machine)
     costs = {}
     if (obstacle := obstacle_to_bits(layer, machine)) is None:
-        costs["bits"] = machine.popcount_cost * estimate(layer.bit_problem())
+        costs["bits"] = planner.planned("bitserial_conv2d", layer.bit_problem).cycles
     if _runs_on_int8(layer, machine):
-        costs["int8"] = cycles(layer.int8_problem(), int8_tile(layer, machine), machine)
+        costs["int8"] = planner.planned("int8_conv2d", layer.int8_problem).cycles
     if not costs:
         return "dense", f"dense: {obstacle}"
-    costs["dense"] = estimate(layer.float_problem())
+    costs["dense"] = plan_direct(planner, layer.float_problem).cycles
     best = min(costs, key=lambda way: costs[way])
     digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
     if best == "dense":
@@ -40,14 +43,14 @@ def fastest(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
 
 
 def _fastest_depthwise(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:
-    """The same for one channel per group, from floats to floats, in multiply-adds of vectors.
+    """The same for one channel per group, from floats to floats.
 
-    Fitted to 1×1, 3×3 and 5×5 on Zen 4: 12, 26 and 36 µs against 20, 35 and 103 with AVX-512, and 17, 92 and 113
-    against 24, 53 and 183 with AVX2 (64 channels, 56 × 56), where a digit of 8 channels becomes numbers without masks.
+    In floats, 1×1, 3×3 and 5×5 take 20, 35 and 103 µs on Zen 4 with AVX-512, and 24, 53 and 183 with AVX2 (64 channels,
+    56 × 56), where bits take what `count_cost` says.
     """
     taps = layer.weight[0].size
-    bits = 2 + (1.3 if machine.lanes == 16 else 2.75) * taps.bit_length()
-    dense, form = taps + 3, "1-bit activations, 1 weight plane, one channel per group"
+    bits, dense = count_cost(taps, machine), taps + FLOAT_WINDOW
+    form = "1-bit activations, 1 weight plane, one channel per group"
     if bits < dense:
         return "bits", f"{form}: {dense / bits:.1f} times faster than in floats by estimate"
     return "dense", f"in floats: {form}, would take {bits / dense:.1f} times as long by estimate"
@@ -62,20 +65,15 @@ def _weights_in_words(levels: WeightLevels) -> str:
 
 def obstacle_to_bits(layer: FewLevelLayer, machine: Machine) -> str | None:
     """Why it cannot run on bits: it has no tile, or its groups fill no vectors (one lane at a time is slow)."""
-    groups, problem = layer.conv.groups, layer.bit_problem()
-    wide = groups == 1 or problem.out_channels >= machine.lanes // 2
-    if layer.is_bit_depthwise or (wide and any(feasible_knobs(problem, machine))):
+    groups, loops = layer.conv.groups, layer.bit_problem.loops
+    wide = groups == 1 or loops.out_channels >= machine.lanes // 2
+    if layer.is_bit_depthwise or (wide and any(feasible_tiles(loops, machine))):
         return None
-    single = dataclasses.replace(problem, pixel_planes=1, vector_planes=1)
-    if wide and any(feasible_knobs(single, machine)):
-        planes = f"{problem.pixel_planes} bits of input times {problem.vector_planes} weight planes"
+    single = dataclasses.replace(loops, pixel_planes=1, vector_planes=1)
+    if wide and any(feasible_tiles(single, machine)):
+        planes = f"{loops.pixel_planes} bits of input times {loops.vector_planes} weight planes"
         return f"{planes} do not fit the registers"
-    return f"groups of {problem.out_channels} output channels do not fill vectors"
-
-
-def int8_tile(layer: FewLevelLayer, machine: Machine) -> TileKnobs:
-    """The register tile of `int8_conv2d`, in whole vectors."""
-    return default_knobs(layer.int8_problem(), dataclasses.replace(machine, half_vector_cost=1.0))
+    return f"groups of {loops.out_channels} output channels do not fill vectors"
 
 
 def _runs_on_int8(layer: FewLevelLayer, machine: Machine) -> bool:

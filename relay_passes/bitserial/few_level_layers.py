@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 from tvm import relax, tirx
 
-from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, weight_values
-from tvm_fastconv.topi.bitserial_depthwise_conv2d import MAX_TAPS
+from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, BitserialProblem, weight_values
+from tvm_fastconv.topi.bitserial_depthwise_conv2d import MAX_TAPS, DepthwiseBitProblem
 from tvm_fastconv.topi.borders import QuantizedParams
-from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.int8_conv2d import DOT
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
+from tvm_fastconv.topi.int8_conv2d import Int8Problem
 
 from ..dense.canonicalize_padding import constant_border
-from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_of
+from ..graph.conv_call import conv2d_of, extent, linear_of
 from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 from .activation_levels import ActivationLevels, activation_levels
@@ -71,10 +69,6 @@ class FewLevelLayer:
             **vars(self.quantized), activation_bits=self.activation.digits, planes=self.levels.planes
         )
 
-    def bitserial_in(self, tile: TileKnobs, machine: Machine) -> BitserialParams:
-        """The layer on bits, in this tile."""
-        return dataclasses.replace(self.bitserial, skips_rows=tile.tile_h == 1 and machine.counts_words)
-
     @property
     def is_bit_depthwise(self) -> bool:
         """Whether it is one plane of weights on one bit per group, as many outputs as inputs, and not too many taps."""
@@ -98,48 +92,30 @@ class FewLevelLayer:
         return (values // 2, 2 * self.scale) if (values % 2 == 0).all() else (values, self.scale)
 
     @property
-    def output_plane(self) -> tuple[int, int, int]:
-        """Batch, rows, columns of the result as a plane."""
-        batch, rows, columns, _ = plane_shape(self.call.ty.shape)
-        return extent(batch), int(rows), int(columns)
+    def bit_problem(self) -> BitserialProblem:
+        """What is asked of an operator on bits."""
+        kind = DepthwiseBitProblem if self.is_bit_depthwise else BitserialProblem
+        return kind(**self._plane, layer=self.bitserial)
 
-    def bit_problem(self) -> TileProblem:
-        """For the register tile: one step of the reduction is one word."""
-        params = self.bitserial
-        return dataclasses.replace(
-            self._problem(params.words, 4 * params.activation_bits * self.conv.groups),
-            weight_bytes=4 * self._taps * params.words * len(params.planes) * self.conv.out_channels,
-            pixel_planes=params.activation_bits,
-            vector_planes=len(params.planes),
-        )
+    @property
+    def int8_problem(self) -> Int8Problem:
+        """What is asked of the operator on bytes."""
+        return Int8Problem(**self._plane, layer=self.quantized)
 
-    def int8_problem(self) -> TileProblem:
-        """For the register tile: one step of the reduction is four products."""
-        return self._problem(-(-self.weight.shape[1] // DOT), DOT)
+    @property
+    def float_problem(self) -> ConvProblem:
+        """What is asked of the dense operator."""
+        return ConvProblem(**self._plane, channels=self.quantized.channels, conv=self.conv)
 
-    def float_problem(self) -> TileProblem:
-        """For the register tile of the dense operator."""
-        if op_name(self.call) == "nn.conv2d":
-            return direct_problem(self.call, self.conv, self.weight)
-        return self._problem(self.weight.shape[1], 4)
+    @property
+    def _plane(self) -> dict[str, Any]:
+        """Of the input."""
+        batch, height, width, _ = plane_shape(self.data.ty.shape)
+        return {"batch": extent(batch), "height": int(height), "width": int(width)}
 
     @property
     def _taps(self) -> int:
         return self.conv.kernel[0] * self.conv.kernel[1]
-
-    def _problem(self, steps: int, step_bytes: int) -> TileProblem:
-        batch, rows, columns = self.output_plane
-        width = self.conv.window_size(1, columns)[1]
-        return TileProblem(
-            batch=batch,
-            height=rows,
-            width=columns,
-            out_channels=self.conv.out_channels // self.conv.groups,
-            groups=self.conv.groups,
-            reduction=self._taps * steps,
-            strip_row_bytes=step_bytes * self.conv.stride[0] * width * steps,
-            weight_bytes=step_bytes * self._taps * steps * self.conv.out_channels,
-        )
 
 
 def few_level_layer(rewriter: CallRewriter, call: relax.Call) -> FewLevelLayer | NearMiss | None:

@@ -10,13 +10,12 @@ from tvm import relax
 from tvm_fastconv.topi.conv2d import conv2d, pack_weight
 from tvm_fastconv.topi.dense import dense
 from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import default_knobs
+from tvm_fastconv.topi.planner import Planner
 
 from ..graph.conv_call import (
     absorb_transpose,
     conv2d_of,
-    direct_problem,
+    conv_problem,
     layer_report,
     linear_of,
     linear_problem,
@@ -28,15 +27,15 @@ from .direct_plan import plan_direct
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchDense")
 class DispatchDense:
-    """Swap dense operators for ours, with default knobs for the current target.
+    """Swap dense operators for ours.
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.machine = Machine.of(target)
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
@@ -48,15 +47,14 @@ class DispatchDense:
         if found is None:
             return None
         params, weight = found
-        plan = plan_direct(direct_problem(call, params, weight), params, self.machine)
         data, params = absorb_transpose(rewriter, call.args[0], params)
+        plan = plan_direct(self.planner, conv_problem(call, params))
         return operator_call(
             rewriter,
             call,
             {"conv2d": conv2d, "grouped_conv2d": grouped_conv2d}[plan.op],
             [data, relax.const(pack_weight(weight, plan.knobs.panel))],
-            op=plan.op,
-            knobs=plan.knobs.to_json(),
+            plan=plan,
             report=layer_report("dense", call, weight),
             params=params,
             tile=plan.knobs,
@@ -67,15 +65,14 @@ class DispatchDense:
         if found is None:
             return None
         _, weight = found
-        knobs = default_knobs(linear_problem(call, weight), self.machine)
+        plan = self.planner.planned("dense", linear_problem(call, len(weight)))
         return operator_call(
             rewriter,
             call,
             dense,
-            [call.args[0], relax.const(pack_weight(weight, knobs.panel))],
-            op="dense",
-            knobs=knobs.to_json(),
+            [call.args[0], relax.const(pack_weight(weight, plan.knobs.panel))],
+            plan=plan,
             report=layer_report("dense", call, weight),
-            tile=knobs,
+            tile=plan.knobs,
             out_features=len(weight),
         )

@@ -3,27 +3,26 @@
 import tvm
 from tvm import relax
 
-from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, pack_depthwise_weight
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.pool2d import pool2d
-from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
+from tvm_fastconv.topi.depthwise_conv2d import DepthwiseProblem, depthwise_conv2d, pack_depthwise_weight
+from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.pool2d import PoolProblem, pool2d
 
-from ..graph.conv_call import conv2d_of, extent, layer_report, plane_of, pooling_of
+from ..graph.conv_call import conv2d_of, conv_problem, extent, layer_report, plane_of, pooling_of
 from ..graph.operator_call import operator_call
 from ..graph.rewrite import CallRewriter, op_name, rewrite_calls
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchDepthwise")
 class DispatchDepthwise:
-    """Swap depthwise convolutions and pooling for ours, with default knobs for the current target.
+    """Swap depthwise convolutions and pooling for ours.
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.machine = Machine.of(target)
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
@@ -35,39 +34,42 @@ class DispatchDepthwise:
         if found is None or plane is None or found[0].groups != plane[2] or plane[2] == 1:
             return None
         params, weight = found
-        batch = extent(call.ty.shape[0])
-        knobs = default_window_knobs(
-            batch, *params.output_size(*plane[:2]), params.out_channels, self.machine
-        )
+        problem = DepthwiseProblem(**vars(conv_problem(call, params)))
+        plan = self.planner.planned("depthwise_conv2d", problem)
         return operator_call(
             rewriter,
             call,
             depthwise_conv2d,
             [call.args[0], relax.const(pack_depthwise_weight(weight))],
-            op="depthwise_conv2d",
-            knobs=knobs.to_json(),
+            plan=plan,
             report=layer_report("depthwise", call, weight),
             params=params,
-            tile=knobs,
+            tile=plan.knobs,
         )
 
     def _pool2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
-        params = pooling_of(call)
-        if params is None:
+        params, plane = pooling_of(call), plane_of(call.args[0])
+        if params is None or plane is None:
             return None
-        out_size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        knobs = default_window_knobs(extent(call.ty.shape[0]), *out_size, params.out_channels, self.machine)
-        kind = "max" if op_name(call) == "nn.max_pool2d" else "avg"
+        problem = PoolProblem(
+            batch=extent(call.ty.shape[0]),
+            height=plane[0],
+            width=plane[1],
+            out_size=(int(call.ty.shape[1]), int(call.ty.shape[2])),
+            window=params,
+            kind="max" if op_name(call) == "nn.max_pool2d" else "avg",
+            count_include_pad=bool(call.attrs.count_include_pad),
+        )
+        plan = self.planner.planned(f"{problem.kind}_pool2d", problem)
         return operator_call(
             rewriter,
             call,
             pool2d,
             [call.args[0]],
-            op=f"{kind}_pool2d",
-            knobs=knobs.to_json(),
+            plan=plan,
             params=params,
-            out_size=out_size,
-            kind=kind,
-            count_include_pad=bool(call.attrs.count_include_pad),
-            tile=knobs,
+            out_size=problem.out_size,
+            kind=problem.kind,
+            count_include_pad=problem.count_include_pad,
+            tile=plan.knobs,
         )

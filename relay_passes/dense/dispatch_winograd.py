@@ -5,20 +5,27 @@ weights first: `MAX_ERROR` bounds what it may cost in accuracy. A layer whose ou
 comparison, a rounding) stays direct.
 """
 
+from typing import Any
+
 import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, cycles, default_knobs
-from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs, default_winograd_knobs, winograd_cycles
-from tvm_fastconv.topi.winograd_conv2d import OUTPUTS, pack_winograd_weight, winograd_conv2d, winograd_error
+from tvm_fastconv.topi.conv2d import ConvProblem
+from tvm_fastconv.topi.planner import Plan, Planner
+from tvm_fastconv.topi.winograd_conv2d import (
+    OUTPUTS,
+    WinogradProblem,
+    pack_winograd_weight,
+    winograd_conv2d,
+    winograd_error,
+)
 
-from ..graph.conv_call import absorb_transpose, conv2d_of, direct_problem, layer_report
+from ..graph.conv_call import absorb_transpose, conv2d_of, conv_problem, layer_report
 from ..graph.operator_call import operator_call
 from ..graph.rewrite import CallRewriter, rewrite_calls
 from ..graph.thresholds import decisive_values
+from .direct_plan import plan_direct
 
 MAX_ERROR = 2e-5
 """Of the largest output; what a float layer may differ by from the same layer in plain float32."""
@@ -26,15 +33,15 @@ MAX_ERROR = 2e-5
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchWinograd")
 class DispatchWinograd:
-    """Swap 3×3 and 5×5 convolutions for Winograd's algorithm, with default knobs for the current target.
+    """Swap 3×3 and 5×5 convolutions for Winograd's algorithm.
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.machine = Machine.of(target)
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
         self.decisive: set[relax.Var] = set()
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
@@ -45,74 +52,49 @@ class DispatchWinograd:
 
     def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         found = conv2d_of(call)
-        if found is None or rewriter.binding in self.decisive or not is_candidate(found[0]):
+        if found is None or rewriter.binding in self.decisive:
             return None
         params, weight = found
-        direct = direct_problem(call, params, weight)
-        slowest = direct.batch * cycles(direct, default_knobs(direct, self.machine), self.machine)
-        costs = {m: winograd_cost(direct, weight, m, self.machine) for m in OUTPUTS[params.kernel[0]]}
-        for m in sorted((m for m in costs if costs[m][0] < slowest), key=lambda m: costs[m][0]):
+        data, params = absorb_transpose(rewriter, call.args[0], params)
+        problem = conv_problem(call, params)
+        plans = winograd_plans(self.planner, problem)
+        direct = plan_direct(self.planner, problem).cycles if plans else 0.0
+        for plan in sorted((plan for plan in plans if plan.cycles < direct), key=lambda plan: plan.cycles):
+            m = plan.problem.m
             if (error := winograd_error(weight, m)) <= MAX_ERROR:
-                reason = (
-                    f"F({m}x{m}): {slowest / costs[m][0]:.1f} times faster by estimate, error {error:.0e}"
-                )
-                return self._winograd(rewriter, call, params, weight, costs[m][1], reason)
+                times = direct / plan.cycles
+                reason = f"F({m}x{m}): {times:.1f} times faster by estimate, error {error:.0e}"
+                return _winograd(rewriter, call, data, weight, plan, reason)
         return None
 
-    def _winograd(
-        self,
-        rewriter: CallRewriter,
-        call: relax.Call,
-        params: Conv2dParams,
-        weight: np.ndarray,
-        knobs: WinogradKnobs,
-        reason: str,
-    ) -> relax.Expr:
-        data, params = absorb_transpose(rewriter, call.args[0], params)
-        packed = pack_winograd_weight(weight, knobs.m, knobs.panel)
-        report = layer_report("dense", call, weight, reason)
-        report |= {"weight_bytes": packed.nbytes, "operations": _operations(report, knobs)}
-        return operator_call(
-            rewriter,
-            call,
-            winograd_conv2d,
-            [data, relax.const(packed)],
-            op="winograd_conv2d",
-            knobs=knobs.to_json(),
-            report=report,
-            params=params,
-            m=knobs.m,
-            tile=knobs,
-        )
+
+def winograd_plans(planner: Planner, problem: ConvProblem) -> list[Plan[Any]]:
+    """One for each F(m×m) that the convolution can be: 3×3 or 5×5, of one group and stride 1."""
+    conv = problem.conv
+    plain = conv.stride == conv.dilation == conv.input_dilation == (1, 1) and conv.groups == 1
+    if not plain or conv.kernel[0] != conv.kernel[1] or min(conv.padding) < 0:
+        return []
+    outputs = OUTPUTS.get(conv.kernel[0], ())
+    return [planner.planned("winograd_conv2d", WinogradProblem(**vars(problem), m=m)) for m in outputs]
 
 
-def winograd_cost(
-    direct: TileProblem, weight: np.ndarray, m: int, machine: Machine
-) -> tuple[float, WinogradKnobs]:
-    """Estimated cycles of F(m×m), and its knobs."""
-    channels, tiles_w, size = weight.shape[1], -(-direct.width // m), m + weight.shape[-1] - 1
-    problem = TileProblem(
-        batch=direct.batch,
-        height=-(-direct.height // m),
-        width=tiles_w,
-        out_channels=direct.out_channels,
-        groups=1,
-        reduction=channels,
-        strip_row_bytes=4 * size**2 * tiles_w * (channels + direct.out_channels),
-        weight_bytes=4 * size**2 * channels * direct.out_channels,
-    )
-    knobs = default_winograd_knobs(problem, machine, m, size)
-    return winograd_cycles(problem, knobs, machine), knobs
+def _winograd(
+    rewriter: CallRewriter,
+    call: relax.Call,
+    data: relax.Expr,
+    weight: np.ndarray,
+    plan: Plan[Any],
+    reason: str,
+) -> relax.Expr:
+    problem = plan.problem
+    packed = pack_winograd_weight(weight, problem.m, plan.knobs.panel)
+    report = layer_report("dense", call, weight, reason)
+    report |= {"weight_bytes": packed.nbytes, "operations": _operations(problem)}
+    args = [data, relax.const(packed)]
+    how = {"params": problem.conv, "m": problem.m, "tile": plan.knobs}
+    return operator_call(rewriter, call, winograd_conv2d, args, plan=plan, report=report, **how)
 
 
-def is_candidate(params: Conv2dParams) -> bool:
-    """Whether Winograd's algorithm applies: 3×3 or 5×5, of one group and stride 1."""
-    plain = params.stride == params.dilation == params.input_dilation == (1, 1)
-    square = params.kernel[0] == params.kernel[1] and params.kernel[0] in OUTPUTS
-    return square and plain and params.groups == 1 and min(params.padding) >= 0
-
-
-def _operations(report: dict, knobs: WinogradKnobs) -> int:
-    n, o, height, width = report["output_shape"]
-    tiles = -(-height // knobs.m) * -(-width // knobs.m)
-    return n * o * report["input_shape"][1] * tiles * knobs.size**2
+def _operations(problem: WinogradProblem) -> int:
+    tile, elements = problem.winograd_loops.tile, problem.winograd_loops.size**2
+    return tile.batch * tile.height * tile.width * elements * tile.reduction * tile.out_channels

@@ -9,8 +9,8 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 
-from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
+from tvm_fastconv.topi.dense import MatmulProblem
 
 from .rewrite import CallRewriter, constant_array, op_name
 
@@ -91,19 +91,11 @@ def plane_of(expr: relax.Expr) -> tuple[int, int, int] | None:
     return int(shape[1]), int(shape[2]), int(shape[3])
 
 
-def direct_problem(call: relax.Call, params: Conv2dParams, weight: np.ndarray) -> TileProblem:
-    """The convolution as the register tile sees it."""
+def conv_problem(call: relax.Call, params: Conv2dParams) -> ConvProblem:
+    """What is asked of a convolution."""
     height, width, channels = plane_of(call.args[0]) or (0, 0, 0)
-    rows, cols = params.output_size(height, width)
-    return TileProblem(
-        batch=extent(call.ty.shape[0]),
-        height=rows,
-        width=cols,
-        out_channels=params.out_channels // params.groups,
-        groups=params.groups,
-        reduction=weight[0].size,
-        strip_row_bytes=4 * params.stride[0] * params.window_size(1, cols)[1] * channels,
-        weight_bytes=weight.nbytes,
+    return ConvProblem(
+        batch=extent(call.ty.shape[0]), height=height, width=width, channels=channels, conv=params
     )
 
 
@@ -119,19 +111,10 @@ def linear_of(call: relax.Call) -> tuple[Conv2dParams, np.ndarray] | None:
     return params, np.ascontiguousarray(weight.T)[:, :, None, None]
 
 
-def linear_problem(call: relax.Call, weight: np.ndarray) -> TileProblem:
-    """The linear layer with ``weight`` (o, c, 1, 1) as the register tile sees it: rows for pixels."""
+def linear_problem(call: relax.Call, columns: int) -> MatmulProblem:
+    """What is asked of a linear layer with so many outputs."""
     *lead, rows, k = (extent(n) for n in call.args[0].ty.shape)
-    return TileProblem(
-        batch=math.prod(lead),
-        height=1,
-        width=rows,
-        out_channels=len(weight),
-        groups=1,
-        reduction=k,
-        strip_row_bytes=4 * k * rows,
-        weight_bytes=weight.nbytes,
-    )
+    return MatmulProblem(batch=math.prod(lead), rows=rows, inner=k, columns=columns)
 
 
 def absorb_transpose(

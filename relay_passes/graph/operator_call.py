@@ -1,8 +1,9 @@
 """How a dispatch pass puts one of our operators into the graph, and how its layer is found again after fusion.
 
-The anchor block carries three annotations, which survive ``FuseOps`` and ``FuseTIR``: ``fastconv.op`` names the
-operator, ``fastconv.knobs`` holds its schedule, and ``fastconv.layer`` what the report says of the layer. Equal
-layers must share one function, so `CollectLayers` takes the last one away again once the graph is fused.
+The anchor block carries four annotations, which survive ``FuseOps`` and ``FuseTIR``: ``fastconv.op`` names the
+operator, ``fastconv.problem`` and ``fastconv.knobs`` say from what it can be made again, and ``fastconv.layer`` what
+the report says of the layer. Equal layers must share one function, so `CollectLayers` takes the last one away again
+once the graph is fused.
 """
 
 import functools
@@ -12,6 +13,9 @@ from typing import Any
 
 import tvm
 from tvm import relax, tirx
+
+from tvm_fastconv.topi.operators import operator_attrs
+from tvm_fastconv.topi.planner import Plan
 
 from .layer_names import layer_name
 from .rewrite import CallRewriter
@@ -32,8 +36,7 @@ def operator_call(
     compute: Callable,
     args: list[relax.Expr],
     *,
-    op: str,
-    knobs: str,
+    plan: Plan[Any],
     report: dict[str, Any] | None = None,
     pattern: int = OUT_ELEMWISE_FUSABLE,
     chain: str | None = None,
@@ -45,8 +48,8 @@ def operator_call(
     ----------
     compute : TE function
         Called with a tensor for each of ``args``, ``kwargs`` and ``attrs``, the annotations for its anchor block.
-    op, knobs : str
-        Operator name and its schedule knobs as JSON.
+    plan : Plan
+        Operator, problem and knobs.
     report : dict, optional
         Fields of the layer's `LayerReport` beside name, op and schedule; ``None`` for what is no layer of its own.
     pattern : int
@@ -54,20 +57,21 @@ def operator_call(
     chain : str, optional
         Operators of the same `CHAIN` become one function.
     """
-    attrs = annotations(rewriter, source, op, knobs, report)
+    attrs = annotations(rewriter, source, plan, report)
     bound = functools.partial(compute, attrs=attrs, **kwargs)
     primfunc_attrs = {"op_pattern": pattern} | ({} if chain is None else {CHAIN: chain})
-    return rewriter.builder_.call_te(bound, *args, primfunc_name_hint=op, primfunc_attrs=primfunc_attrs)
+    return rewriter.builder_.call_te(bound, *args, primfunc_name_hint=plan.op, primfunc_attrs=primfunc_attrs)
 
 
 def annotations(
-    rewriter: CallRewriter, source: relax.Call | None, op: str, knobs: str, report: dict[str, Any] | None
+    rewriter: CallRewriter, source: relax.Call | None, plan: Plan[Any], report: dict[str, Any] | None
 ) -> dict[str, str]:
     """What an anchor block carries; arguments as for `operator_call`."""
-    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(op)}
+    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(plan.op)}
     if report is not None:
-        layer |= {"op": op, "schedule": knobs, **report}
-    return {"fastconv.op": op, "fastconv.knobs": knobs, "fastconv.layer": json.dumps(layer, sort_keys=True)}
+        layer |= {"op": plan.op, "schedule": plan.knobs.to_json(), **report}
+    attrs = operator_attrs(plan.op, plan.problem, plan.knobs)
+    return attrs | {"fastconv.layer": json.dumps(layer, sort_keys=True)}
 
 
 def primfunc_call(

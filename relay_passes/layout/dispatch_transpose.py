@@ -8,9 +8,10 @@ import math
 import tvm
 from tvm import relax
 
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.transpose import tile_side, transpose
+from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.transpose import TransposeProblem, transpose
 
+from ..graph.conv_call import extent
 from ..graph.operator_call import OPAQUE, known_sizes, primfunc_call
 from ..graph.rewrite import CallRewriter, rewrite_calls
 
@@ -21,11 +22,11 @@ class DispatchTranspose:
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.machine = Machine.of(target)
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
@@ -38,10 +39,11 @@ class DispatchTranspose:
             return None
         lead, rows = found
         height, width = math.prod(shape[lead : lead + rows]), math.prod(shape[lead + rows :])
-        side = tile_side(height, width, self.machine.lanes)
-        if side is None:
+        batch = math.prod(extent(n) for n in list(call.args[0].ty.shape)[:lead])
+        plan = self.planner.plan("transpose", TransposeProblem(batch=batch, rows=height, columns=width))
+        if plan is None:
             return None
-        func = transpose(shape, lead, rows, side)
+        func = transpose(shape, lead, rows, plan.knobs.side)
         out_shape = list(call.ty.shape)
         return primfunc_call(rewriter, func, "transpose", [call.args[0]], out_shape, pattern=OPAQUE)
 

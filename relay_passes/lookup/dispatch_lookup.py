@@ -5,9 +5,9 @@ convolution that both are together. The sparse convolution and its dictionary wo
 layout that this puts around them move down to where they cancel (`layout.planes`).
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from tvm import relax, tirx
 from tvm_fastconv.configs import Dense, Lookup, Method
 from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
 from tvm_fastconv.topi.lookup_dense import lookup_dense
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.pointwise_planes import default_planes_knobs, pack_planes_weight, pointwise_planes
+from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.pointwise_planes import PlanesProblem, pack_planes_weight, pointwise_planes
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 
-from ..graph.conv_call import layer_report
+from ..graph.conv_call import extent, layer_report
 from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
 from ..graph.near_miss import NearMiss
@@ -39,7 +39,7 @@ class DispatchLookup:
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     methods : mapping, optional
         Layer name to what the user asked for: ``Dense`` layers stay, ``Lookup`` ones need not be faster.
 
@@ -49,12 +49,12 @@ class DispatchLookup:
         A layer asked for cannot become lookups; the message names it and says why.
     """
 
-    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
-        self.machine, self.methods = Machine.of(target), methods or {}
+    def __init__(self, planner: Planner, methods: Mapping[str, Method] | None = None) -> None:
+        self.planner, self.methods = planner, methods or {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
-        layers = _Layers(self.machine, self.methods)
+        layers = _Layers(self.planner, self.methods)
         rules = {
             "nn.conv2d": layers.layer,
             "matmul": layers.layer,
@@ -68,8 +68,8 @@ class DispatchLookup:
 class _Layers:
     """Rewrites the layers of one module, and notes what it leaves to the dense operators."""
 
-    def __init__(self, machine: Machine, methods: Mapping[str, Method]) -> None:
-        self.machine, self.methods = machine, methods
+    def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
+        self.planner, self.methods = planner, methods
         self.findings: dict[str, dict[str, str]] = {}
         self.planes = Planes()
         self.refusals = Refusals("become lookups")
@@ -88,8 +88,8 @@ class _Layers:
             return None
         inner = layer_name(layer.dictionary) if layer.dictionary is not None else None
         if isinstance(self.methods.get(inner or ""), Dense):
-            layer = dataclasses.replace(layer, dictionary=None, atoms=None, atom_padding=(0, 0, 0, 0))
-        costs = estimates(layer, self.machine)
+            layer = replace(layer, dictionary=None, atoms=None, atom_padding=(0, 0, 0, 0))
+        costs = estimates(layer, self.planner)
         way = "lookup" if asked else min(costs, key=lambda way: costs[way])
         reason = _reason(layer, way, costs)
         if layer.dictionary is not None and way != "reconstructed":
@@ -100,9 +100,9 @@ class _Layers:
             }
         if way == "lookup":
             made = (
-                _flat(rewriter, layer, reason, self.machine)
+                _flat(rewriter, layer, reason, self.planner)
                 if layer.is_flat
-                else _on_planes(rewriter, layer, reason, self.machine, self.planes)
+                else _on_planes(rewriter, layer, reason, self.planner, self.planes)
             )
             if made is None and asked:
                 self.refusals.refuse(call, "the size of its input is unknown")
@@ -151,10 +151,10 @@ def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any
 
 
 def _on_planes(
-    rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine, turns: Planes
+    rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Planner, turns: Planes
 ) -> relax.Expr | None:
     """A sparse convolution between two changes of layout."""
-    planes = _atom_planes(rewriter, layer, machine, turns)
+    planes = _atom_planes(rewriter, layer, planner, turns)
     if planes is None:
         planes, params = turns.of(rewriter, layer.call.args[0]), layer.params
     else:
@@ -162,12 +162,15 @@ def _on_planes(
     shape = known_sizes(planes, 1)
     if shape is None:
         return None
-    knobs = layer.knobs(machine)
+    plan = planner.planned(
+        "lookup_conv2d", replace(layer.problem(params), height=int(shape[2]), width=int(shape[3]))
+    )
+    knobs = plan.knobs
     slab = Slab.of(params, int(shape[1]), params.output_size(int(shape[2]), int(shape[3]))[1], knobs)
     filters = SparseFilters.of(layer.weight, params, slab, knobs.block)
     arrays = (filters.offsets, filters.coefficients, filters.first)
     report = _report(layer, reason, sum(array.nbytes for array in arrays))
-    attrs = annotations(rewriter, layer.call, "lookup_conv2d", knobs.to_json(), report)
+    attrs = annotations(rewriter, layer.call, plan, report)
     func = lookup_conv2d(shape, filters, params, knobs, attrs)
     batch, height, width, outputs = layer.call.ty.shape
     out_shape = [batch, outputs, height, width]
@@ -176,7 +179,7 @@ def _on_planes(
 
 
 def _atom_planes(
-    rewriter: CallRewriter, layer: SparseLayer, machine: Machine, turns: Planes
+    rewriter: CallRewriter, layer: SparseLayer, planner: Planner, turns: Planes
 ) -> relax.Var | None:
     """The dictionary's products, made as planes; ``None`` where there is none, or the plane fills no vector."""
     dictionary, atoms = layer.dictionary, layer.atoms
@@ -187,19 +190,22 @@ def _atom_planes(
     if shape is None:
         return None
     height, width, matrix = int(shape[2]), int(shape[3]), atoms[:, :, 0, 0]
-    knobs = default_planes_knobs(height * width, len(matrix), machine)
-    if knobs is None:
+    problem = PlanesProblem(
+        batch=extent(data.ty.shape[0]), channels=int(shape[1]), height=height, width=width, atoms=len(matrix)
+    )
+    plan = planner.plan("pointwise_planes", problem)
+    if plan is None:
         return None
     reason = f"dictionary of {layer_name(layer.call)}"
     report = layer_report("lookup", dictionary, atoms, reason)
-    attrs = annotations(rewriter, dictionary, "pointwise_planes", knobs.to_json(), report)
-    func = pointwise_planes(shape, len(matrix), knobs, attrs)
-    packed = relax.const(pack_planes_weight(matrix, knobs))
+    attrs = annotations(rewriter, dictionary, plan, report)
+    func = pointwise_planes(shape, len(matrix), plan.knobs, attrs)
+    packed = relax.const(pack_planes_weight(matrix, plan.knobs))
     out_shape = [data.ty.shape[0], len(matrix), height, width]
     return primfunc_call(rewriter, func, "pointwise_planes", [data, packed], out_shape, pattern=OPAQUE)
 
 
-def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Machine) -> relax.Expr | None:
+def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Planner) -> relax.Expr | None:
     """Dot products with the nonzeros of each filter, over the flattened input."""
     data, call = layer.call.args[0], layer.call
     matrix = layer.weight.transpose(0, 2, 3, 1).reshape(len(layer.weight), -1)
@@ -212,9 +218,10 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, machine: Mach
     sizes = known_sizes(data, 1)
     if sizes is None:
         return None
-    rows = SparseRows.of(matrix, machine.lanes)
+    plan = planner.planned("lookup_dense", layer.flat_problem)
+    rows = SparseRows.of(matrix, plan.knobs)
     report = _report(layer, reason, sum(array.nbytes for array in rows.arrays))
-    attrs = annotations(rewriter, call, "lookup_dense", "{}", report)
+    attrs = annotations(rewriter, call, plan, report)
     func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs)
     out_shape = [data.ty.shape[0], call.ty.shape[-1]]
     sums = primfunc_call(rewriter, func, "lookup_dense", [data, *map(relax.const, rows.arrays)], out_shape)

@@ -1,72 +1,48 @@
 """How a layer with sparse weights runs fastest, as lookups, dense, or with its dictionary multiplied out."""
 
+import dataclasses
 import math
 
 import numpy as np
 from tvm import relax
 
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.lookup import FLOATS_PER_CYCLE, lookup_cycles
-from tvm_fastconv.topi.schedules.cpu.tile import cycles, default_knobs
+from tvm_fastconv.topi.planner import Planner
 
 from ..dense.dense_costs import dense_cycles
-from ..graph.conv_call import conv2d_of, direct_problem, extent, linear_problem
+from ..graph.conv_call import conv2d_of, conv_problem, extent, linear_problem
 from ..graph.rewrite import op_name
 from .sparse_layers import SparseLayer
 
-TRANSPOSE_CYCLES = 0.4
-"""Per float, in registers; what changing the layout around a layer costs."""
 
-MEMORY_BYTES, CACHE_BYTES = 6.0, 14.0
-"""Read by one core in a cycle, from memory and from the last cache."""
-
-LAST_CACHE_BYTES = 16 * 1024 * 1024
-"""Weights up to this size may well be in the last cache still; more are read from memory each time."""
-
-PRODUCT_CYCLES, ROW_CYCLES = 1.4, 10.0
-"""Of `lookup_dense`: each coefficient (1.1 on Zen 4 where lists are long), and each output."""
-
-
-def estimates(layer: SparseLayer, machine: Machine) -> dict[str, float]:
+def estimates(layer: SparseLayer, planner: Planner) -> dict[str, float]:
     """Estimated cycles of ``layer`` with its dictionary, each way: ``lookup``, ``dense`` and ``reconstructed``."""
-    scale = FLOATS_PER_CYCLE / machine.lanes
     before = 0.0
     if layer.dictionary is not None and layer.atoms is not None:
-        before = _dense_cycles(layer, layer.dictionary, layer.atoms, machine)
+        before = _dense_cycles(layer.dictionary, layer.atoms.shape, planner)
     costs = {
-        "lookup": before + _lookup_cycles(layer, machine) * scale,
-        "dense": before + _dense_cycles(layer, layer.call, layer.weight, machine),
+        "lookup": before + _lookup_cycles(layer, planner),
+        "dense": before + _dense_cycles(layer.call, layer.weight.shape, planner),
     }
     if layer.merged_shape is not None:
-        merged = np.empty(layer.merged_shape, np.float32)  # only its size counts
-        costs["reconstructed"] = _dense_cycles(layer, layer.call, merged, machine)
+        costs["reconstructed"] = _dense_cycles(layer.call, layer.merged_shape, planner)
     return costs
 
 
-def _lookup_cycles(layer: SparseLayer, machine: Machine) -> float:
-    nonzeros = int(np.count_nonzero(layer.weight))
-    read = _read_cycles(6 * nonzeros, machine)
+def _lookup_cycles(layer: SparseLayer, planner: Planner) -> float:
+    """Of the lookups, and of changing the layout around a convolution."""
     if layer.is_flat:
-        return layer.batch * max(PRODUCT_CYCLES * nonzeros + ROW_CYCLES * len(layer.weight), read)
+        return planner.planned("lookup_dense", layer.flat_problem).cycles
     shapes = [math.prod(extent(n) for n in expr.ty.shape) for expr in (layer.call.args[0], layer.call)]
-    scale = FLOATS_PER_CYCLE / machine.lanes
-    sums = lookup_cycles(layer.problem, layer.knobs(machine), machine) / scale
-    return max(sums, read) + TRANSPOSE_CYCLES * sum(shapes)
+    sums = planner.planned("lookup_conv2d", layer.problem(layer.params)).cycles
+    return sums + planner.machine.transpose_cycles * sum(shapes)
 
 
-def _dense_cycles(layer: SparseLayer, call: relax.Call, weight: np.ndarray, machine: Machine) -> float:
-    """Of the fastest dense operator for ``weight`` in place of the one of ``call``."""
+def _dense_cycles(call: relax.Call, shape: tuple[int, ...], planner: Planner) -> float:
+    """Of the fastest dense operator for weights of ``shape`` in place of those of ``call``."""
     if op_name(call) == "matmul":
-        problem = linear_problem(call, weight)
-        direct = problem.batch * cycles(problem, default_knobs(problem, machine), machine)
+        direct = planner.planned("dense", linear_problem(call, shape[0])).cycles
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
-        direct = dense_cycles(direct_problem(call, params, weight), params, weight, machine)
-    return max(direct, _read_cycles(weight.nbytes, machine) * FLOATS_PER_CYCLE / machine.lanes)
-
-
-def _read_cycles(weight_bytes: float, machine: Machine) -> float:
-    """To read weights that no cache, or only the last, keeps from one inference to the next."""
-    if weight_bytes <= machine.l2_bytes:
-        return 0.0
-    return weight_bytes / (CACHE_BYTES if weight_bytes <= LAST_CACHE_BYTES else MEMORY_BYTES)
+        problem = conv_problem(call, params)
+        direct = dense_cycles(planner, dataclasses.replace(problem, channels=shape[1] * params.groups))
+    return max(direct, planner.machine.streaming_cycles(4 * int(np.prod(shape))))

@@ -11,10 +11,10 @@ from tvm import relax
 
 from tvm_fastconv.configs import Lookup
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.lookup import LookupKnobs, LookupProblem, default_lookup_knobs
+from tvm_fastconv.topi.lookup_conv2d import LookupProblem
+from tvm_fastconv.topi.lookup_dense import LookupDenseProblem
 
-from ..graph.conv_call import conv2d_of, extent, linear_of, plane_of
+from ..graph.conv_call import conv2d_of, conv_problem, extent, linear_of, plane_of
 from ..graph.near_miss import NearMiss
 from ..graph.rewrite import CallRewriter, op_name
 
@@ -76,25 +76,19 @@ class SparseLayer:
         return whole and self.params.padding == (0, 0, 0, 0) and self.params.groups == 1
 
     @property
-    def problem(self) -> LookupProblem:
-        """For the tile of `lookup_conv2d`."""
-        height, width, channels = plane_of(self.call.args[0]) or (1, 1, 1)
-        rows, columns = self.params.output_size(height, width)
-        return LookupProblem(
-            batch=self.batch,
-            height=rows,
-            width=columns,
-            channels=channels,
-            out_channels=self.params.out_channels,
-            nonzeros=int(np.count_nonzero(self.weight)),
-            row_bytes=4 * self.params.window_size(1, columns)[1],
-            halo=(self.params.kernel[0] - 1) * self.params.dilation[0],
-            stride=self.params.stride[0],
-        )
+    def nonzeros(self) -> int:
+        """Coefficients."""
+        return int(np.count_nonzero(self.weight))
 
-    def knobs(self, machine: Machine) -> LookupKnobs:
-        """The default tile of `lookup_conv2d`."""
-        return default_lookup_knobs(self.problem, machine)
+    @property
+    def flat_problem(self) -> LookupDenseProblem:
+        """What is asked of `lookup_dense`."""
+        outputs, inputs = len(self.weight), self.weight[0].size
+        return LookupDenseProblem(batch=self.batch, inputs=inputs, outputs=outputs, nonzeros=self.nonzeros)
+
+    def problem(self, params: Conv2dParams) -> LookupProblem:
+        """What is asked of `lookup_conv2d`, with the geometry ``params``."""
+        return LookupProblem(**vars(conv_problem(self.call, params)), nonzeros=self.nonzeros)
 
     @property
     def merged_shape(self) -> tuple[int, ...] | None:

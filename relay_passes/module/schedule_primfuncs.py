@@ -18,11 +18,12 @@ class SchedulePrimFuncs:
     Parameters
     ----------
     target : Target
+    machine : Machine
+        What there is to know of it.
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.target = target
-        self.machine = Machine.of(target)
+    def __init__(self, target: tvm.target.Target, machine: Machine) -> None:
+        self.target, self.machine = target, machine
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Replace every unscheduled PrimFunc of ``mod``."""

@@ -1,7 +1,7 @@
 """On request: a dense convolution becomes a chain of small ones, by CP, Tucker, spatial, depthwise or fixed factors.
 
-What stands in the chain says `factor_chains`. No stage but the last is followed by a bias, so zeros that the layer
-pads with stay exact wherever in the chain they are added.
+What stands in the chain says `decompose.factor_chains`. No stage but the last is followed by a bias, so zeros that the
+layer pads with stay exact wherever in the chain they are added.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.configs import FixedStencil, Method, SpatialSeparable
+from tvm_fastconv.decompose.factor_chains import CHAINS, FactorChain, FactorLayer, Geometry, chain_of
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
 from ..graph.approximated_layers import ApproximatedLayers
 from ..graph.conv_call import conv2d_of
 from ..graph.layer_names import layer_name, with_layer_name
 from ..graph.rewrite import CallRewriter, constant_array
-from .factor_chains import CHAINS, FactorChain, FactorLayer, chain_of
 
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateSeparable")
@@ -112,14 +112,15 @@ def _useless(params: Conv2dParams, config: Method) -> str | None:
 
 
 def _convolution(data: relax.Expr, stage: FactorLayer, params: Conv2dParams) -> relax.Call:
-    """``stage`` with its part of the layer's stride, padding and dilation."""
-    (top, left, bottom, right), rows, columns = params.padding, stage.rows, stage.columns
+    """``stage`` with its part of the layer's geometry."""
+    whole = Geometry(stride=params.stride, padding=params.padding, dilation=params.dilation)
+    own = stage.geometry(whole)
     return relax.op.nn.conv2d(
         data,
         relax.const(np.ascontiguousarray(stage.weight.transpose(0, 2, 3, 1))),
-        strides=(params.stride[0] if rows else 1, params.stride[1] if columns else 1),
-        padding=(top * rows, left * columns, bottom * rows, right * columns),
-        dilation=(params.dilation[0] if rows else 1, params.dilation[1] if columns else 1),
+        strides=own.stride,
+        padding=own.padding,
+        dilation=own.dilation,
         groups=stage.groups,
         data_layout="NHWC",
         kernel_layout="OHWI",

@@ -1,6 +1,6 @@
 """Kernels that happen to be of low rank → a k×1 and a 1×k convolution, exactly but for float rounding.
 
-A dense k×k kernel with r independent vertical filters, (c·kh) × (o·kw) as a matrix of rank r, is a k×1 convolution to r
+A dense k×k kernel with r independent column filters, (c·kh) × (o·kw) as a matrix of rank r, is a k×1 convolution to r
 channels and a 1×k one (`decompose.spatial`). A depthwise kernel that is an outer product for every channel, a Gaussian
 say, is two depthwise ones. `DispatchSeparable` decides then whether they run as a chain or multiplied out again.
 """
@@ -56,13 +56,13 @@ class CanonicalizeLowRank:
         factors = _dense(weight) if params.groups == 1 else _depthwise(weight)
         if factors is None:
             return None
-        (vertical, horizontal), groups = factors, params.groups
-        first = with_layer_name(_rows(call.args[0], vertical, params, groups), f"{name}.vertical")
-        return with_layer_name(_columns(rewriter.builder_.emit(first), horizontal, params, groups), name)
+        (column, row), groups = factors, params.groups
+        first = with_layer_name(_rows(call.args[0], column, params, groups), f"{name}.column")
+        return with_layer_name(_columns(rewriter.builder_.emit(first), row, params, groups), name)
 
 
 def _dense(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Vertical (r, c, kh, 1) and horizontal (o, r, 1, kw) kernels of a dense one of low enough rank."""
+    """Column (r, c, kh, 1) and row (o, r, 1, kw) kernels of a dense one of low enough rank."""
     o, c, kh, kw = weight.shape
     largest = int(MAX_SHARE * weight.size / (c * kh + o * kw))
     matrix = weight.transpose(1, 2, 0, 3).reshape(c * kh, o * kw)
@@ -73,8 +73,8 @@ def _dense(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if largest < 1 or _rank(matrix[rows][:, columns]) > largest:
         return None
     factors = spatial(weight, error=EXACT)
-    fits = len(factors.vertical) <= largest and _is_rounding(weight - factors.weight, weight)
-    return (factors.vertical, factors.horizontal) if fits else None
+    fits = len(factors.column) <= largest and _is_rounding(weight - factors.weight, weight)
+    return (factors.column, factors.row) if fits else None
 
 
 def _is_rounding(error: np.ndarray, weight: np.ndarray) -> bool:
@@ -87,7 +87,7 @@ def _is_rounding(error: np.ndarray, weight: np.ndarray) -> bool:
 
 
 def _depthwise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Vertical (o, 1, kh, 1) and horizontal (o, 1, 1, kw) kernels of a depthwise one, each an outer product."""
+    """Column (o, 1, kh, 1) and row (o, 1, 1, kw) kernels of a depthwise one, each an outer product."""
     o, per_group, kh, kw = weight.shape
     if per_group > 1 or kh + kw > MAX_SHARE * kh * kw:
         return None
@@ -95,8 +95,8 @@ def _depthwise(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if (sizes[:, 1] > EXACT * sizes[:, 0]).any():
         return None
     root = np.sqrt(sizes[:, 0])[:, None]
-    vertical, horizontal = (root * left[:, :, 0]).astype(np.float32), (root * right[:, 0]).astype(np.float32)
-    return vertical.reshape(o, 1, kh, 1), horizontal.reshape(o, 1, 1, kw)
+    column, row = (root * left[:, :, 0]).astype(np.float32), (root * right[:, 0]).astype(np.float32)
+    return column.reshape(o, 1, kh, 1), row.reshape(o, 1, 1, kw)
 
 
 def _rank(matrix: np.ndarray) -> int:

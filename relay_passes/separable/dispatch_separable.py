@@ -12,18 +12,17 @@ from tvm import relax
 
 from tvm_fastconv.configs import Dense, Method
 from tvm_fastconv.notices import notify
+from tvm_fastconv.topi.chain import operator_of_stage
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, kernel_major, pack_depthwise_weight
 from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
-from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
-from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
+from tvm_fastconv.topi.planner import Plan, Planner
 
 from ..graph.conv_call import layer_report
 from ..graph.layer_findings import layer_findings, note_layer
 from ..graph.operator_call import operator_call
 from ..graph.rewrite import CallRewriter, along_channel, keep_name, rewrite_calls
-from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles, written_out
+from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles
 from .reconstructed_chains import reconstructed
 from .separable_chains import Chain, Stage, separable_chains
 
@@ -40,20 +39,20 @@ class DispatchSeparable:
 
     Parameters
     ----------
-    target : Target
+    planner : Planner
     methods : mapping, optional
         Layer name to what the user asked for: a ``Dense`` layer belongs to no chain. Layers that were approximated
         keep the method that was asked for, and are not multiplied out, with a warning where that would be faster.
     """
 
-    def __init__(self, target: tvm.target.Target, methods: Mapping[str, Method] | None = None) -> None:
-        self.machine, self.methods = Machine.of(target), methods or {}
+    def __init__(self, planner: Planner, methods: Mapping[str, Method] | None = None) -> None:
+        self.planner, self.methods = planner, methods or {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         apart = [name for name, method in self.methods.items() if isinstance(method, Dense)]
         functions = [func for func in mod.functions.values() if isinstance(func, relax.Function)]
-        choices = _Choices(self.machine, layer_findings(mod))
+        choices = _Choices(self.planner, layer_findings(mod))
         for chain in [chain for func in functions for chain in separable_chains(func, apart)]:
             choices.choose(chain)
         if choices.slower:
@@ -65,8 +64,8 @@ class DispatchSeparable:
 class _Choices:
     """How the chains of one module run: what becomes of each convolution, and what the report says of it."""
 
-    def __init__(self, machine: Machine, known: dict[str, dict[str, str]]) -> None:
-        self.machine, self.known = machine, known
+    def __init__(self, planner: Planner, known: dict[str, dict[str, str]]) -> None:
+        self.planner, self.known = planner, known
         self.actions: dict[relax.Var, _Action] = {}
         self.findings: dict[str, dict[str, str]] = {}
         self.slower: dict[str, float] = {}
@@ -79,13 +78,13 @@ class _Choices:
 
     def choose(self, chain: Chain) -> None:
         """The fastest way by estimate."""
-        costs = {"unfused": unfused_cycles(chain, self.machine)}
-        plan = fused_plan(chain, self.machine)
+        costs = {"unfused": unfused_cycles(chain, self.planner)}
+        plan = fused_plan(chain, self.planner)
         if plan is not None:
             costs["fused"] = plan.cycles
         dense = reconstructed(chain) if may_multiply_out(chain) else None
         if dense is not None:
-            costs[DENSE] = reconstructed_cycles(chain, dense[0], dense[2], self.machine)
+            costs[DENSE] = reconstructed_cycles(chain, dense[2], self.planner)
         possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else dict(costs)
         if "approximation" in self.known.get(chain.last.name, {}):
             possible.pop(DENSE, None)
@@ -98,8 +97,11 @@ class _Choices:
             self.findings[stage.name] = {"method": method, "reason": reason}
         if way == "fused" and plan is not None:
             fused = _Reordered if chain.multiplies else _Fused
-            for stage, knobs in zip(chain.stages, plan.knobs, strict=True):
-                self.actions[stage.var] = fused(chain, str(self.fused), stage, knobs)
+            for stage, problem, knobs in zip(
+                chain.stages, plan.problem.stages, plan.knobs.stages, strict=True
+            ):
+                own = self.planner.asked(operator_of_stage(problem), problem, knobs)
+                self.actions[stage.var] = fused(chain, str(self.fused), stage, own)
             self.fused += 1
         elif way == DENSE and dense is not None:
             self.actions[chain.last.var] = _Reconstructed(chain, *dense)
@@ -121,14 +123,15 @@ class _Fused:
     chain: Chain
     number: str
     stage: Stage
-    knobs: TileKnobs | WindowKnobs
+    plan: Plan[Any]
 
     def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
-        data, weight, knobs = call.args[0], self.stage.weight, self.knobs
-        if isinstance(knobs, WindowKnobs):
+        data, weight, plan = call.args[0], self.stage.weight, self.plan
+        if plan.op == "depthwise_conv2d":
             packed = relax.const(pack_depthwise_weight(weight))
             return self._operator(rewriter, call, depthwise_conv2d, [data, packed])
-        return self._operator(rewriter, call, conv2d, [data, relax.const(pack_weight(weight, knobs.panel))])
+        packed = relax.const(pack_weight(weight, plan.knobs.panel))
+        return self._operator(rewriter, call, conv2d, [data, packed])
 
     def _operator(
         self,
@@ -143,12 +146,11 @@ class _Fused:
             call,
             compute,
             args,
-            op=compute.__name__,
-            knobs=self.knobs.to_json(),
+            plan=self.plan,
             report=layer_report(self.chain.method, call, self.stage.weight) | {"op": self.chain.op},
             chain=self.number,
             params=self.stage.params,
-            tile=self.knobs,
+            tile=self.plan.knobs,
             **kwargs,
         )
 
@@ -158,14 +160,16 @@ class _Reordered(_Fused):
     """The same where a depthwise stage has several kernels: all channels of the first one, then of the next."""
 
     def __call__(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
-        first, stage, knobs = self.chain.stages[0], self.stage, self.knobs
-        if isinstance(knobs, WindowKnobs):
-            kernels = written_out(stage)
-            if kernels is not None:
-                return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+        first, stage, plan = self.chain.stages[0], self.stage, self.plan
+        if plan.op == "fixed_stencils":
+            kernels = plan.problem.array
+            return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+        if plan.op == "depthwise_conv2d":
             packed = relax.const(pack_depthwise_weight(kernel_major(stage.weight, first.channels, axis=0)))
             return self._operator(rewriter, call, depthwise_conv2d, [call.args[0], packed], kernel_major=True)
-        packed = relax.const(pack_weight(kernel_major(stage.weight, first.channels, axis=1), knobs.panel))
+        packed = relax.const(
+            pack_weight(kernel_major(stage.weight, first.channels, axis=1), plan.knobs.panel)
+        )
         sums = self._operator(rewriter, call, conv2d, [rewriter.visit_expr(first.var), packed])
         if first.bias is None:
             return sums

@@ -27,11 +27,11 @@ class PadRanks:
 
     Parameters
     ----------
-    target : Target
+    machine : Machine
     """
 
-    def __init__(self, target: tvm.target.Target) -> None:
-        self.multiple = min(8, Machine.of(target).lanes)
+    def __init__(self, machine: Machine) -> None:
+        self.multiple = min(8, machine.lanes)
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``, in NHWC."""

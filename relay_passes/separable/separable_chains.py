@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import relax
 
-from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 
-from ..graph.conv_call import conv2d_of, extent, plane_of
+from ..graph.conv_call import conv2d_of, conv_problem, extent, plane_of
 from ..graph.layer_names import layer_name
 from ..graph.rewrite import channel_vector, constant_array, count_uses, op_name
 from ..layout.layout_rules import ELEMENTWISE
@@ -66,6 +66,11 @@ class Stage:
     def channels(self) -> int:
         """Of its input."""
         return self.weight.shape[1] * self.params.groups
+
+    @property
+    def problem(self) -> ConvProblem:
+        """What is asked of it."""
+        return conv_problem(self.call, self.params)
 
     @property
     def plane(self) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 import pytest
 
-from benchmarks import bench_bitpack, roofline
+from benchmarks import bench_bitpack
+from tvm_fastconv.measure import roofline
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])

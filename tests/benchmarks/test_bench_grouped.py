@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from benchmarks import bench_grouped as bench
-from benchmarks import results, roofline, runner
+from benchmarks import results, runner
 from benchmarks.grouped_networks import CONV, GroupedLayer, GroupedNetwork
+from tvm_fastconv.measure import roofline
 
 SETTINGS = runner.Settings(engines=(runner.OURS,), repeats=3, min_time=0.001)
 NETWORK = GroupedNetwork("small", 8, ((24, 1),))

@@ -9,8 +9,11 @@ from torch import nn
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 HASWELL = tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "haswell"})
+PLANNER = Planner(machine_of(HASWELL))
 
 
 def canonical(model: nn.Module, x: torch.Tensor, *passes: Any) -> tvm.IRModule:

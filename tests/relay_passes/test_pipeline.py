@@ -12,11 +12,14 @@ from tvm.relax.frontend import nn
 from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, schedule_passes
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 from ..close import assert_close
 from .evaluate import evaluate
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
+PLANNER = Planner(machine_of(TARGET))
 
 
 class Net(nn.Module):
@@ -65,14 +68,14 @@ def test_compiles_functions_of_any_names_and_number() -> None:
     for name in ("forward", "again"):
         assert_close(machine[name](tvm.runtime.tensor(x)).numpy(), want, 2e-6)  # as above
     with TARGET:
-        fused = tvm.transform.Sequential(graph_passes(TARGET))(mod)
+        fused = tvm.transform.Sequential(graph_passes(PLANNER))(mod)
     names = [[call.function for call in recorded_calls(fused, name)] for name in ("forward", "again")]
     assert names[0] == names[1]
 
 
 def test_equal_layers_share_a_function_and_keep_their_names() -> None:
     with TARGET:
-        fused = tvm.transform.Sequential(graph_passes(TARGET))(_module())
+        fused = tvm.transform.Sequential(graph_passes(PLANNER))(_module())
     calls = [
         (call.function, layer["name"], layer["method"])
         for call in recorded_calls(fused)
@@ -85,7 +88,7 @@ def test_equal_layers_share_a_function_and_keep_their_names() -> None:
 
 
 def test_dumps_stand_between_the_passes(tmp_path: Path) -> None:
-    passes = with_dumps(graph_passes(TARGET), tmp_path / "ir")
+    passes = with_dumps(graph_passes(PLANNER), tmp_path / "ir")
     with TARGET:
         tvm.transform.Sequential(passes)(_module())
     files = sorted(path.name for path in (tmp_path / "ir").iterdir())
@@ -98,7 +101,7 @@ def test_dumps_stand_between_the_passes(tmp_path: Path) -> None:
 def test_passes_leave_their_input_alone() -> None:
     mod = _module()
     with TARGET:
-        for step in [*graph_passes(TARGET), *schedule_passes(TARGET)]:
+        for step in [*graph_passes(PLANNER), *schedule_passes(TARGET, PLANNER.machine)]:
             before = mod.clone()
             after = step(mod)
             assert tvm_ffi.structural_equal(mod, before), step.info.name

@@ -13,7 +13,9 @@ from tvm import te
 from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import NATIVE_CPU, cpu_features, resolve_target
+from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import machine_of
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.window import extents
 
@@ -38,27 +40,33 @@ each_isa = pytest.mark.parametrize(
 
 @functools.cache
 def machine(isa: str) -> Machine:
-    return Machine.of(TARGETS[isa])
+    return machine_of(TARGETS[isa])
 
 
 def run_operator(
-    compute: Callable[..., te.Tensor], arrays: list[np.ndarray], knobs: Any, op: str, isa: str, **kwargs: Any
+    compute: Callable[..., te.Tensor],
+    arrays: list[np.ndarray],
+    knobs: KnobSet,
+    op: str,
+    isa: str,
+    **kwargs: Any,
 ) -> np.ndarray:
     """Schedule ``compute`` for ``isa``, run it on ``arrays`` and return its result, of which no byte was set before."""
-    return run_compute(compute, arrays, op, isa, knobs.to_json(), tile=knobs, **kwargs)
+    return run_compute(compute, arrays, knobs, op, isa, tile=knobs, **kwargs)
 
 
 def run_compute(
     compute: Callable[..., te.Tensor],
     arrays: list[np.ndarray],
+    knobs: KnobSet,
     op: str,
     isa: str,
-    knobs: str = "{}",
     **kwargs: Any,
 ) -> np.ndarray:
-    """The same for an operator without a tile."""
+    """The same for an operator whose tensor expression does not depend on its knobs."""
     tensors = [te.placeholder(extents(*a.shape), str(a.dtype), name=f"arg{i}") for i, a in enumerate(arrays)]
-    result = compute(*tensors, attrs={"fastconv.op": op, "fastconv.knobs": knobs}, **kwargs)
+    attrs = {"fastconv.op": op, "fastconv.knobs": knobs.to_json()}
+    result = compute(*tensors, attrs=attrs, **kwargs)
     func = schedule_primfunc(te.create_prim_func([*tensors, result]), machine(isa))
     return run_primfunc(func, arrays, [int(n) for n in result.shape], str(result.dtype), isa)
 

@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
 from tvm_fastconv.topi.batch_matmul import batch_matmul, batch_matmul_reference
-from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.dense import MatmulProblem
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
@@ -18,11 +21,9 @@ RTOL = 2e-6  # float32 sums of up to 200 terms in another order, relative to the
 def test_equals_the_reference(lead: tuple[int, ...], m: int, k: int, o: int, isa: str) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((*lead, m, k), np.float32), rng.standard_normal((*lead, k, o), np.float32)
-    problem = TileProblem(
-        batch=1, height=1, width=m, out_channels=o, groups=1, reduction=k, strip_row_bytes=4 * m * k,
-        weight_bytes=4 * k * o,
-    )  # fmt: skip
-    knobs = default_knobs(problem, machine(isa))
+    problem = MatmulProblem(batch=math.prod(lead), rows=m, inner=k, columns=o)
+    knobs = TileKnobs.default(problem, machine(isa))
+    assert knobs is not None
     got = run_operator(batch_matmul, [a, b], knobs, "batch_matmul", isa)
     want = batch_matmul_reference(a, b)
     assert_close(got, want, RTOL)

@@ -5,6 +5,7 @@ import torch
 from tvm_fastconv.topi.bit_max_pool2d import bit_max_pool2d, bit_max_pool2d_reference
 from tvm_fastconv.topi.bits import pack_bits, unpack_bits
 from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.schedules.cpu.rows import RowKnobs
 
 from .run_operator import each_isa, run_compute
 
@@ -22,7 +23,7 @@ def test_equals_the_reference(params: Conv2dParams, flipped: bool, isa: str) -> 
     rng = np.random.default_rng(0)
     words = pack_bits(rng.random((2, 9, 8, 40)) < 0.2)
     arrays = [words] + [pack_bits(rng.random(40) < 0.5)] * flipped
-    got = run_compute(bit_max_pool2d, arrays, "bit_max_pool2d", isa, params=params)
+    got = run_compute(bit_max_pool2d, arrays, RowKnobs(rows=1), "bit_max_pool2d", isa, params=params)
     want = bit_max_pool2d_reference(words, params)
     np.testing.assert_array_equal(got, want ^ arrays[1] if flipped else want)
 

@@ -9,9 +9,11 @@ from tvm_fastconv.topi.bitpack import (
     flip_words,
     threshold_rows,
 )
+from tvm_fastconv.topi.schedules.cpu.rows import RowKnobs
 
 from .run_operator import each_isa, run_compute
 
+ROW = RowKnobs(rows=1)
 SHAPES = [(1, 4, 5, 64), (2, 3, 7, 32), (1, 2, 3, 40), (3, 5, 1, 17), (1, 1, 9, 100)]
 
 
@@ -33,7 +35,7 @@ def test_thresholds(shape: tuple[int, ...], flipped: bool, isa: str) -> None:
     arrays = [_data(shape), threshold_rows(how.at, 1)]
     if flipped:
         arrays.append(flip_words(how.flip, 1))
-    got = run_compute(bitpack, arrays, "bitpack", isa)
+    got = run_compute(bitpack, arrays, ROW, "bitpack", isa)
     np.testing.assert_array_equal(got, bitpack_reference(arrays[0], how))
 
 
@@ -42,7 +44,7 @@ def test_thresholds(shape: tuple[int, ...], flipped: bool, isa: str) -> None:
 def test_groups_fill_their_own_words(shape: tuple[int, ...], groups: int, isa: str) -> None:
     how = Thresholds(at=np.zeros(shape[-1], np.float32), flip=np.zeros(shape[-1], bool))
     arrays = [_data(shape), threshold_rows(how.at, groups)]
-    got = run_compute(bitpack, arrays, "bitpack", isa, groups=groups)
+    got = run_compute(bitpack, arrays, ROW, "bitpack", isa, groups=groups)
     np.testing.assert_array_equal(got, bitpack_reference(arrays[0], how, groups))
 
 
@@ -62,7 +64,7 @@ def test_grids(shape: tuple[int, ...], grid: Grid, isa: str) -> None:
     data = np.nan_to_num(_data(shape), nan=0.0)
     data.reshape(-1)[7:11] = [0.25, 0.75, -0.25, 1.25]  # exact halves of scale 2
     limit = np.zeros(32, np.int32)
-    got = run_compute(bitpack, [data, limit], "bitpack", isa, grid=grid)
+    got = run_compute(bitpack, [data, limit], ROW, "bitpack", isa, grid=grid)
     np.testing.assert_array_equal(got, bitpack_reference(data, grid))
 
 

@@ -3,7 +3,12 @@ import pytest
 import tvm
 
 from tvm_fastconv.topi.bitpack import Thresholds, bitpack_reference, flip_words, threshold_rows
-from tvm_fastconv.topi.bitpack_planar import bitpack_planar, bitpack_planar_reference, vectors_of
+from tvm_fastconv.topi.bitpack_planar import (
+    PlanarKnobs,
+    PlanarProblem,
+    bitpack_planar,
+    bitpack_planar_reference,
+)
 
 from .run_operator import each_isa, machine, run_primfunc
 
@@ -35,20 +40,25 @@ def test_equals_the_reference(name: str, isa: str, flips: bool) -> None:
     want = bitpack_planar_reference(data, how, groups)
     np.testing.assert_array_equal(want, bitpack_reference(data.transpose(0, 2, 3, 1), how, groups))
     arrays = [data, threshold_rows(how.at, groups)] + ([flip_words(how.flip, groups)] if flips else [])
-    func = bitpack_planar((n, c, h, w), groups, flips, machine(isa).lanes)
+    problem = PlanarProblem(batch=n, channels=c, height=h, width=w, groups=groups, flips=flips)
+    knobs = PlanarKnobs.default(problem, machine(isa))
+    assert knobs is not None
+    func = bitpack_planar((n, c, h, w), groups, flips, knobs)
     np.testing.assert_array_equal(run_primfunc(func, arrays, list(want.shape), "uint32", isa), want)
 
 
 def test_symbolic_batch() -> None:
     how = _thresholds(40, False)
     data = np.random.default_rng(0).standard_normal((3, 40, 5, 6), np.float32)
-    func = bitpack_planar((tvm.tirx.Var("n", "int64"), 40, 5, 6), 1, False, 8)
+    knobs = PlanarKnobs.default(PlanarProblem(channels=40, height=5, width=6), machine("avx2"))
+    assert knobs is not None
+    func = bitpack_planar((tvm.tirx.Var("n", "int64"), 40, 5, 6), 1, False, knobs)
     got = run_primfunc(func, [data, threshold_rows(how.at, 1)], [3, 5, 6, 2], "uint32", "avx2")
     np.testing.assert_array_equal(got, bitpack_planar_reference(data, how))
 
 
-@pytest.mark.parametrize(
-    ("pixels", "lanes", "vectors"), [(3136, 16, 4), (196, 16, 1), (49, 16, 2), (15, 16, None)]
-)
-def test_few_pixels_are_packed_twice(pixels: int, lanes: int, vectors: int | None) -> None:
-    assert vectors_of(pixels, lanes) == vectors
+@pytest.mark.parametrize(("plane", "vectors"), [((56, 56), 4), ((14, 14), 1), ((7, 7), 2), ((3, 5), None)])
+def test_few_pixels_are_packed_twice(plane: tuple[int, int], vectors: int | None) -> None:
+    problem = PlanarProblem(channels=32, height=plane[0], width=plane[1])
+    knobs = PlanarKnobs.default(problem, machine("avx512"))
+    assert knobs == (None if vectors is None else PlanarKnobs(lanes=16, vectors=vectors))

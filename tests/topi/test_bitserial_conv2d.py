@@ -9,7 +9,9 @@ from tvm import te
 
 from tvm_fastconv.topi.bits import pack_bits, pack_planes
 from tvm_fastconv.topi.bitserial_conv2d import (
+    BitserialKnobs,
     BitserialParams,
+    BitserialProblem,
     bitserial_conv2d,
     bitserial_conv2d_packed,
     bitserial_conv2d_reference,
@@ -21,7 +23,6 @@ from tvm_fastconv.topi.bitserial_conv2d import (
 from tvm_fastconv.topi.borders import border_classes
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs, TileProblem, default_knobs
 from tvm_fastconv.topi.window import extents
 
 from .run_operator import each_isa, machine, run_operator
@@ -100,15 +101,11 @@ def _torch(levels: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np
     return out.permute(0, 2, 3, 1).numpy().astype(np.int32)
 
 
-def _knobs(params: BitserialParams, isa: str, multiple: int = 1) -> TileKnobs:
-    conv = params.conv
-    rows, columns = conv.output_size(7, 9)
-    problem = TileProblem(
-        batch=2, height=rows, width=columns, out_channels=conv.out_channels // conv.groups, groups=conv.groups,
-        reduction=conv.kernel[0] * conv.kernel[1] * params.words, strip_row_bytes=1000, weight_bytes=10000,
-        pixel_planes=params.activation_bits, vector_planes=len(params.planes), panel_multiple=multiple,
-    )  # fmt: skip
-    return default_knobs(problem, machine(isa))
+def _knobs(params: BitserialParams, isa: str, packed: bool = False) -> BitserialKnobs:
+    problem = BitserialProblem(batch=2, height=7, width=9, layer=params, packed=packed)
+    knobs = BitserialKnobs.default(problem, machine(isa))
+    assert knobs is not None
+    return knobs
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,7 +139,7 @@ def test_packed_decisions_are_equal(name: str, isa: str, bytewise: bool) -> None
     total = _torch(levels, signs, params)
     at = np.random.default_rng(1).integers(-9, 9, params.conv.out_channels).astype(np.float64)
     at[:2] = [np.inf, -np.inf][: at.size]
-    knobs = _knobs(params, isa, multiple=32)
+    knobs = _knobs(params, isa, packed=True)
     table = border_table(signs, params, 7, 9)
     arrays = [
         _words(levels, params),
@@ -166,7 +163,7 @@ def test_kernel_rows_outside_the_plane_are_passed_over(name: str) -> None:
     got = run_operator(bitserial_conv2d, arrays, knobs, "bitserial_conv2d", "avx512", params=params)
     np.testing.assert_array_equal(got, _torch(levels, signs, params))
     if params.conv.groups == 1:
-        knobs = dataclasses.replace(_knobs(params, "avx512", multiple=32), tile_h=1)
+        knobs = dataclasses.replace(_knobs(params, "avx512", packed=True), tile_h=1)
         limits = packed_limits(arrays[2], params.step, np.zeros(params.conv.out_channels), knobs.panel)
         arrays = [arrays[0], pack_signs(signs, knobs.panel), limits]
         got = run_operator(

@@ -5,6 +5,7 @@ import torch
 from tvm_fastconv.topi.bits import pack_bits
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, border_table
 from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
+    DepthwiseBitProblem,
     bitserial_depthwise_conv2d,
     bitserial_depthwise_conv2d_packed,
     bitserial_depthwise_conv2d_reference,
@@ -13,6 +14,7 @@ from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
     sign_rows,
 )
 from tvm_fastconv.topi.conv2d import Conv2dParams
+from tvm_fastconv.topi.schedules.cpu.bitserial_depthwise import DepthwiseBitKnobs
 
 from .run_operator import each_isa, machine, run_compute
 
@@ -66,6 +68,11 @@ def _torch(bits: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.n
     return out.permute(0, 2, 3, 1).numpy().astype(np.int32)
 
 
+def _knobs(params: BitserialParams, isa: str, packed: bool = False) -> DepthwiseBitKnobs:
+    problem = DepthwiseBitProblem(batch=2, height=PLANE[0], width=PLANE[1], layer=params, packed=packed)
+    return DepthwiseBitKnobs.default(problem, machine(isa))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_reference_is_what_pytorch_computes(name: str) -> None:
     bits, signs = _bits_and_signs(CASES[name])
@@ -78,9 +85,11 @@ def test_the_reference_is_what_pytorch_computes(name: str) -> None:
 def test_sums_are_equal(name: str, isa: str) -> None:
     params = CASES[name]
     bits, signs = _bits_and_signs(params)
-    row = row_words(params.conv.output_size(*PLANE)[1], params.channels, machine(isa).lanes)
+    knobs = _knobs(params, isa)
+    row = row_words(params.conv.output_size(*PLANE)[1], params.channels, knobs.lanes)
     arrays = [pack_bits(bits), sign_rows(signs, row), border_table(signs, params, *PLANE)]
-    got = run_compute(bitserial_depthwise_conv2d, arrays, "bitserial_depthwise_conv2d", isa, params=params)
+    op = "bitserial_depthwise_conv2d"
+    got = run_compute(bitserial_depthwise_conv2d, arrays, knobs, op, isa, params=params)
     np.testing.assert_array_equal(got, bitserial_depthwise_conv2d_reference(arrays[0], signs, params))
 
 
@@ -91,10 +100,10 @@ def test_packed_decisions_are_equal(name: str, isa: str) -> None:
     bits, signs = _bits_and_signs(params)
     at = np.random.default_rng(1).integers(-9, 9, params.channels).astype(np.float64)
     at[:2] = [np.inf, -np.inf][: at.size]
-    row = row_words(params.conv.output_size(*PLANE)[1], params.channels, machine(isa).lanes)
+    knobs = _knobs(params, isa, packed=True)
+    row = row_words(params.conv.output_size(*PLANE)[1], params.channels, knobs.lanes)
     limits = limit_rows(border_table(signs, params, *PLANE), params, at, *PLANE, row)
     arrays = [pack_bits(bits), sign_rows(signs, row), limits]
-    got = run_compute(
-        bitserial_depthwise_conv2d_packed, arrays, "bitserial_depthwise_conv2d", isa, params=params
-    )
+    op = "bitserial_depthwise_conv2d"
+    got = run_compute(bitserial_depthwise_conv2d_packed, arrays, knobs, op, isa, params=params)
     np.testing.assert_array_equal(got, pack_bits(_torch(bits, signs, params) >= at))

@@ -12,7 +12,7 @@ from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, bitserial_conv2d, border_table, pack_signs
 from tvm_fastconv.topi.byte_counts import run_of
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import machine_of
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.window import extents
@@ -21,7 +21,7 @@ PARAMS = BitserialParams(conv=Conv2dParams(kernel=(3, 3), out_channels=64, paddi
 
 
 def _assembly(target: tvm.target.Target) -> str:
-    machine = Machine.of(target)
+    machine = machine_of(target)
     knobs = TileKnobs(lanes=machine.lanes, vectors=2, tile_h=1, tile_w=4, strip=7, chunks=1)
     signs = np.random.default_rng(0).random((1, 64, 64, 3, 3)) < 0.5
     arrays = [

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, conv2d_reference, pack_weight
-from tvm_fastconv.topi.schedules.cpu.tile import TileProblem, default_knobs
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem, conv2d, conv2d_reference, pack_weight
+from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
@@ -40,12 +40,9 @@ def _arrays(params: Conv2dParams, shape: tuple[int, ...]) -> tuple[np.ndarray, n
 
 def _run(params: Conv2dParams, data: np.ndarray, weight: np.ndarray, isa: str) -> np.ndarray:
     n, h, w, c = data.shape
-    oh, ow = params.output_size(h, w)
-    problem = TileProblem(
-        batch=n, height=oh, width=ow, out_channels=params.out_channels // params.groups, groups=params.groups,
-        reduction=weight[0].size, strip_row_bytes=4 * w * c, weight_bytes=weight.nbytes,
-    )  # fmt: skip
-    knobs = default_knobs(problem, machine(isa))
+    problem = ConvProblem(batch=n, height=h, width=w, channels=c, conv=params)
+    knobs = TileKnobs.default(problem, machine(isa))
+    assert knobs is not None
     stored = data if params.data_layout == "NHWC" else np.ascontiguousarray(data.transpose(0, 3, 1, 2))
     return run_operator(
         conv2d, [stored, pack_weight(weight, knobs.panel)], knobs, "conv2d", isa, params=params

@@ -3,11 +3,12 @@ import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.depthwise_conv2d import (
+    DepthwiseProblem,
     depthwise_conv2d,
     depthwise_conv2d_reference,
     pack_depthwise_weight,
 )
-from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
@@ -43,7 +44,8 @@ def test_equals_the_reference(case: str, isa: str) -> None:
     rng = np.random.default_rng(0)
     data = rng.standard_normal(shape, np.float32)
     weight = rng.standard_normal((c * multiplier, 1, *kernel), np.float32)
-    knobs = default_window_knobs(n, *params.output_size(h, w), c * multiplier, machine(isa))
+    problem = DepthwiseProblem(batch=n, height=h, width=w, channels=c, conv=params)
+    knobs = WindowKnobs.default(problem, machine(isa))
     got = run_operator(
         depthwise_conv2d, [data, pack_depthwise_weight(weight)], knobs, "depthwise_conv2d", isa, params=params
     )

@@ -6,12 +6,13 @@ from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.depthwise_conv2d import kernel_major
 from tvm_fastconv.topi.fixed_stencil_conv2d import (
+    StencilProblem,
     fixed_stencil_conv2d_reference,
     fixed_stencils,
     outer_product,
     stencil_terms,
 )
-from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
+from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
 
 from ..close import assert_close
 from .run_operator import each_isa, machine, run_operator
@@ -43,7 +44,10 @@ def test_equals_pytorch(case: str, isa: str) -> None:
         groups=c,
     )
     data = np.random.default_rng(0).standard_normal(shape, np.float32)
-    knobs = default_window_knobs(n, *params.output_size(h, w), params.out_channels, machine(isa))
+    rows = tuple(tuple(tuple(map(float, row)) for row in kernel) for kernel in kernels)
+    problem = StencilProblem(batch=n, height=h, width=w, channels=c, conv=params, kernels=rows)
+    np.testing.assert_array_equal(problem.array, kernels)
+    knobs = WindowKnobs.default(problem, machine(isa))
     got = run_operator(fixed_stencils, [data], knobs, "fixed_stencils", isa, kernels=kernels, params=params)
     top, left, bottom, right = padding
     planes = torch.nn.functional.pad(torch.from_numpy(data.transpose(0, 3, 1, 2)), (left, right, top, bottom))

@@ -6,14 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d, lookup_conv2d_reference
+from tvm_fastconv.topi.lookup_conv2d import LookupProblem, lookup_conv2d, lookup_conv2d_reference
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.cpu.lookup import (
-    LookupKnobs,
-    LookupProblem,
-    default_lookup_knobs,
-    lookup_cycles,
-)
+from tvm_fastconv.topi.schedules.cpu.lookup import LookupKnobs
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters
 
 from ..close import assert_close
@@ -40,12 +35,15 @@ def _torch(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.nda
 
 def _problem(params: Conv2dParams, shape: tuple[int, int, int, int], nonzeros: int) -> LookupProblem:
     n, c, h, w = shape
-    oh, ow = params.output_size(h, w)
-    return LookupProblem(
-        batch=n, height=oh, width=ow, channels=c, out_channels=params.out_channels, nonzeros=nonzeros,
-        row_bytes=4 * (ow * params.stride[1] + params.kernel[1]),
-        halo=(params.kernel[0] - 1) * params.dilation[0], stride=params.stride[0],
-    )  # fmt: skip
+    return LookupProblem(batch=n, height=h, width=w, channels=c, conv=params, nonzeros=nonzeros)
+
+
+def _default(
+    params: Conv2dParams, shape: tuple[int, int, int, int], weight: np.ndarray, isa: str
+) -> LookupKnobs:
+    knobs = LookupKnobs.default(_problem(params, shape, int(np.count_nonzero(weight))), machine(isa))
+    assert knobs is not None
+    return knobs
 
 
 def _run(
@@ -100,7 +98,7 @@ def test_equals_pytorch(name: str, isa: str) -> None:
     weight = _sparse(params, shape[1], density)
     want = _torch(data, weight, params)
     assert_close(lookup_conv2d_reference(data, weight, params), want, TOLERANCE)
-    knobs = default_lookup_knobs(_problem(params, shape, np.count_nonzero(weight)), machine(isa))
+    knobs = _default(params, shape, weight, isa)
     got = _run(data, weight, params, knobs, isa)
     assert_close(got, want, TOLERANCE)
 
@@ -112,7 +110,7 @@ def test_filters_without_coefficients_are_exactly_zero() -> None:
     weight[5] = 0
     weight[5, 39, 2, 2] = 1.5  # a single one
     data = np.random.default_rng(1).standard_normal(shape, np.float32)
-    knobs = default_lookup_knobs(_problem(params, shape, np.count_nonzero(weight)), machine("avx2"))
+    knobs = _default(params, shape, weight, "avx2")
     got = _run(data, weight, params, knobs, "avx2")
     assert (got[:, [0, 7, 23]] == 0).all()
     np.testing.assert_array_equal(got[0, 5, :-1, :-1], 1.5 * data[0, 39, 1:, 1:])
@@ -161,7 +159,7 @@ def test_any_geometry(case: tuple[Conv2dParams, tuple[int, int, int, int], float
     params, shape, density = case
     data = np.random.default_rng(seed).standard_normal(shape, np.float32)
     weight = _sparse(params, shape[1], density, seed)
-    knobs = default_lookup_knobs(_problem(params, shape, np.count_nonzero(weight)), machine("avx2"))
+    knobs = _default(params, shape, weight, "avx2")
     want = _torch(data, weight, params)
     got = _run(data, weight, params, knobs, "avx2")
     assert_close(got, want, TOLERANCE)
@@ -171,7 +169,8 @@ def test_symbolic_batch() -> None:
     params, shape, density = CASES["3x3"]
     data = np.random.default_rng(1).standard_normal((3, *shape[1:]), np.float32)
     weight = _sparse(params, shape[1], density)
-    knobs = default_lookup_knobs(_problem(params, shape, 100), machine("avx2"))
+    knobs = LookupKnobs.default(_problem(params, shape, 100), machine("avx2"))
+    assert knobs is not None
     got = _run(data, weight, params, knobs, "avx2", tvm.tirx.Var("n", "int64"))
     want = _torch(data, weight, params)
     assert_close(got, want, TOLERANCE)
@@ -182,8 +181,9 @@ def test_more_coefficients_cost_more_and_tiles_fit_the_registers() -> None:
     costs = []
     for nonzeros in (100, 1000, 5000):
         problem = _problem(params, shape, nonzeros)
-        knobs = default_lookup_knobs(problem, machine("avx512"))
+        knobs = LookupKnobs.default(problem, machine("avx512"))
+        assert knobs is not None
         assert knobs.rows * knobs.vectors <= 28
-        costs.append(lookup_cycles(problem, knobs, machine("avx512")))
+        costs.append(knobs.cycles(problem, machine("avx512")))
     assert costs == sorted(costs)
     assert costs[2] > 5 * costs[0]

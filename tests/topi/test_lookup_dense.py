@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import tvm
 
-from tvm_fastconv.topi.lookup_dense import lookup_dense, lookup_dense_reference
+from tvm_fastconv.topi.lookup_dense import LookupDenseProblem, lookup_dense, lookup_dense_reference
+from tvm_fastconv.topi.operators import operator_attrs
 from tvm_fastconv.topi.schedules import schedule_primfunc
+from tvm_fastconv.topi.schedules.cpu.lookup_dense import LookupDenseKnobs
 from tvm_fastconv.topi.sparse_lists import SparseRows
 
 from ..close import assert_close
 from .run_operator import machine, run_primfunc
 
-ATTRS = {"fastconv.op": "lookup_dense", "fastconv.knobs": "{}"}
 # Sums of up to a few hundred float32 products in another order.
 TOLERANCE = 2e-6
 
@@ -19,6 +20,13 @@ def _sparse(outputs: int, columns: int, density: float) -> np.ndarray:
     weight = rng.standard_normal((outputs, columns), np.float32) * (rng.random((outputs, columns)) < density)
     weight[:: max(3, outputs // 2)] = 0
     return weight
+
+
+def _problem(weight: np.ndarray, rows: int = 1) -> LookupDenseProblem:
+    outputs, inputs = weight.shape
+    return LookupDenseProblem(
+        batch=rows, inputs=inputs, outputs=outputs, nonzeros=int(np.count_nonzero(weight))
+    )
 
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2"])
@@ -36,8 +44,10 @@ def _sparse(outputs: int, columns: int, density: float) -> np.ndarray:
 def test_equals_the_reference(rows: int, outputs: int, columns: int, density: float, isa: str) -> None:
     weight = _sparse(outputs, columns, density)
     data = np.random.default_rng(1).standard_normal((rows, columns), np.float32)
-    sparse = SparseRows.of(weight, machine(isa).lanes)
-    func = schedule_primfunc(lookup_dense(rows, columns, outputs, sparse, ATTRS), machine(isa))
+    problem = _problem(weight, rows)
+    knobs = LookupDenseKnobs.default(problem, machine(isa))
+    sparse, attrs = SparseRows.of(weight, knobs), operator_attrs("lookup_dense", problem, knobs)
+    func = schedule_primfunc(lookup_dense(rows, columns, outputs, sparse, attrs), machine(isa))
     got = run_primfunc(func, [data, *sparse.arrays], [rows, outputs], "float32", isa)
     want = lookup_dense_reference(data, weight)
     assert_close(got, want, TOLERANCE)
@@ -46,8 +56,10 @@ def test_equals_the_reference(rows: int, outputs: int, columns: int, density: fl
 
 def test_symbolic_batch() -> None:
     weight, data = _sparse(9, 40, 0.2), np.random.default_rng(1).standard_normal((3, 40), np.float32)
-    sparse = SparseRows.of(weight, 8)
-    func = lookup_dense(tvm.tirx.Var("n", "int64"), 40, 9, sparse, ATTRS)
+    problem = _problem(weight)
+    knobs = LookupDenseKnobs.default(problem, machine("avx2"))
+    sparse, attrs = SparseRows.of(weight, knobs), operator_attrs("lookup_dense", problem, knobs)
+    func = lookup_dense(tvm.tirx.Var("n", "int64"), 40, 9, sparse, attrs)
     got = run_primfunc(
         schedule_primfunc(func, machine("avx2")), [data, *sparse.arrays], [3, 9], "float32", "avx2"
     )
@@ -56,12 +68,13 @@ def test_symbolic_batch() -> None:
 
 def test_groups_of_like_rows_hold_little_padding() -> None:
     weight = _sparse(1000, 500, 0.05)
-    sparse = SparseRows.of(weight, 16)
+    sparse = SparseRows.of(weight, LookupDenseKnobs.default(_problem(weight), machine("avx512")))
     assert sparse.coefficients.size <= 1.1 * np.count_nonzero(weight)
     assert sorted(set(sparse.rows.tolist())) == list(range(1000))
 
 
 def test_many_outputs_are_parallel_in_equal_parts() -> None:
-    assert SparseRows.of(_sparse(1024, 50, 0.1), 16).chunks == 8
-    assert SparseRows.of(_sparse(1000, 50, 0.1), 16).chunks == 8
-    assert SparseRows.of(_sparse(70, 50, 0.1), 16).chunks == 1
+    for outputs, chunks in ((1024, 8), (1000, 8), (70, 1)):
+        weight = _sparse(outputs, 50, 0.1)
+        knobs = LookupDenseKnobs.default(_problem(weight), machine("avx512"))
+        assert knobs.chunks == SparseRows.of(weight, knobs).chunks == chunks

@@ -9,6 +9,7 @@ from tvm_fastconv.topi.pack_matrix import (
     pack_rows_reference,
     vector_start,
 )
+from tvm_fastconv.topi.schedules.cpu.pack_matrix import PackKnobs
 
 from .run_operator import each_isa, run_compute
 
@@ -30,7 +31,7 @@ def test_rows(shape: tuple[int, int], tile: int, more_words: int, isa: str) -> N
     data = _data(shape)
     rows, words = shape[0], word_count(shape[1]) + more_words
     tiles = -(-rows // tile)
-    got = run_compute(pack_rows, [data], "pack_rows", isa, shape=(tiles, tile), words=words)
+    got = run_compute(pack_rows, [data], PackKnobs(), "pack_rows", isa, shape=(tiles, tile), words=words)
     packed = got.reshape(-1, words)
     np.testing.assert_array_equal(packed[:rows], pack_rows_reference(data, words))
     np.testing.assert_array_equal(packed[rows:], np.broadcast_to(packed[rows - 1], packed[rows:].shape))
@@ -43,14 +44,14 @@ def test_columns(shape: tuple[int, int], vectors: int, more_words: int, isa: str
     data, words = _data(shape), word_count(shape[0]) + more_words
     lanes = min(lanes, 1 << (shape[1].bit_length() - 1))
     sizes = {"panel": vectors * lanes, "lanes": lanes, "words": words}
-    got = run_compute(pack_columns, [data], "pack_columns", isa, **sizes)
+    got = run_compute(pack_columns, [data], PackKnobs(), "pack_columns", isa, **sizes)
     np.testing.assert_array_equal(got, pack_columns_reference(data, **sizes))
 
 
 def test_many_panels() -> None:
     data = _data((40, 1025))
     sizes = {"panel": 16, "lanes": 8, "words": 2}
-    got = run_compute(pack_columns, [data], "pack_columns", "avx2", **sizes)
+    got = run_compute(pack_columns, [data], PackKnobs(), "pack_columns", "avx2", **sizes)
     np.testing.assert_array_equal(got, pack_columns_reference(data, **sizes))
 
 

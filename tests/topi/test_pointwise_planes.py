@@ -3,8 +3,10 @@ import pytest
 import torch
 import tvm
 
+from tvm_fastconv.topi.operators import operator_attrs
 from tvm_fastconv.topi.pointwise_planes import (
-    default_planes_knobs,
+    PlanesKnobs,
+    PlanesProblem,
     pack_planes_weight,
     pointwise_planes,
     pointwise_planes_reference,
@@ -14,7 +16,6 @@ from ..close import assert_close
 from .run_operator import each_isa, machine, run_primfunc
 
 TOLERANCE = 1e-6  # sums of up to 64 float32 products in another order
-ATTRS = {"fastconv.op": "pointwise_planes", "fastconv.knobs": "{}"}
 
 
 @each_isa
@@ -30,9 +31,10 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
         torch.from_numpy(data), torch.from_numpy(weight)[:, :, None, None]
     ).numpy()
     assert_close(pointwise_planes_reference(data, weight), want, TOLERANCE)
-    knobs = default_planes_knobs(shape[2] * shape[3], atoms, machine(isa))
+    problem = PlanesProblem(batch=shape[0], channels=shape[1], height=shape[2], width=shape[3], atoms=atoms)
+    knobs = PlanesKnobs.default(problem, machine(isa))
     assert knobs is not None
-    func = pointwise_planes(shape, atoms, knobs, ATTRS)
+    func = pointwise_planes(shape, atoms, knobs, operator_attrs("pointwise_planes", problem, knobs))
     got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], list(want.shape), "float32", isa)
     assert_close(got, want, TOLERANCE)
 
@@ -40,18 +42,24 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
 def test_symbolic_batch() -> None:
     rng = np.random.default_rng(0)
     data, weight = rng.standard_normal((3, 8, 6, 6), np.float32), rng.standard_normal((5, 8), np.float32)
-    knobs = default_planes_knobs(36, 5, machine("avx2"))
+    problem = PlanesProblem(channels=8, height=6, width=6, atoms=5)
+    knobs = PlanesKnobs.default(problem, machine("avx2"))
     assert knobs is not None
-    func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, ATTRS)
+    attrs = operator_attrs("pointwise_planes", problem, knobs)
+    func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, attrs)
     got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], [3, 5, 6, 6], "float32", "avx2")
     assert_close(got, pointwise_planes_reference(data, weight), TOLERANCE)
 
 
 def test_tiles_fit_the_registers() -> None:
-    assert default_planes_knobs(15, 8, machine("avx512")) is None
-    for pixels, atoms in ((3136, 64), (49, 64), (196, 3)):
-        knobs = default_planes_knobs(pixels, atoms, machine("avx512"))
+    def default(height: int, width: int, atoms: int) -> PlanesKnobs | None:
+        problem = PlanesProblem(channels=8, height=height, width=width, atoms=atoms)
+        return PlanesKnobs.default(problem, machine("avx512"))
+
+    assert default(3, 5, 8) is None
+    for side, atoms in ((56, 64), (7, 64), (14, 3)):
+        knobs = default(side, side, atoms)
         assert knobs is not None
         assert knobs.atoms * knobs.vectors + knobs.vectors < 32
-        assert knobs.pixels <= pixels
+        assert knobs.pixels <= side * side
         assert knobs.atoms <= atoms

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.pool2d import pool2d, pool2d_reference
-from tvm_fastconv.topi.schedules.cpu.window import default_window_knobs
+from tvm_fastconv.topi.pool2d import PoolProblem, pool2d, pool2d_reference
+from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
 
 from .run_operator import each_isa, machine, run_operator
 
@@ -37,10 +37,10 @@ def test_equals_pytorch(case: str, kind: str, isa: str) -> None:
     params = Conv2dParams(
         kernel=(kernel, kernel), stride=(stride, stride), padding=(padding,) * 4, out_channels=shape[3]
     )
-    knobs = default_window_knobs(shape[0], *want.shape[1:3], shape[3], machine(isa))
-    arguments = {
-        "params": params, "out_size": want.shape[1:3], "kind": kind[:3], "count_include_pad": count_include_pad
-    }  # fmt: skip
+    how = {"out_size": want.shape[1:3], "kind": kind[:3], "count_include_pad": count_include_pad}
+    problem = PoolProblem(batch=shape[0], height=shape[1], width=shape[2], window=params, **how)
+    knobs = WindowKnobs.default(problem, machine(isa))
+    arguments = {"params": params, **how}
     tolerance = {"rtol": 0, "atol": RTOL * np.abs(want).max()}
     np.testing.assert_allclose(pool2d_reference(data, **arguments), want, **tolerance)
     got = run_operator(pool2d, [data], knobs, f"{kind[:3]}_pool2d", isa, **arguments)

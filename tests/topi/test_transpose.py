@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 import tvm
 
-from tvm_fastconv.topi.transpose import tile_side, transpose, transpose_reference
+from tvm_fastconv.topi.transpose import TransposeKnobs, TransposeProblem, transpose, transpose_reference
 
 from .run_operator import each_isa, machine, run_primfunc
 
@@ -23,11 +25,11 @@ from .run_operator import each_isa, machine, run_primfunc
 def test_equals_the_reference(shape: tuple[int, ...], lead: int, rows: int, isa: str) -> None:
     data = np.random.default_rng(0).standard_normal(shape, np.float32)
     want = transpose_reference(data, lead, rows)
-    side = tile_side(
-        int(np.prod(shape[lead : lead + rows])), int(np.prod(shape[lead + rows :])), machine(isa).lanes
-    )
-    assert side is not None
-    func = transpose(shape, lead, rows, side)
+    batch, height, width = map(math.prod, (shape[:lead], shape[lead : lead + rows], shape[lead + rows :]))
+    problem = TransposeProblem(batch=batch, rows=height, columns=width)
+    knobs = TransposeKnobs.default(problem, machine(isa))
+    assert knobs is not None
+    func = transpose(shape, lead, rows, knobs.side)
     np.testing.assert_array_equal(run_primfunc(func, [data], list(want.shape), "float32", isa), want)
 
 
@@ -39,8 +41,9 @@ def test_symbolic_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "lanes", "side"),
-    [(64, 49, 16, 16), (12, 49, 16, 8), (4, 100, 16, 4), (3, 50176, 16, None), (64, 1, 16, None)],
+    ("rows", "columns", "side"),
+    [(64, 49, 16), (12, 49, 8), (4, 100, 4), (3, 50176, None), (64, 1, None)],
 )
-def test_tiles_fit_the_matrix(rows: int, columns: int, lanes: int, side: int | None) -> None:
-    assert tile_side(rows, columns, lanes) == side
+def test_tiles_fit_the_matrix(rows: int, columns: int, side: int | None) -> None:
+    knobs = TransposeKnobs.default(TransposeProblem(rows=rows, columns=columns), machine("avx512"))
+    assert knobs == (None if side is None else TransposeKnobs(side=side))

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference
-from tvm_fastconv.topi.schedules.cpu.tile import TileProblem
-from tvm_fastconv.topi.schedules.cpu.winograd import default_winograd_knobs
+from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs, WinogradLoops
 from tvm_fastconv.topi.winograd_conv2d import (
+    WinogradProblem,
     pack_winograd_weight,
     winograd_conv2d,
     winograd_conv2d_reference,
@@ -59,28 +61,26 @@ def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
     assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
+class SmallStrips(WinogradProblem):
+    """The same in strips that hold much and read hardly any weights, so that the best ones are small."""
+
+    @property
+    def winograd_loops(self) -> WinogradLoops:
+        loops = super().winograd_loops
+        tile = replace(loops.tile, strip_row_bytes=20 * loops.tile.strip_row_bytes, weight_bytes=1)
+        return replace(loops, tile=tile)
+
+
 @each_isa
 @pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
 def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
     data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
-    rows, cols = (-(-size // m) for size in want.shape[1:3])
-    problem = TileProblem(
-        batch=data.shape[0],
-        height=rows,
-        width=cols,
-        out_channels=params.out_channels,
-        groups=1,
-        reduction=data.shape[3],
-        strip_row_bytes=4
-        * (m + taps - 1) ** 2
-        * cols
-        * (data.shape[3] + params.out_channels)
-        * 20,  # small strips
-        weight_bytes=1,
-    )
-    knobs = default_winograd_knobs(problem, machine(isa), m, m + taps - 1)
+    n, h, w, c = data.shape
+    problem = SmallStrips(batch=n, height=h, width=w, channels=c, conv=params, m=m)
+    knobs = WinogradKnobs.default(problem, machine(isa))
+    assert knobs is not None
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
     assert_close(got, want, TOLERANCE[m + taps - 1])

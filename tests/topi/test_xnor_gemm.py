@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tvm_fastconv.topi.byte_counts import MAX_RUN
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
-from tvm_fastconv.topi.xnor_gemm import stored_words, xnor_gemm, xnor_gemm_knobs, xnor_gemm_reference
+from tvm_fastconv.topi.schedules.cpu.xnor_gemm import XnorGemmKnobs
+from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem, stored_words, xnor_gemm, xnor_gemm_reference
 
 from .run_operator import each_isa, machine, run_primfunc
 
@@ -25,13 +25,15 @@ SHAPES = [
 
 
 def _run(
-    m: int, k: int, n: int, isa: str, bytewise: bool, seed: int = 0, knobs: TileKnobs | None = None
+    m: int, k: int, n: int, isa: str, bytewise: bool, seed: int = 0, knobs: XnorGemmKnobs | None = None
 ) -> None:
     rng = np.random.default_rng(seed)
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n)))
     a[0, 0], a[-1, -1], b[0, 0] = np.nan, 0.0, -0.0
-    knobs = knobs or xnor_gemm_knobs(k, n, machine(isa))
-    func = schedule_primfunc(xnor_gemm(k, n, knobs, bytewise), machine(isa))
+    problem = XnorGemmProblem(inner=k, columns=n)
+    knobs = knobs or XnorGemmKnobs.default(problem, machine(isa))
+    assert knobs is not None
+    func = schedule_primfunc(xnor_gemm(problem, knobs, bytewise), machine(isa))
     shape = [-(-m // knobs.tile_h), knobs.tile_h, n]
     rows = run_primfunc(func, [a, b], shape, "float32", isa).reshape(-1, n)
     want = xnor_gemm_reference(a, b)
@@ -55,7 +57,9 @@ def test_any_shape_is_equal(m: int, k: int, n: int, bytewise: bool, seed: int) -
 @pytest.mark.parametrize("vectors", [1, 2, 5])
 @pytest.mark.parametrize("tile_h", [1, 3, 8])
 def test_any_tile_is_equal(tile_h: int, vectors: int) -> None:
-    knobs = TileKnobs(lanes=4, vectors=vectors, tile_h=tile_h, tile_w=1, strip=1, chunks=2)
+    knobs = XnorGemmKnobs(
+        lanes=4, vectors=vectors, tile_h=tile_h, tile_w=1, strip=1, chunks=2, pack_rows=8, pack_panels=32
+    )
     _run(10, 40, 23, "sse4", False, knobs=knobs)
 
 
@@ -67,7 +71,8 @@ def test_the_reference_is_what_pytorch_computes() -> None:
 
 def test_no_vector_is_longer_than_a_row() -> None:
     for n in (1, 2, 3, 5, 15, 16, 17, 1025):
-        knobs = xnor_gemm_knobs(100, n, machine("avx512"))
+        knobs = XnorGemmKnobs.default(XnorGemmProblem(inner=100, columns=n), machine("avx512"))
+        assert knobs is not None
         assert knobs.lanes <= n
         assert knobs.chunks * knobs.panel >= n
 

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax, te
 
 from tvm_fastconv.artifact.build import build_artifact
-from tvm_fastconv.artifact.manifest import Manifest
+from tvm_fastconv.artifact.manifest import CallRecord, Manifest
 from tvm_fastconv.targets import resolve_target
 
 
@@ -64,7 +64,7 @@ def build(call_names: Callable[[tvm.IRModule], list[str]]) -> Callable[..., Mani
             "input_names": [var.name for var in mod["main"].params],
             "output_names": ["y"],
             "layers": [],
-            "calls": [(name, f"layer{i}") for i, name in enumerate(call_names(mod))],
+            "calls": [CallRecord(function=name, layer=f"layer{i}") for i, name in enumerate(call_names(mod))],
             "notices": [],
             "verify": "skipped: a test",
         }

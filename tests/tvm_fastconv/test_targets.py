@@ -13,7 +13,7 @@ from tvm_fastconv.targets import (
     known_tags,
     resolve_target,
 )
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import machine_of
 
 X86 = "x86_64-linux-gnu"
 FEATURES_OF_HASWELL = frozenset(cpu_features(resolve_target(f"{X86} -mcpu=haswell")))
@@ -33,7 +33,7 @@ FEATURES_OF_ZEN_4 = frozenset(cpu_features(resolve_target(f"{X86} -mcpu=znver4")
 def test_x86_cpus(cpu: str, lanes: int, registers: int, has: str, lacks: str) -> None:
     target = resolve_target(f"{X86} -mcpu={cpu}")
     features = cpu_features(target)
-    assert (Machine.of(target).lanes, Machine.of(target).registers) == (lanes, registers)
+    assert (machine_of(target).lanes, machine_of(target).registers) == (lanes, registers)
     assert set(has.split()) <= set(features)
     assert not set(lacks.split()) & set(features)
     assert list(features) == sorted(features)
@@ -42,7 +42,7 @@ def test_x86_cpus(cpu: str, lanes: int, registers: int, has: str, lacks: str) ->
 
 def test_neon() -> None:
     target = resolve_target("aarch64-linux-gnu -mcpu=cortex-a72")
-    assert (Machine.of(target).lanes, Machine.of(target).registers) == (4, 32)
+    assert (machine_of(target).lanes, machine_of(target).registers) == (4, 32)
     assert cpu_features(target) == ("crc", "neon")
 
 
@@ -63,7 +63,7 @@ def test_native_leaves_out_what_the_hypervisor_hides(monkeypatch: pytest.MonkeyP
     )
     target = resolve_target("native")
     assert cpu_features(target) == ("popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
-    assert Machine.of(target).lanes == 4
+    assert machine_of(target).lanes == 4
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 CPUs")
@@ -84,7 +84,7 @@ def test_native_can_be_another_cpu_less_what_this_machine_lacks(
     target, named = resolve_target("native"), resolve_target(f"{X86} -mcpu={cpu}")
     assert (target.attrs["mcpu"], list(target.attrs.get("mattr", ()))) == (cpu, off)
     assert set(cpu_features(target)) == set(cpu_features(named)) & FEATURES_OF_ZEN_4
-    assert Machine.of(target) == Machine.of(named)
+    assert machine_of(target) == machine_of(named)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86 CPUs")
@@ -106,7 +106,7 @@ def test_options() -> None:
     target = resolve_target(f"{X86} -mcpu=sapphirerapids -mattr=-avx512f,+fma4 -num-cores=6")
     assert "fma4" in cpu_features(target)
     assert not any(name.startswith("avx512") for name in cpu_features(target))
-    assert (Machine.of(target).lanes, target.attrs["num-cores"]) == (8, 6)
+    assert (machine_of(target).lanes, target.attrs["num-cores"]) == (8, 6)
 
 
 def test_the_users_own_preference_for_256_bits_stays() -> None:
@@ -130,7 +130,7 @@ def test_every_known_target_resolves_and_resolving_again_changes_nothing(spec: s
 def test_tags() -> None:
     assert "aws/cpu/c5.large" in known_tags()
     assert "arm/pynq" not in known_tags()  # 32 bits
-    assert Machine.of(resolve_target("aws/cpu/c5.large")).lanes == 16
+    assert machine_of(resolve_target("aws/cpu/c5.large")).lanes == 16
 
 
 def test_a_target_object_keeps_its_other_attributes() -> None:

@@ -68,6 +68,10 @@ class Template:
     place: Callable[[Site, LoopRV], None] | None = None
 
 
+def leave(_site: Site) -> None:
+    """Of operators whose loops are written out already."""
+
+
 _TEMPLATES: dict[tuple[str, str], Template] = {}
 
 

@@ -12,6 +12,7 @@ Files are deterministic: the same module, target and versions give the same byte
 import importlib.metadata
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def build_artifact(
     input_names: Sequence[str],
     output_names: Sequence[str],
     layers: Sequence[LayerReport],
-    calls: Sequence[tuple[str, str | None]],
+    calls: Sequence[CallRecord],
     notices: Sequence[str],
     verify: str,
     reference_pair: Pair | None = None,
@@ -68,7 +69,7 @@ def build_artifact(
     layers
         One record per layer.
     calls
-        The PrimFuncs that ``main`` calls, in order, each with the layer it belongs to. Lowering may drop some.
+        The PrimFuncs that ``main`` calls, in order. Lowering may drop some.
     notices, verify
         Lines for the manifest. ``amend_manifest`` can change them later.
     reference_pair
@@ -157,9 +158,7 @@ def _spec(name: str, ty: relax.TensorType) -> TensorSpec:
     return TensorSpec(name=name, shape=shape, dtype=str(ty.dtype))
 
 
-def _calls_made(
-    main: relax.Function, own: set[str], calls: Sequence[tuple[str, str | None]]
-) -> tuple[CallRecord, ...]:
+def _calls_made(main: relax.Function, own: set[str], calls: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
     """Return those of ``calls`` that the lowered entry function still makes; a reshape may have become a view.
 
     Functions that are not the module's ``own`` were added by lowering, to compute shapes; they do not count.
@@ -172,11 +171,19 @@ def _calls_made(
             found.append(called.name_hint)
 
     relax.analysis.post_order_visit(main, visit)
-    expected = iter(calls)
-    made = [next((call for call in expected if call[0] == function), None) for function in found]
-    if None in made:
-        raise ValueError(f"main calls {found}, which is not in this order in calls: {[f for f, _ in calls]}")
-    return tuple(CallRecord(function=call[0], layer=call[1]) for call in made if call)
+    expected = iter(enumerate(calls))
+    kept = [next((at for at, call in expected if call.function == function), None) for function in found]
+    places = {at: place for place, at in enumerate(kept) if at is not None}
+    if len(places) < len(found):
+        named = [call.function for call in calls]
+        raise ValueError(f"main calls {found}, which is not in this order in calls: {named}")
+
+    def reads(call: CallRecord) -> set[int]:
+        """The kept calls that ``call`` reads, directly or through views."""
+        direct = {places[at] for at in call.reads if at in places}
+        return direct.union(*(reads(calls[at]) for at in call.reads if at not in places))
+
+    return tuple(replace(calls[at], reads=tuple(sorted(reads(calls[at])))) for at in places)
 
 
 def _write_reference(path: Path, pair: Pair | None) -> ReferencePair | None:

@@ -27,10 +27,20 @@ _FROM_SEAL = ("file_size", "checksum")
 
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
-    """One call of a compiled function in the entry function, and the layer it belongs to, if any."""
+    """One call of a compiled function in the entry function.
+
+    Parameters
+    ----------
+    function
+    layer
+        The one it belongs to, if any.
+    reads
+        The calls whose results it reads, by their place in the list of all.
+    """
 
     function: str
     layer: str | None
+    reads: Annotated[tuple[int, ...], AtMost(MAX_RECORDS)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

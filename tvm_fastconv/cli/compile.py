@@ -14,8 +14,13 @@ def compile_verb(
     model: Model,
     output: Annotated[str, typer.Option("--output", "-o", help="The file to write, such as model.so.")],
     target: Annotated[
-        str, typer.Option(help="native, an LLVM triple or a TVM tag; see fastconv targets.")
+        str,
+        typer.Option(help="native, an LLVM triple, a TVM tag or a measured machine; see fastconv targets."),
     ] = "native",
+    machine: Annotated[
+        str | None,
+        typer.Option(help="A file of fastconv targets --measure, for the processor of the target."),
+    ] = None,
     shape: Shapes = None,
     methods: Annotated[
         str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
@@ -43,6 +48,7 @@ def compile_verb(
             model,
             random_inputs(specs) or None,
             target=target,
+            machine=machine,
             methods=None if methods is None else read_methods(methods),
             verify=verify,
             dump_ir=dump_ir,

@@ -8,6 +8,7 @@ from .arguments import Compiled, Json
 from .output import print_facts, print_json, print_line, print_table, progress
 
 if TYPE_CHECKING:
+    from tvm_fastconv.artifact.manifest import Manifest
     from tvm_fastconv.measure.profile import Profile
 
 
@@ -19,6 +20,10 @@ def report_verb(
     trace: Annotated[
         str | None, typer.Option(help="Run it and write every call here, in Chrome's trace format.")
     ] = None,
+    dot: Annotated[
+        bool, typer.Option("--dot", help="Print all passes and its calls as a graph instead, for Graphviz.")
+    ] = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="The same for Mermaid.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Worker threads of the profile.")] = 1,
     json: Json = False,
 ) -> None:
@@ -26,6 +31,9 @@ def report_verb(
     from tvm_fastconv.artifact.artifact import check_output_path, read_artifact
 
     manifest = read_artifact(model).manifest
+    if dot or mermaid:
+        _draw(manifest, "dot" if dot else "mermaid")
+        return
     if trace is not None:
         check_output_path(trace)
     measured = _profile(model, threads, trace) if profile or trace else None
@@ -79,6 +87,17 @@ def report_verb(
             print_line(f"{layer.name}: {layer.reason}")
     for notice in manifest.notices:
         print_line(f"note: {notice}")
+
+
+def _draw(manifest: "Manifest", language: str) -> None:
+    from tvm_fastconv.machine_files import target_and_machine
+    from tvm_fastconv.relay_passes import pipeline
+    from tvm_fastconv.report_graph import draw
+
+    phases = pipeline.phases(*target_and_machine("native"))
+    names = {name: [str(each.info.name) for each in passes] for name, passes in phases.items()}
+    for line in draw(manifest, names, language).splitlines():
+        print_line(line)
 
 
 def _profile(path: str, threads: int, trace: str | None) -> "Profile":

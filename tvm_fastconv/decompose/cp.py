@@ -27,9 +27,9 @@ class CPFactors:
     Attributes
     ----------
     input : ndarray, (r, c), float32
-    vertical : ndarray, (r, kh), float32
+    column : ndarray, (r, kh), float32
         Ones if kh is 1.
-    horizontal : ndarray, (r, kw), float32
+    row : ndarray, (r, kw), float32
         Ones if kw is 1.
     output : ndarray, (o, r), float32
     error : float
@@ -37,21 +37,21 @@ class CPFactors:
     """
 
     input: np.ndarray
-    vertical: np.ndarray
-    horizontal: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
     output: np.ndarray
     error: float
 
     @property
     def terms(self) -> Factors:
         """The factors (n, r), float64, as `cp_terms` takes them: output, input and the sides longer than 1."""
-        sides = [side.T for side in (self.vertical, self.horizontal) if side.shape[1] > 1]
+        sides = [side.T for side in (self.column, self.row) if side.shape[1] > 1]
         return tuple(part.astype(np.float64) for part in (self.output, self.input.T, *sides))
 
     @property
     def weight(self) -> np.ndarray:
         """The approximation, (o, c, kh, kw), float64."""
-        shape = (len(self.output), self.input.shape[1], self.vertical.shape[1], self.horizontal.shape[1])
+        shape = (len(self.output), self.input.shape[1], self.column.shape[1], self.row.shape[1])
         return outer(self.terms).reshape(shape)
 
 
@@ -121,8 +121,8 @@ def _factors(weight: np.ndarray, terms: Factors) -> CPFactors:
     """``terms`` in float32, with ones for the sides that were left out, and their error."""
     output, inputs, *sides = (np.ascontiguousarray(part, np.float32) for part in terms)
     ones = np.ones((output.shape[1], 1), np.float32)
-    vertical, horizontal = (
+    column, row = (
         np.ascontiguousarray(sides.pop(0).T) if extent > 1 else ones for extent in weight.shape[2:]
     )
-    found = CPFactors(np.ascontiguousarray(inputs.T), vertical, horizontal, output, 0.0)
+    found = CPFactors(np.ascontiguousarray(inputs.T), column, row, output, 0.0)
     return replace(found, error=relative_error(weight, found.weight))

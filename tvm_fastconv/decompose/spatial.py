@@ -14,24 +14,24 @@ from .weights import check_parameters, check_weight, relative_error
 
 @dataclass(frozen=True)
 class SpatialFactors:
-    """A vertical and a horizontal convolution in place of a weight.
+    """A column and a row convolution in place of a weight.
 
     Attributes
     ----------
-    vertical : ndarray, (r, c, kh, 1), float32
-    horizontal : ndarray, (o, r, 1, kw), float32
+    column : ndarray, (r, c, kh, 1), float32
+    row : ndarray, (o, r, 1, kw), float32
     error : float
         ``‖weight − self.weight‖ / ‖weight‖`` (Frobenius norm).
     """
 
-    vertical: np.ndarray
-    horizontal: np.ndarray
+    column: np.ndarray
+    row: np.ndarray
     error: float
 
     @property
     def weight(self) -> np.ndarray:
         """The approximation, (o, c, kh, kw), float64."""
-        return _product(self.vertical, self.horizontal)
+        return _product(self.column, self.row)
 
 
 def spatial(weight: np.ndarray, *, channels: int | None = None, error: float | None = None) -> SpatialFactors:
@@ -55,12 +55,10 @@ def spatial(weight: np.ndarray, *, channels: int | None = None, error: float | N
     o, c, kh, kw = weight.shape
     matrix = weight.transpose(1, 2, 0, 3).reshape(c * kh, o * kw).astype(np.float64)
     left, right = low_rank(matrix, rank=channels, error=error)
-    vertical = left.T.reshape(-1, c, kh, 1).astype(np.float32)
-    horizontal = np.ascontiguousarray(right.reshape(-1, o, 1, kw).swapaxes(0, 1), np.float32)
-    return SpatialFactors(vertical, horizontal, relative_error(weight, _product(vertical, horizontal)))
+    column = left.T.reshape(-1, c, kh, 1).astype(np.float32)
+    row = np.ascontiguousarray(right.reshape(-1, o, 1, kw).swapaxes(0, 1), np.float32)
+    return SpatialFactors(column, row, relative_error(weight, _product(column, row)))
 
 
-def _product(vertical: np.ndarray, horizontal: np.ndarray) -> np.ndarray:
-    return np.einsum(
-        "orx,rcy->ocyx", horizontal[:, :, 0, :].astype(np.float64), vertical[..., 0], optimize=True
-    )
+def _product(column: np.ndarray, row: np.ndarray) -> np.ndarray:
+    return np.einsum("orx,rcy->ocyx", row[:, :, 0, :].astype(np.float64), column[..., 0], optimize=True)

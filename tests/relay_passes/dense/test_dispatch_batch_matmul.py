@@ -7,11 +7,14 @@ from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.relay_passes.dense.dispatch_batch_matmul import DispatchBatchMatmul
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 from ...close import assert_close
 from ..evaluate import evaluate
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
+PLANNER = Planner(machine_of(TARGET))
 
 
 def _module(a: tuple, b: tuple, dtype: str = "float32") -> tvm.IRModule:
@@ -48,7 +51,7 @@ def _calls(mod: tvm.IRModule) -> list[str | None]:
 )
 def test_pairs_of_matrices_become_ours_with_what_follows_fused(a: tuple, b: tuple) -> None:
     mod = _module(a, b)
-    assert _calls(DispatchBatchMatmul(TARGET)(mod)) == ["call_tir", "nn.relu"]
+    assert _calls(DispatchBatchMatmul(PLANNER)(mod)) == ["call_tir", "nn.relu"]
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal([3 if isinstance(n, str) else n for n in s], np.float32) for s in (a, b)]
     with tvm.transform.PassContext(config=PASS_CONFIG):
@@ -61,7 +64,7 @@ def test_one_function_holds_the_product_and_the_relu() -> None:
     from tvm_fastconv.relay_passes import graph_passes
 
     with TARGET:
-        fused = tvm.transform.Sequential(graph_passes(TARGET))(_module((3, 17, 8), (3, 8, 20)))
+        fused = tvm.transform.Sequential(graph_passes(PLANNER))(_module((3, 17, 8), (3, 8, 20)))
     (call,) = recorded_calls(fused)
     assert call.function == "fused_batch_matmul_relu"
     assert len(call.layers) == 1
@@ -81,4 +84,4 @@ def test_one_function_holds_the_product_and_the_relu() -> None:
 )
 def test_everything_else_stays(a: tuple, b: tuple, dtype: str) -> None:
     mod = _module(a, b, dtype)
-    tvm.ir.assert_structural_equal(DispatchBatchMatmul(TARGET)(mod), mod)
+    tvm.ir.assert_structural_equal(DispatchBatchMatmul(PLANNER)(mod), mod)

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from tvm_fastconv.relay_passes.dense.dispatch_dense import DispatchDense
 
-from ..operators import HASWELL, canonical, operators
+from ..operators import PLANNER, canonical, operators
 
 IMAGE, ROWS = torch.randn(2, 8, 9, 10), torch.randn(5, 12)
 
@@ -23,7 +23,7 @@ OURS: dict[str, tuple[nn.Module, torch.Tensor, list[str]]] = {
 @pytest.mark.parametrize("name", OURS)
 def test_layers_with_constant_weights_become_ours(name: str) -> None:
     model, x, expected = OURS[name]
-    assert operators(canonical(model, x, DispatchDense(HASWELL))) == expected
+    assert operators(canonical(model, x, DispatchDense(PLANNER))) == expected
 
 
 class Computed(nn.Module):
@@ -34,5 +34,5 @@ class Computed(nn.Module):
 
 
 def test_layers_with_computed_weights_stay() -> None:
-    mod = canonical(Computed(), IMAGE, DispatchDense(HASWELL))
+    mod = canonical(Computed(), IMAGE, DispatchDense(PLANNER))
     assert [name for name in operators(mod) if name in ("nn.conv2d", "matmul")] == ["nn.conv2d", "matmul"]

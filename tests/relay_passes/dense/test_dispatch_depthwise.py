@@ -4,7 +4,7 @@ from torch import nn
 
 from tvm_fastconv.relay_passes.dense.dispatch_depthwise import DispatchDepthwise
 
-from ..operators import HASWELL, canonical, operators
+from ..operators import PLANNER, canonical, operators
 
 IMAGE = torch.randn(2, 8, 9, 10)
 
@@ -23,9 +23,9 @@ MADE: dict[str, tuple[nn.Module, list[str]]] = {
 @pytest.mark.parametrize("name", MADE)
 def test_what_slides_over_one_channel_at_a_time_becomes_ours(name: str) -> None:
     model, expected = MADE[name]
-    assert operators(canonical(model, IMAGE, DispatchDepthwise(HASWELL))) == expected
+    assert operators(canonical(model, IMAGE, DispatchDepthwise(PLANNER))) == expected
 
 
 def test_one_channel_is_a_dense_convolution() -> None:
-    mod = canonical(nn.Conv2d(1, 4, 3, bias=False), IMAGE[:, :1], DispatchDepthwise(HASWELL))
+    mod = canonical(nn.Conv2d(1, 4, 3, bias=False), IMAGE[:, :1], DispatchDepthwise(PLANNER))
     assert operators(mod) == ["nn.conv2d"]

@@ -7,8 +7,11 @@ from tvm import relax
 
 from tvm_fastconv.relay_passes import graph_passes
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
+PLANNER = Planner(machine_of(TARGET))
 op = relax.op
 
 
@@ -29,7 +32,7 @@ def _operators(
             result = builder.emit_output(then(builder, conv))
         builder.emit_func_output(result)
     with TARGET:
-        fused = tvm.transform.Sequential(graph_passes(TARGET))(builder.get())
+        fused = tvm.transform.Sequential(graph_passes(PLANNER))(builder.get())
     return [layer["op"] for call in recorded_calls(fused) for layer in call.layers if "op" in layer]
 
 

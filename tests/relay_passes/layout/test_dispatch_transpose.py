@@ -7,10 +7,13 @@ from tvm_fastconv.relay_passes.dense.dispatch_dense import DispatchDense
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.layout.dispatch_transpose import DispatchTranspose
 from tvm_fastconv.relay_passes.pipeline import canonicalize
+from tvm_fastconv.topi.machines import machine_of
+from tvm_fastconv.topi.planner import Planner
 
 from ..evaluate import evaluate
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
+PLANNER = Planner(machine_of(TARGET))
 
 
 def _module(shape: tuple, axes: list[int] | None, dtype: str = "float32") -> tvm.IRModule:
@@ -42,7 +45,7 @@ def _operator(mod: tvm.IRModule) -> str | None:
 )
 def test_exchanged_groups_of_axes_become_ours(shape: tuple, axes: list[int]) -> None:
     mod = _module(shape, axes)
-    dispatched = DispatchTranspose(TARGET)(mod)
+    dispatched = DispatchTranspose(PLANNER)(mod)
     assert _operator(dispatched) == "call_tir"
     data = np.random.default_rng(0).standard_normal([3 if n == "n" else n for n in shape], np.float32)
     with tvm.transform.PassContext():
@@ -64,7 +67,7 @@ def test_exchanged_groups_of_axes_become_ours(shape: tuple, axes: list[int]) -> 
 )
 def test_everything_else_stays(shape: tuple, axes: list[int] | None, dtype: str) -> None:
     mod = _module(shape, axes, dtype)
-    tvm.ir.assert_structural_equal(DispatchTranspose(TARGET)(mod), mod)
+    tvm.ir.assert_structural_equal(DispatchTranspose(PLANNER)(mod), mod)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_a_convolution_reads_an_image_in_place_but_not_many_channels(
             result = builder.emit_output(y)
         builder.emit_func_output(result)
     with TARGET:
-        mod = tvm.transform.Sequential([*canonicalize(), DispatchDense(TARGET)])(builder.get())
+        mod = tvm.transform.Sequential([*canonicalize(), DispatchDense(PLANNER)])(builder.get())
     values = [binding.value for binding in mod["main"].body.blocks[0].bindings]
     found = ["conv2d" if op_name(value) == "call_tir" else op_name(value) for value in values]
     assert [name for name in found if name] == operators

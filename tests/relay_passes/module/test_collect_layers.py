@@ -6,12 +6,12 @@ from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import graph_passes
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall, recorded_calls
 
-from ..operators import HASWELL
+from ..operators import HASWELL, PLANNER
 
 
 def _calls(model: nn.Module, x: torch.Tensor) -> tuple[tvm.IRModule, list[RecordedCall]]:
     with HASWELL:
-        mod = tvm.transform.Sequential(graph_passes(HASWELL))(import_model(model.eval(), x).mod)
+        mod = tvm.transform.Sequential(graph_passes(PLANNER))(import_model(model.eval(), x).mod)
     return mod, recorded_calls(mod)
 
 

@@ -11,7 +11,11 @@ from tvm_fastconv.relay_passes import graph_passes
 from tvm_fastconv.relay_passes.module import schedule_primfuncs
 from tvm_fastconv.relay_passes.module.schedule_primfuncs import SchedulePrimFuncs
 
-from ..operators import HASWELL
+from ..operators import HASWELL, PLANNER
+
+
+def _scheduling() -> SchedulePrimFuncs:
+    return SchedulePrimFuncs(HASWELL, PLANNER.machine)
 
 
 def _named(operator: str) -> tvm.IRModule:
@@ -25,9 +29,8 @@ def _named(operator: str) -> tvm.IRModule:
 def test_every_function_of_a_network_is_scheduled_for_the_target() -> None:
     model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Softmax(1)).eval(), torch.randn(1, 3, 9, 9)
     with HASWELL:
-        mod = tvm.transform.Sequential([*graph_passes(HASWELL), SchedulePrimFuncs(HASWELL)])(
-            import_model(model, x).mod
-        )
+        passes = [*graph_passes(PLANNER), _scheduling()]
+        mod = tvm.transform.Sequential(passes)(import_model(model, x).mod)
     functions = [func for func in mod.functions.values() if isinstance(func, tvm.tirx.PrimFunc)]
     assert functions
     for func in functions:
@@ -36,13 +39,13 @@ def test_every_function_of_a_network_is_scheduled_for_the_target() -> None:
 
 
 def test_what_is_scheduled_stays() -> None:
-    mod = SchedulePrimFuncs(HASWELL)(_named(""))
-    tvm.ir.assert_structural_equal(SchedulePrimFuncs(HASWELL)(mod), mod)
+    mod = _scheduling()(_named(""))
+    tvm.ir.assert_structural_equal(_scheduling()(mod), mod)
 
 
 def test_an_operator_without_a_template_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="operator telepathy has no template"):  # as TVM passes it on
-        SchedulePrimFuncs(HASWELL)(_named("telepathy"))
+        _scheduling()(_named("telepathy"))
 
 
 def test_a_function_that_tvm_refuses_keeps_its_loops_unless_it_is_ours(
@@ -53,8 +56,8 @@ def test_a_function_that_tvm_refuses_keeps_its_loops_unless_it_is_ours(
 
     monkeypatch.setattr(schedule_primfuncs, "schedule_primfunc", refuse)
     with caplog.at_level(logging.INFO):
-        kept = SchedulePrimFuncs(HASWELL)(_named(""))["f"]
+        kept = _scheduling()(_named(""))["f"]
     assert "f keeps plain loops: cannot be tiled" in caplog.text
     tvm.ir.assert_structural_equal(kept.body, _named("")["f"].body, map_free_vars=True)
     with pytest.raises(RuntimeError, match="cannot be tiled"):
-        SchedulePrimFuncs(HASWELL)(_named("conv2d"))
+        _scheduling()(_named("conv2d"))

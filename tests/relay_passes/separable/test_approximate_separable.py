@@ -52,8 +52,8 @@ def _cp(weight: np.ndarray) -> tuple[Method, list[Call], np.ndarray]:
     found = cp(weight, rank=5)
     calls = [
         ("a.input", found.input[:, :, None, None], {}),
-        ("a.vertical", found.vertical[:, None, :, None], {**ROWS, "groups": 5}),
-        ("a.horizontal", found.horizontal[:, None, None, :], {**COLUMNS, "groups": 5}),
+        ("a.column", found.column[:, None, :, None], {**ROWS, "groups": 5}),
+        ("a.row", found.row[:, None, None, :], {**COLUMNS, "groups": 5}),
         ("a", found.output[:, :, None, None], {}),
     ]
     return fc.CP(rank=5), calls, found.weight
@@ -85,7 +85,7 @@ def _spatial(weight: np.ndarray) -> tuple[Method, list[Call], np.ndarray]:
     found = spatial(weight, channels=len(weight))
     return (
         fc.SpatialSeparable(),
-        [("a.vertical", found.vertical, ROWS), ("a", found.horizontal, COLUMNS)],
+        [("a.column", found.column, ROWS), ("a", found.row, COLUMNS)],
         found.weight,
     )
 
@@ -134,7 +134,7 @@ def test_a_convolution_becomes_a_chain(chain, kernel: tuple[int, int]) -> None:
     assert f"{kept:.3g} % of the parameters; the weights are off by {off:.3g} %" in text
 
 
-@pytest.mark.parametrize(("kernel", "side"), [((3, 1), "vertical"), ((1, 3), "horizontal")])
+@pytest.mark.parametrize(("kernel", "side"), [((3, 1), "column"), ((1, 3), "row")])
 def test_cp_of_a_kernel_of_one_row_or_column_has_one_side(kernel: tuple[int, int], side: str) -> None:
     weight = _weight(10, 8, *kernel)
     got = ApproximateSeparable({"a": fc.CP(rank=4)})(_function(("a", weight, WHOLE)))
@@ -186,7 +186,7 @@ def test_one_method_for_a_whole_model() -> None:
     assert reasons["0"].startswith(
         "approximated: 3×1 and 1×3 with 8 channels between, 122 % of the parameters; "
     )
-    assert reasons["0.vertical"].startswith("vertical of 0")
+    assert reasons["0.column"].startswith("column of 0")
     assert reasons["2"].startswith("left as it is: its kernel is 1×1")
     assert reasons["3"].startswith("left as it is: it is a transposed convolution")
     assert reasons["5"].startswith("left as it is: it is a linear layer")

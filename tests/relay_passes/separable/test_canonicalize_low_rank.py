@@ -17,12 +17,12 @@ X = torch.randn(1, 32, 14, 12, generator=torch.Generator().manual_seed(0))
 
 
 def _conv(rank: int, kernel: int = 5, **kwargs: object) -> nn.Conv2d:
-    """A 32 → 48 convolution with so many independent vertical filters."""
+    """A 32 → 48 convolution with so many independent column filters."""
     rng = np.random.default_rng(0)
-    vertical = rng.standard_normal((rank, 32, kernel))
-    horizontal = rng.standard_normal((48, rank, kernel))
+    column = rng.standard_normal((rank, 32, kernel))
+    row = rng.standard_normal((48, rank, kernel))
     conv = nn.Conv2d(32, 48, kernel, **kwargs)  # type: ignore[arg-type]
-    conv.weight.data.copy_(torch.from_numpy(np.einsum("rcy,orx->ocyx", vertical, horizontal)))
+    conv.weight.data.copy_(torch.from_numpy(np.einsum("rcy,orx->ocyx", column, row)))
     return conv
 
 
@@ -48,7 +48,7 @@ def _layers(conv: nn.Conv2d, methods: dict | None = None) -> list[str]:
     ],
 )  # fmt: skip
 def test_low_rank_is_split_and_computes_the_same(conv: nn.Conv2d) -> None:
-    assert _layers(conv) == ["0.vertical", "0"]
+    assert _layers(conv) == ["0.column", "0"]
     model = nn.Sequential(conv).eval()
     compiled = fc.compile(model, (X,))
     # 1e-5: the factors are rounded to float32, and Winograd may run when they are multiplied out again

@@ -10,7 +10,8 @@ from torch import nn
 
 import tvm_fastconv as fc
 from tvm_fastconv.decompose.fixed_stencil import STENCILS
-from tvm_fastconv.relay_passes.separable import chain_costs, dispatch_separable
+from tvm_fastconv.relay_passes.separable import dispatch_separable
+from tvm_fastconv.topi import chain
 
 from ...choices import HASWELL, ZEN_4, Choice, choices
 from ...close import assert_close
@@ -66,7 +67,7 @@ def fuse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuse whatever can be."""
     monkeypatch.setattr(dispatch_separable, "unfused_cycles", lambda *_: float("inf"))
     monkeypatch.setattr(dispatch_separable, "reconstructed", lambda _: None)
-    monkeypatch.setattr(chain_costs, "MIN_TASKS", 1)
+    monkeypatch.setattr(chain, "MIN_TASKS", 1)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.layer_names import named_layers
 from tvm_fastconv.relay_passes.graph.rewrite import constant_array, op_name
 from tvm_fastconv.relay_passes.separable.pad_ranks import PadRanks
+from tvm_fastconv.topi.machines import machine_of
 
 from ...close import assert_close
 
-TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"})
+MACHINE = machine_of(tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4"}))
 X = torch.randn(1, 20, 9, 11, generator=torch.Generator().manual_seed(0))
 
 
@@ -30,7 +31,7 @@ def _cp(rank: int, bias: bool = False) -> list[nn.Module]:
 def _outputs(layers: list[nn.Module]) -> list[int]:
     """Output channels of the convolutions that are left."""
     mod = tvm.IRModule({"main": import_model(nn.Sequential(*layers).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), PadRanks(TARGET)]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(), PadRanks(MACHINE)]
     main = tvm.transform.Sequential(passes)(mod)["main"]
     assert named_layers(main) == [str(i) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     values = [binding.value for block in main.body.blocks for binding in block.bindings]

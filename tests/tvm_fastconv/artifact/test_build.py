@@ -9,6 +9,7 @@ from tvm import relax, te
 
 from tvm_fastconv.artifact.artifact import read_artifact
 from tvm_fastconv.artifact.build import _write_tensors
+from tvm_fastconv.artifact.manifest import CallRecord
 from tvm_fastconv.artifact.typed_json import to_json
 from tvm_fastconv.errors import ArtifactError, TargetError
 from tvm_fastconv.runtime.compiled_model import load
@@ -21,6 +22,7 @@ SAME_FILE = """
 import numpy as np
 from tvm import relax, te
 from tvm_fastconv.artifact.build import build_artifact
+from tvm_fastconv.artifact.manifest import CallRecord
 from tvm_fastconv.targets import resolve_target
 
 bb = relax.BlockBuilder()
@@ -36,7 +38,7 @@ with bb.function("main", [x]):
     bb.emit_func_output(y)
 build_artifact(
     bb.get(), resolve_target("x86_64-linux-gnu"), PATH, input_names=["x"], output_names=["y"], layers=[],
-    calls=[(f"scaled{i}", None) for i in range(12)], notices=[], verify="",
+    calls=[CallRecord(function=f"scaled{i}", layer=None) for i in range(12)], notices=[], verify="",
 )
 """
 
@@ -107,11 +109,14 @@ def test_calls_that_lowering_drops_are_dropped_and_others_refused(build, tmp_pat
             y = bb.emit(bb.call_te(tvm.topi.reshape, y, (6,), primfunc_name_hint="reshape"))
             y = bb.emit_output(bb.call_te(double, y, primfunc_name_hint="last"))
         bb.emit_func_output(y)
-    calls = [("double", "a"), ("reshape", "b"), ("last", "c")]
+    calls = [
+        CallRecord(function=function, layer=layer, reads=reads)
+        for function, layer, reads in (("double", "a", ()), ("reshape", "b", (0,)), ("last", "c", (1,)))
+    ]
     manifest = build(bb.get(), tmp_path / "m.so", calls=calls)
     assert [to_json(call) for call in manifest.calls] == [
-        {"function": "double", "layer": "a"},
-        {"function": "last", "layer": "c"},
+        {"function": "double", "layer": "a", "reads": []},
+        {"function": "last", "layer": "c", "reads": [0]},
     ]
     with pytest.raises(ValueError, match="not in this order in calls"):
         build(bb.get(), tmp_path / "n.so", calls=calls[::-1])

@@ -2,6 +2,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tvm_fastconv.artifact.artifact import read_artifact
 
 
@@ -35,3 +37,12 @@ def test_a_trace_that_cannot_be_written(fastconv: Callable, model: Path, tmp_pat
     done = fastconv("report", model, "--trace", tmp_path)
     assert (done.code, done.out) == (2, "")
     assert "is a folder" in done.err
+
+
+@pytest.mark.parametrize(("option", "first"), [("--dot", "digraph model {"), ("--mermaid", "flowchart TD")])
+def test_a_graph_instead(option: str, first: str, fastconv: Callable, model: Path) -> None:
+    done = fastconv("report", model, option)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0] == first
+    assert "DispatchDense" in done.out
+    assert "0: dense" in done.out

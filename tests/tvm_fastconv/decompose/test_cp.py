@@ -18,12 +18,12 @@ def test_factors_and_error(shape: tuple[int, ...]) -> None:
     weight = _weight(*shape)
     o, c, kh, kw = shape
     found = cp(weight, rank=4)
-    factors = (found.input, found.vertical, found.horizontal, found.output)
+    factors = (found.input, found.column, found.row, found.output)
     assert [factor.shape for factor in factors] == [(4, c), (4, kh), (4, kw), (o, 4)]
     assert {factor.dtype for factor in factors} == {np.dtype(np.float32)}
     rebuilt = np.zeros(shape)
     for t in range(4):
-        plane = np.outer(found.vertical[t], found.horizontal[t])
+        plane = np.outer(found.column[t], found.row[t])
         rebuilt += np.outer(found.output[:, t], found.input[t])[:, :, None, None] * plane
     assert_close(found.weight, rebuilt, 1e-6)  # float32 products
     assert found.error == pytest.approx(np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight), abs=1e-6)
@@ -88,7 +88,7 @@ def test_rank_by_ratio(layer: np.ndarray) -> None:
     found = cp(layer, ratio=0.1)
     one = sum(layer.shape)
     assert len(found.input) == int(0.1 * layer.size / one)
-    sizes = [part.size for part in (found.input, found.vertical, found.horizontal, found.output)]
+    sizes = [part.size for part in (found.input, found.column, found.row, found.output)]
     assert 0.1 * layer.size - one < sum(sizes) <= 0.1 * layer.size
 
 

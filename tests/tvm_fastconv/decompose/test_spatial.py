@@ -15,14 +15,14 @@ def test_factors_and_error(shape: tuple[int, ...]) -> None:
     weight = _weight(*shape)
     o, c, kh, kw = shape
     found = spatial(weight, channels=3)
-    assert found.vertical.shape == (3, c, kh, 1)
-    assert found.horizontal.shape == (o, 3, 1, kw)
-    assert found.vertical.dtype == found.horizontal.dtype == np.float32
+    assert found.column.shape == (3, c, kh, 1)
+    assert found.row.shape == (o, 3, 1, kw)
+    assert found.column.dtype == found.row.dtype == np.float32
     rebuilt = np.zeros(shape)
     for r in range(3):
         for y in range(kh):
             for x in range(kw):
-                rebuilt[:, :, y, x] += np.outer(found.horizontal[:, r, 0, x], found.vertical[r, :, y, 0])
+                rebuilt[:, :, y, x] += np.outer(found.row[:, r, 0, x], found.column[r, :, y, 0])
     assert_close(found.weight, rebuilt, 1e-6)  # float32 products
     assert found.error == pytest.approx(np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight), abs=1e-6)
 
@@ -39,7 +39,7 @@ def test_the_error_is_that_of_the_singular_values_left_out() -> None:
 @pytest.mark.parametrize("channels", [24, 1000])
 def test_full_rank_is_exact(channels: int) -> None:
     found = spatial(_weight(10, 8, 3, 5), channels=channels)
-    assert len(found.vertical) == 24
+    assert len(found.column) == 24
     assert found.error < 1e-6  # float32 rounding of the factors
 
 
@@ -51,13 +51,13 @@ def test_more_channels_come_nearer(layer: np.ndarray) -> None:
 
 def test_the_fewest_channels_that_reach_an_error(layer: np.ndarray) -> None:
     found = spatial(layer, error=0.2)
-    assert found.error <= 0.2 < spatial(layer, channels=len(found.vertical) - 1).error
+    assert found.error <= 0.2 < spatial(layer, channels=len(found.column) - 1).error
 
 
 def test_it_is_the_same_every_time(layer: np.ndarray) -> None:
     first, again = (spatial(layer, channels=20) for _ in range(2))
-    np.testing.assert_array_equal(first.vertical, again.vertical)
-    np.testing.assert_array_equal(first.horizontal, again.horizontal)
+    np.testing.assert_array_equal(first.column, again.column)
+    np.testing.assert_array_equal(first.row, again.row)
 
 
 @pytest.mark.parametrize("scale", [0, 1e-30, 1e30])

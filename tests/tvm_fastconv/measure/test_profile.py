@@ -24,7 +24,8 @@ def three(matmul_chain, build, tmp_path_factory):
     weights = [rng.standard_normal(size).astype("float32") for size in sizes]
     path = tmp_path_factory.mktemp("three") / "three.so"
     mod = matmul_chain(weights, 20)
-    build(mod, path, calls=[("matmul", "first"), ("matmul1", "second"), ("matmul2", None)])
+    calls = (("matmul", "first"), ("matmul1", "second"), ("matmul2", None))
+    build(mod, path, calls=[CallRecord(function=function, layer=layer) for function, layer in calls])
     return path, rng.standard_normal((20, 20)).astype("float32")
 
 

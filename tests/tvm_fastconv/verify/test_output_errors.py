@@ -48,7 +48,7 @@ def test_every_layer_is_fed_with_the_original_activations() -> None:
             want = _off(layer, found.weight, model[: int(name)](x))
             # 0.6 %: the report has three digits
             assert _reported(compiled, name) == pytest.approx(want, rel=6e-3)
-    assert "on the example input" not in next(r.reason for r in compiled.layers if r.name == "3.vertical")
+    assert "on the example input" not in next(r.reason for r in compiled.layers if r.name == "3.column")
 
 
 @pytest.mark.parametrize("method", [fc.Bitserial(), fc.Lookup(dictionary_size=8, density=0.3)])

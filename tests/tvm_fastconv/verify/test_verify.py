@@ -43,7 +43,7 @@ def test_names_the_first_layer_that_differs(monkeypatch: pytest.MonkeyPatch) -> 
     names = {layer.name: call.function for layer, call in zip(*_layers_and_calls(model, x), strict=True)}
     original = pipeline.schedule_passes
     monkeypatch.setattr(
-        compiler.pipeline, "schedule_passes", lambda target: [*original(target), BreakFunction(names["2"])]
+        compiler.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(names["2"])]
     )
     with pytest.raises(fc.FastconvError, match=r"wrong in 2: off by .* This is a bug"):
         fc.compile(model.eval(), x)
@@ -150,7 +150,7 @@ def test_an_example_that_hides_a_layer_is_no_excuse(monkeypatch: pytest.MonkeyPa
     (layer, call), *_ = zip(*_layers_and_calls(model, x), strict=True)
     original = pipeline.schedule_passes
     monkeypatch.setattr(
-        compiler.pipeline, "schedule_passes", lambda target: [*original(target), BreakFunction(call.function)]
+        compiler.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(call.function)]
     )
     with pytest.raises(fc.FastconvError, match=f"wrong in {layer.name}: .* on random inputs"):
         fc.compile(model, x)

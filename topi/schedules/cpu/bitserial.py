@@ -1,4 +1,4 @@
-"""Schedules of what packs bits: `bitpack`, and bit-serial convolutions that decide and pack on the register tile."""
+"""Schedules of bit-serial convolutions, and of those that decide and pack on the register tile."""
 
 from tvm.s_tir.schedule import LoopRV
 
@@ -10,19 +10,6 @@ from .conv2d import PLAIN_SUMS, keep_in_registers, schedule_sums, schedule_tile
 from .pack_words import pack_words
 from .skip_rows import skip_rows
 from .tile import TileKnobs
-
-
-def _schedule_bitpack(site: Site) -> None:
-    """Rows in parallel, words one after the other."""
-    sch, pack = site.sch, site.anchor
-    n, y, _x, word, _ = sch.get_loops(pack)
-    row = sch.fuse(n, y)
-    sch.parallel(row)
-    if (prepared := site.stages.get("prepared")) is not None:
-        sch.compute_at(prepared, word, preserve_unit_loops=True)
-        sch.set_scope(prepared, 0, "local")
-        vectorize_innermost(sch, prepared, site.machine.lanes)
-    pack_words(sch, pack, row, prepared)
 
 
 def _schedule_convolution(site: Site) -> LoopRV | None:
@@ -72,5 +59,4 @@ def _schedule_packed_tile(site: Site) -> None:
     pack_words(sch, pack, outermost, weighted)
 
 
-register("llvm", ["bitpack"], Template(_schedule_bitpack))
 register("llvm", ["bitserial_conv2d"], Template(_schedule_convolution))

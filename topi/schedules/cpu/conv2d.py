@@ -40,12 +40,12 @@ def tile_template(sums: Sums) -> Template:
     return Template(partial(schedule_tile, sums=sums), partial(_place_tile, sums=sums))
 
 
-def schedule_tile(site: Site, sums: Sums) -> LoopRV:
+def schedule_tile(site: Site, sums: Sums, kind: type[TileKnobs] = TileKnobs) -> LoopRV:
     """Schedule the sums of the anchor at the register tiles of the block that stores the result.
 
     Its stages: ``window``, the padded input, absent where the input is read in place; ``bytes`` of `byte_counts`.
     """
-    sch, knobs = site.sch, site.knobs(TileKnobs)
+    sch, knobs = site.sch, site.knobs(kind)
     n, y, x, o = _four_loops(sch, site.last)
     panel, row, column, tile = _split_tile(sch, y, x, o, knobs)
     chunk, panel = sch.split(panel, [knobs.chunks, None])

@@ -17,11 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...machine import Machine
 from ..loops import is_reduction, top_blocks, vectorize_innermost, volume
-from ..registry import Site, Template, register
 from .seams import cut_at_seams, seams_of
-
-MIN_PARALLEL_WORK = 16 * 1024
-"""Block executions below which waking a second thread costs more than it saves (about 5 µs)."""
 
 MIN_TASKS = 16
 """Parallel tasks of a nest: enough for the threads of a small machine to finish together."""
@@ -51,20 +47,20 @@ def schedule_generic(sch: Schedule, machine: Machine) -> None:
 def _schedule_elementwise(sch: Schedule, block: SBlockRV, machine: Machine) -> None:
     transposed = _transposed_axis(sch, block)
     if transposed is not None:
-        _parallelize(sch, block, _tile_transpose(sch, block, transposed))
+        _parallelize(sch, block, _tile_transpose(sch, block, transposed), machine)
         return
     if _copies_bits(sch, block):
-        _parallelize(sch, block, sch.get_loops(block)[:-1])
+        _parallelize(sch, block, sch.get_loops(block)[:-1], machine)
         return
     seams = seams_of(sch, block)
     vectors = vectorize_innermost(sch, block, math.gcd(machine.lanes, *seams))
     *outer, row = sch.get_loops(block)
     if not seams:
-        _parallelize(sch, block, outer)
+        _parallelize(sch, block, outer, machine)
         return
     if vectors is not None:
         *outer, row = outer
-    _parallelize(sch, block, outer)
+    _parallelize(sch, block, outer, machine)
     cut_at_seams(sch, block, row, seams)
 
 
@@ -94,10 +90,13 @@ def _tile_transpose(sch: Schedule, block: SBlockRV, axis: int) -> list[LoopRV]:
     return [*others, rows[0]]
 
 
-def _parallelize(sch: Schedule, block: SBlockRV, loops: list[LoopRV]) -> None:
-    """Make tasks of as many outer loops as it takes; what is left inside stays free of index divisions."""
+def _parallelize(sch: Schedule, block: SBlockRV, loops: list[LoopRV], machine: Machine) -> None:
+    """Make tasks of as many outer loops as it takes; what is left inside stays free of index divisions.
+
+    A block is executed in about a cycle: few of them cost less than waking a thread.
+    """
     symbolic, known = volume(sch, block)
-    if not loops or not (symbolic or known >= MIN_PARALLEL_WORK):
+    if not loops or not (symbolic or known >= machine.wake_cycles):
         return
     tasks, outer = 1, []
     for loop in loops:
@@ -118,7 +117,7 @@ def _schedule_reduction(sch: Schedule, block: SBlockRV, machine: Machine) -> Non
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce]
     lanes = _lanes_of(sch, spatial[-1], machine) if spatial and _walks_memory(sch, block, kinds) else 1
     if lanes > 1:
-        _sum_in_vectors(sch, block, spatial, reduced, lanes)
+        _sum_in_vectors(sch, block, spatial, reduced, lanes, machine)
         return
     lanes = _lanes_of(sch, reduced[-1], machine)
     if lanes > 1:
@@ -128,7 +127,12 @@ def _schedule_reduction(sch: Schedule, block: SBlockRV, machine: Machine) -> Non
 
 
 def _sum_in_vectors(
-    sch: Schedule, block: SBlockRV, spatial: list[LoopRV], reduced: list[LoopRV], lanes: int
+    sch: Schedule,
+    block: SBlockRV,
+    spatial: list[LoopRV],
+    reduced: list[LoopRV],
+    lanes: int,
+    machine: Machine,
 ) -> None:
     outer, lane = sch.split(spatial[-1], [None, lanes])
     sch.reorder(*spatial[:-1], outer, *reduced, lane)
@@ -136,7 +140,7 @@ def _sum_in_vectors(
     sch.reverse_compute_at(store, outer)
     sch.vectorize(sch.get_loops(store)[-1])
     sch.vectorize(lane)
-    _parallelize(sch, block, [*spatial[:-1], outer])
+    _parallelize(sch, block, [*spatial[:-1], outer], machine)
     sch.decompose_reduction(block, reduced[0])
 
 
@@ -158,10 +162,3 @@ def _walks_memory(sch: Schedule, block: SBlockRV, kinds: list[int]) -> bool:
 def _is_innermost(variable: tirx.Var, read: tirx.BufferRegion) -> bool:
     """Whether ``variable`` is the last index of what is read; a scalar has none."""
     return bool(len(read.region)) and variable.same_as(read.region[-1].min)
-
-
-def _leave(_site: Site) -> None:
-    """Operators that are laid out by this schedule, or by themselves, need no other."""
-
-
-register("llvm", ["bit_max_pool2d", "lookup_dense"], Template(_leave))

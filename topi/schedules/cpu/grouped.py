@@ -4,9 +4,13 @@ A vector of inputs takes a permutation or some blends to make, so the taps of on
 tile: neighbouring outputs read the same inputs, and the compiler makes each once.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from tvm import tirx
 from tvm.s_tir import Schedule, TensorIntrin
@@ -17,33 +21,40 @@ from ...machine import Machine
 from ..loops import vectorize_innermost
 from ..registry import register
 from .conv2d import Sums, tile_template
-from .tile import EPILOGUE_CYCLES, FMA_LATENCY, TileKnobs, TileProblem, feasible_knobs
+from .tile import MAX_WORK, LoopsOnly, TileKnobs, TileLoops
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 WIDTHS = "fastconv.widths"
 """Annotation of the anchor: input and output channels of a group."""
-
-PERMUTE_CYCLES, BLEND_CYCLES, BROADCAST_CYCLES, WEIGHT_CYCLES = 0.7, 0.7, 0.25, 0.2
-"""To make a vector of inputs: to load and permute it, to blend it (for each group), to broadcast one value; and to load
-one of weights (Zen 4, widths 2 to 40 at 28×28)."""
 
 HELD_TAPS = 3
 """Weights of a kernel row that are held beside the sums; those of wider kernels are read as they are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupedProblem:
-    """What the cost model needs to know of a grouped convolution.
+class GroupedLoops:
+    """A grouped convolution as its cost model sees it.
 
     ``tile`` describes all groups as one of all output channels; ``inputs`` and ``outputs`` are the channels of one
     group. Kernel, stride and dilation count columns.
     """
 
-    tile: TileProblem
+    tile: TileLoops
     inputs: int
     outputs: int
     kernel: int
     stride: int
     dilation: int
+
+
+class Grouped(Protocol):
+    """A problem of `grouped_conv2d`."""
+
+    @property
+    def grouped_loops(self) -> GroupedLoops:
+        """As its cost model sees it."""
 
 
 def is_permuted(inputs: int, outputs: int, lanes: int) -> bool:
@@ -56,38 +67,53 @@ def groups_of_a_vector(outputs: int, lanes: int, channels: int) -> int:
     return max((at + lanes - 1) // outputs - at // outputs + 1 for at in range(0, channels, lanes))
 
 
-def feasible_grouped_knobs(problem: GroupedProblem, machine: Machine) -> list[TileKnobs]:
-    """Tiles whose sums leave registers for the weights of a kernel row and the inputs; of any lanes."""
-    taps, found = min(problem.kernel, HELD_TAPS), []
-    for knobs in feasible_knobs(problem.tile, machine):
-        sums = knobs.tile_h * knobs.tile_w * knobs.vectors
-        if sums + taps * knobs.vectors + 2 <= machine.registers:
-            found.append(knobs)
-    return found
+@dataclass(frozen=True, kw_only=True)
+class GroupedKnobs(TileKnobs):
+    """Knobs of the register tile whose vectors span groups."""
 
+    @classmethod
+    def tiles(cls, problem: Grouped, machine: Machine) -> Iterator[Self]:
+        """Tiles whose sums leave registers for the weights of a kernel row and the inputs; of any lanes."""
+        grouped = problem.grouped_loops
+        taps = min(grouped.kernel, HELD_TAPS)
+        for knobs in super().tiles(LoopsOnly(grouped.tile), machine):
+            sums = knobs.tile_h * knobs.tile_w * knobs.vectors
+            fits = sums + taps * knobs.vectors + 2 <= machine.registers
+            if fits and knobs.work(grouped.tile) <= MAX_WORK:
+                yield knobs
 
-def grouped_cycles(problem: GroupedProblem, knobs: TileKnobs, machine: Machine) -> float:
-    """Estimated cycles of one batch item, in the unit of `cycles`."""
-    tile, vector = problem.tile, machine.vector_cost(knobs.lanes)
-    pixels, reach = knobs.tile_h * knobs.tile_w, (problem.kernel - 1) * problem.dilation + 1
-    columns = min(knobs.tile_w * problem.kernel, (knobs.tile_w - 1) * problem.stride + reach)
-    sums = problem.kernel * max(pixels * knobs.vectors, FMA_LATENCY)
-    inputs = knobs.tile_h * columns * _input_cycles(problem, knobs)
-    step = vector * (sums + inputs) + WEIGHT_CYCLES * problem.kernel * knobs.vectors
-    tiles = -(-tile.height // knobs.tile_h) * -(-tile.width // knobs.tile_w)
-    panels = -(-tile.out_channels // knobs.panel)
-    epilogue = EPILOGUE_CYCLES * vector * pixels * knobs.vectors
-    return tiles * panels * (step * tile.reduction / problem.kernel + epilogue)
+    @classmethod
+    def space(cls, problem: Grouped, machine: Machine) -> Iterator[Self]:
+        """Of those tiles, every division of the rows and panels."""
+        for tile in cls.tiles(problem, machine):
+            yield from tile.divisions(problem.grouped_loops.tile)
 
+    def cycles(self, problem: Grouped, machine: Machine) -> float:
+        """Of the whole batch."""
+        grouped = problem.grouped_loops
+        return grouped.tile.batch * machine.cycles(self.grouped_cost(grouped, machine))
 
-def _input_cycles(problem: GroupedProblem, knobs: TileKnobs) -> float:
-    """To make what all vectors of a tile read for one pixel and one channel of a group."""
-    if is_permuted(problem.inputs, problem.outputs, knobs.lanes):
-        return PERMUTE_CYCLES * knobs.vectors
-    groups = groups_of_a_vector(problem.outputs, knobs.lanes, problem.tile.out_channels)
-    if groups == 1:
-        return BROADCAST_CYCLES * (1 if problem.outputs % knobs.panel == 0 else knobs.vectors)
-    return BLEND_CYCLES * groups * knobs.vectors
+    def grouped_cost(self, grouped: GroupedLoops, machine: Machine) -> float:
+        """Of one batch item, in multiply-adds of whole vectors."""
+        tile, vector = grouped.tile, machine.vector_cost(self.lanes)
+        pixels, reach = self.tile_h * self.tile_w, (grouped.kernel - 1) * grouped.dilation + 1
+        columns = min(self.tile_w * grouped.kernel, (self.tile_w - 1) * grouped.stride + reach)
+        sums = grouped.kernel * max(pixels * self.vectors, machine.sums_in_flight)
+        inputs = self.tile_h * columns * self._input_cost(grouped, machine)
+        step = vector * (sums + inputs) + machine.weight_load_cost * grouped.kernel * self.vectors
+        tiles = -(-tile.height // self.tile_h) * -(-tile.width // self.tile_w)
+        panels = -(-tile.out_channels // self.panel)
+        epilogue = machine.store_cost * vector * pixels * self.vectors
+        return tiles * panels * (step * tile.reduction / grouped.kernel + epilogue)
+
+    def _input_cost(self, grouped: GroupedLoops, machine: Machine) -> float:
+        """To make what all vectors of a tile read for one pixel and one channel of a group."""
+        if is_permuted(grouped.inputs, grouped.outputs, self.lanes):
+            return machine.permute_cost * self.vectors
+        groups = groups_of_a_vector(grouped.outputs, self.lanes, grouped.tile.out_channels)
+        if groups == 1:
+            return machine.broadcast_cost * (1 if grouped.outputs % self.panel == 0 else self.vectors)
+        return machine.permute_cost * groups * self.vectors
 
 
 def schedule_grouped_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:

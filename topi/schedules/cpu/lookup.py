@@ -4,17 +4,21 @@ A tile is ``rows`` output rows of ``vectors · lanes`` pixels of one filter, in 
 filter it takes one broadcast, one offset, and a multiply-add with a load for each vector.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from ...knobs import KnobSet
 from ...machine import Machine
 from ..registry import Site, Template, register
 
-BLOCK_BYTES = 24 * 1024
-"""Padded input of one block of channels under one tile: it stays in L1 while all filters pass by."""
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-SLAB_BYTES = 512 * 1024
-"""Padded input of all channels under one strip: it stays in L2."""
+ENTRY_BYTES = 6
+"""An offset and a coefficient."""
 
 EPILOGUE_LANES = 32
 """Pixels that an epilogue takes at once; LLVM splits them into registers."""
@@ -22,22 +26,50 @@ EPILOGUE_LANES = 32
 RESERVED_REGISTERS = 4
 """Beside the sums: the coefficient, and room for what the compiler hoists."""
 
-FLOATS_PER_CYCLE = 16
-"""Of multiply-adds in registers; turns cycles into the unit of the dense operators' estimates."""
-
-LOAD_CYCLES = 1.8
-"""To load and add `FLOATS_PER_CYCLE` that start anywhere, most of them across cache lines (Zen 4, from L1)."""
-
-L1_BYTES, FAR = 32 * 1024, 2.0
-"""A block beyond L1 is loaded at half the speed."""
-
-COEFFICIENT_CYCLES, VISIT_CYCLES = 3.0, 12.0
-"""What each coefficient takes beside its multiply-adds, and each visit of a filter to a block of channels beside
-reading and writing its sums in L2."""
+MIN_TASKS, MAX_CHUNKS = 4, 4
+"""Parallel tasks of a batch, for the threads of a small machine; parts of the filters where strips give too few."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookupKnobs:
+class LookupLoops:
+    """A sparse convolution as its cost model sees it.
+
+    Attributes
+    ----------
+    batch, height, width : int
+        Of the output.
+    channels, out_channels, nonzeros : int
+    row_bytes : int
+        Of one padded input row of one channel.
+    halo, stride : int
+        Input rows under a tile beside its own, and from one output row to the next.
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    out_channels: int
+    nonzeros: int
+    row_bytes: int
+    halo: int
+    stride: int
+
+    def slab_bytes(self, rows: int) -> int:
+        """Padded input of one channel under so many output rows."""
+        return (rows * self.stride + self.halo) * self.row_bytes
+
+
+class Sparse(Protocol):
+    """A problem of `lookup_conv2d`."""
+
+    @property
+    def lookup_loops(self) -> LookupLoops:
+        """As its cost model sees it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupKnobs(KnobSet):
     """Knobs of the sparse convolution's template.
 
     Attributes
@@ -66,92 +98,70 @@ class LookupKnobs:
         """Pixels in a row of a tile."""
         return self.lanes * self.vectors
 
-    def tiles(self, height: int, width: int) -> tuple[int, int]:
+    def tiles_of(self, height: int, width: int) -> tuple[int, int]:
         """Strips and column tiles of an output plane."""
         return -(-height // (self.rows * self.strip)), -(-width // self.width)
 
-    def to_json(self) -> str:
-        """One line, as block annotations and tuning records hold it."""
-        return json.dumps(asdict(self), sort_keys=True)
+    @classmethod
+    def tiles(cls, problem: Sparse, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers, each in the default strips, blocks and chunks."""
+        loops, registers = problem.lookup_loops, machine.registers - RESERVED_REGISTERS
+        widths = [machine.lanes, machine.lanes // 2] if machine.half_vector_cost < 1 else [machine.lanes]
+        for lanes in widths:
+            for vectors in range(1, min(registers, -(-loops.width // lanes)) + 1):
+                for rows in range(1, min(registers // vectors, loops.height) + 1):
+                    yield cls._around(loops, machine, lanes, vectors, rows)
 
     @classmethod
-    def from_json(cls, text: str) -> "LookupKnobs":
-        """Inverse of `to_json`."""
-        return cls(**json.loads(text))
+    def space(cls, problem: Sparse, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers, in every division of rows, channels and filters."""
+        loops = problem.lookup_loops
+        for tile in cls.tiles(problem, machine):
+            for strip in range(1, -(-loops.height // tile.rows) + 1):
+                for blocks in range(1, loops.channels + 1):
+                    block = -(-loops.channels // blocks)
+                    if blocks > 1 and block == -(-loops.channels // (blocks - 1)):
+                        continue
+                    for chunks in (n for n in range(1, MAX_CHUNKS + 1) if loops.out_channels % n == 0):
+                        yield replace(tile, strip=strip, block=block, chunks=chunks)
 
+    @classmethod
+    def default(cls, problem: Sparse, machine: Machine) -> Self | None:
+        """The tile with the least estimated cycles."""
+        tiles = set(cls.tiles(problem, machine))
+        return min(tiles, key=lambda knobs: (knobs.cycles(problem, machine), knobs.to_json()), default=None)
 
-@dataclass(frozen=True, kw_only=True)
-class LookupProblem:
-    """What the cost model needs to know.
+    def cycles(self, problem: Sparse, machine: Machine) -> float:
+        """Of the whole batch, with the coefficients from where they lie between two inferences."""
+        loops = problem.lookup_loops
+        strips, columns = self.tiles_of(loops.height, loops.width)
+        tiles = loops.batch * strips * self.strip * columns
+        loads = self.rows * self.vectors * self.lanes / machine.lanes
+        far = 1 if self.block * loops.slab_bytes(self.rows) <= machine.l1_bytes else machine.l2_load_factor
+        visits = loops.out_channels * -(-loops.channels // self.block)
+        copied = loops.channels * loops.slab_bytes(self.rows * self.strip)
+        sums = tiles * (
+            loops.nonzeros * (machine.cycles(loads * machine.scattered_load_cost) * far + machine.coefficient_cycles)
+            + visits * (machine.cycles(4 * loads) + machine.visit_cycles)
+        )  # fmt: skip
+        copies = loops.batch * strips * copied * 2 / machine.l2_bandwidth
+        return max(sums + copies, machine.streaming_cycles(ENTRY_BYTES * loops.nonzeros))
 
-    Attributes
-    ----------
-    batch, height, width : int
-        Of the output.
-    channels, out_channels, nonzeros : int
-    row_bytes : int
-        Of one padded input row of one channel.
-    halo, stride : int
-        Input rows under a tile beside its own, and from one output row to the next.
-    """
-
-    batch: int
-    height: int
-    width: int
-    channels: int
-    out_channels: int
-    nonzeros: int
-    row_bytes: int
-    halo: int
-    stride: int
-
-    def slab_bytes(self, rows: int) -> int:
-        """Padded input of one channel under so many output rows."""
-        return (rows * self.stride + self.halo) * self.row_bytes
-
-
-def default_lookup_knobs(problem: LookupProblem, machine: Machine) -> LookupKnobs:
-    """The tile with the least estimated cycles."""
-    registers = machine.registers - RESERVED_REGISTERS
-    widths = [machine.lanes, machine.lanes // 2] if machine.half_vector_cost < 1 else [machine.lanes]
-    tiles = {
-        _around(problem, lanes, vectors, rows)
-        for lanes in widths
-        for vectors in range(1, min(registers, -(-problem.width // lanes)) + 1)
-        for rows in range(1, min(registers // vectors, problem.height) + 1)
-    }
-    return min(tiles, key=lambda knobs: (lookup_cycles(problem, knobs, machine), knobs.to_json()))
-
-
-def _around(problem: LookupProblem, lanes: int, vectors: int, rows: int) -> LookupKnobs:
-    tile_rows = -(-problem.height // rows)
-    fitting = [
-        strip
-        for strip in range(1, tile_rows + 1)
-        if problem.channels * problem.slab_bytes(strip * rows) <= SLAB_BYTES
-    ]
-    strips = max(-(-tile_rows // max(fitting, default=1)), min(tile_rows, 4 // problem.batch))
-    strip = -(-tile_rows // strips)
-    few = problem.batch * -(-tile_rows // strip) < 4
-    chunks = max(n for n in range(1, 5) if problem.out_channels % n == 0) if few else 1
-    block = min(problem.channels, max(1, BLOCK_BYTES // problem.slab_bytes(rows)))
-    block = -(-problem.channels // -(-problem.channels // block))
-    return LookupKnobs(lanes=lanes, vectors=vectors, rows=rows, strip=strip, block=block, chunks=chunks)
-
-
-def lookup_cycles(problem: LookupProblem, knobs: LookupKnobs, machine: Machine) -> float:
-    """Estimated time of one core, in units of a multiply-add of a whole vector."""
-    strips, columns = knobs.tiles(problem.height, problem.width)
-    tiles = problem.batch * strips * knobs.strip * columns
-    loads = knobs.rows * knobs.vectors * knobs.lanes / FLOATS_PER_CYCLE
-    distance = 1 if knobs.block * problem.slab_bytes(knobs.rows) <= L1_BYTES else FAR
-    visits = problem.out_channels * -(-problem.channels // knobs.block)
-    copied = problem.channels * problem.slab_bytes(knobs.rows * knobs.strip) / 32
-    cycles = tiles * (
-        problem.nonzeros * (loads * LOAD_CYCLES * distance + COEFFICIENT_CYCLES)
-        + visits * (4 * loads + VISIT_CYCLES)
-    )
-    return (cycles + problem.batch * strips * copied) * FLOATS_PER_CYCLE / machine.lanes
+    @classmethod
+    def _around(cls, loops: LookupLoops, machine: Machine, lanes: int, vectors: int, rows: int) -> Self:
+        tile_rows = -(-loops.height // rows)
+        fitting = [
+            strip
+            for strip in range(1, tile_rows + 1)
+            if loops.channels * loops.slab_bytes(strip * rows) <= machine.resident_bytes
+        ]
+        strips = max(-(-tile_rows // max(fitting, default=1)), min(tile_rows, MIN_TASKS // loops.batch))
+        strip = -(-tile_rows // strips)
+        few = loops.batch * -(-tile_rows // strip) < MIN_TASKS
+        chunks = max(n for n in range(1, MAX_CHUNKS + 1) if loops.out_channels % n == 0) if few else 1
+        block = min(loops.channels, max(1, machine.block_bytes // loops.slab_bytes(rows)))
+        block = -(-loops.channels // -(-loops.channels // block))
+        return cls(lanes=lanes, vectors=vectors, rows=rows, strip=strip, block=block, chunks=chunks)
 
 
 def _schedule_lookup(site: Site) -> None:

@@ -8,37 +8,59 @@ the output.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from ...knobs import KnobSet
 from ...machine import Machine
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MAX_STRIP_BYTES = 128 * 1024
-"""A strip of padded input stays well inside L2 beside the weights that pass by (measured: 64-256 KiB are level)."""
-
-RESIDENT_WEIGHT_BYTES = 512 * 1024
-"""Weights up to this size stay in L2 from strip to strip; larger ones are read once, with the plane as one strip."""
-
 MAX_PIXELS = 32
-FMA_LATENCY = 8
-"""Independent accumulators that keep two multiply-add pipes of latency four busy."""
+MAX_WORK = 2.0
+"""Of several groups: multiply-adds that are executed, over those asked for; the rest fills vectors and tiles up."""
 
-LOAD_CYCLES = 0.1
-"""Loads run beside multiply-adds but not for free: of tiles that waste alike, the squarest wins."""
-
-EPILOGUE_CYCLES = 4
-"""To finish and store one vector."""
+MAX_CHUNKS = 8
+MIN_STRIPS = 4
+"""Strips below which the weight panels are divided as well, for the threads of a small machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileKnobs:
-    """Knobs of the register-tile template.
+class TileLoops:
+    """An operator as the register tile sees it: all extents in elements.
+
+    ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
+    ``pixel_planes`` and ``vector_planes`` are the sums that a bit-serial operator keeps for one pixel and one vector;
+    ``panel_multiple`` divides a tile's output channels.
+    """
+
+    batch: int
+    height: int
+    width: int
+    out_channels: int
+    groups: int
+    reduction: int
+    strip_row_bytes: int
+    weight_bytes: int
+    pixel_planes: int = 1
+    vector_planes: int = 1
+    panel_multiple: int = 1
+
+
+@dataclass(frozen=True)
+class LoopsOnly:
+    """Loops in place of the problem that they come from."""
+
+    loops: TileLoops
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileKnobs(KnobSet):
+    """Knobs of the register-tile template; what it computes says of itself what its ``loops`` are.
 
     Attributes
     ----------
@@ -69,82 +91,89 @@ class TileKnobs:
         rows = self.tile_h * self.strip
         return -(-height // rows) * rows, -(-width // self.tile_w) * self.tile_w
 
-    def to_json(self) -> str:
-        """One line, as block annotations and tuning records hold it."""
-        return json.dumps(asdict(self), sort_keys=True)
+    @classmethod
+    def tiles(cls, problem: Any, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers, each in the default strips and chunks."""
+        for lanes, vectors, tile_h, tile_w in feasible_tiles(problem.loops, machine):
+            tile = cls._around(problem, machine, lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w)
+            if problem.loops.groups == 1 or tile.work(problem.loops) <= MAX_WORK:
+                yield tile
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`."""
-        return cls(**json.loads(text))
+    def space(cls, problem: Any, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers, in every division of the rows and panels."""
+        for tile in cls.tiles(problem, machine):
+            yield from tile.divisions(problem.loops)
+
+    @classmethod
+    def default(cls, problem: Any, machine: Machine) -> Self | None:
+        """Of equals, the largest tile."""
+
+        def cost(knobs: Self) -> tuple[float, int]:
+            return knobs.cycles(problem, machine), -knobs.tile_h * knobs.tile_w * knobs.vectors
+
+        return min(cls.tiles(problem, machine), key=cost, default=None)
+
+    def cycles(self, problem: Any, machine: Machine) -> float:
+        """Of all groups and the whole batch."""
+        loops = problem.loops
+        return loops.batch * loops.groups * machine.cycles(self.cost(loops, machine))
+
+    def cost(self, loops: TileLoops, machine: Machine) -> float:
+        """Of one batch item and one group, in multiply-adds of whole vectors."""
+        pixels, vectors = self.tile_h * self.tile_w * loops.pixel_planes, self.vectors * loops.vector_planes
+        vector = machine.vector_cost(self.lanes)
+        step = vector * max(pixels * vectors, machine.sums_in_flight) + machine.load_cost * (pixels + vectors)
+        tiles = -(-loops.height // self.tile_h) * -(-loops.width // self.tile_w)
+        panels = -(-loops.out_channels // self.panel)
+        epilogue = machine.store_cost * vector * pixels * vectors
+        return tiles * panels * (step * loops.reduction + epilogue)
+
+    def divisions(self, loops: TileLoops) -> Iterator[Self]:
+        """The same tile in every division of the rows and panels."""
+        rows, panels = -(-loops.height // self.tile_h), _panels(loops, self.panel)
+        for strip in range(1, rows + 1):
+            for chunks in (n for n in range(1, MAX_CHUNKS + 1) if panels % n == 0):
+                yield dataclasses.replace(self, strip=strip, chunks=chunks)
+
+    def work(self, loops: TileLoops) -> float:
+        """Multiply-adds that are executed, over those asked for."""
+        rows, columns = self.round_up(loops.height, loops.width)
+        outputs = -(-loops.out_channels // self.panel) * self.panel
+        return rows * columns * outputs / (loops.height * loops.width * loops.out_channels)
+
+    @classmethod
+    def _around(cls, problem: Any, machine: Machine, **tile: int) -> Self:
+        """``tile`` in the default strips and chunks."""
+        loops = problem.loops
+        strip = _strip(loops, tile["tile_h"], machine)
+        strips = loops.batch * -(-loops.height // (tile["tile_h"] * strip))
+        panels = _panels(loops, tile["lanes"] * tile["vectors"])
+        chunks = 1 if strips >= MIN_STRIPS else max(d for d in range(1, MAX_CHUNKS + 1) if panels % d == 0)
+        return cls(**tile, strip=strip, chunks=chunks)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TileProblem:
-    """What the cost model needs to know of an operator: all extents in elements.
-
-    ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
-    ``pixel_planes`` and ``vector_planes`` are the sums that a bit-serial operator keeps for one pixel and one vector;
-    ``panel_multiple`` divides a tile's output channels.
-    """
-
-    batch: int
-    height: int
-    width: int
-    out_channels: int
-    groups: int
-    reduction: int
-    strip_row_bytes: int
-    weight_bytes: int
-    pixel_planes: int = 1
-    vector_planes: int = 1
-    panel_multiple: int = 1
-
-
-def default_knobs(problem: TileProblem, machine: Machine) -> TileKnobs:
-    """The feasible tile with the least estimated cycles; of equals, the largest."""
-
-    def cost(knobs: TileKnobs) -> tuple[float, int]:
-        return cycles(problem, knobs, machine), -knobs.tile_h * knobs.tile_w * knobs.vectors
-
-    return min(feasible_knobs(problem, machine), key=cost)
-
-
-def feasible_knobs(problem: TileProblem, machine: Machine) -> Iterator[TileKnobs]:
-    """Every tile whose accumulators and operands fit the registers, each in the default strips and chunks.
+def feasible_tiles(loops: TileLoops, machine: Machine) -> Iterator[tuple[int, int, int, int]]:
+    """Lanes, vectors, height and width of every tile whose accumulators and operands fit the registers.
 
     Where none does, one pixel times as few channels as are allowed.
     """
-    for lanes, vectors in itertools.product(_lanes(problem, machine), range(1, machine.registers - 2)):
+    for lanes, vectors in itertools.product(_lanes(loops, machine), range(1, machine.registers - 2)):
         panel = lanes * vectors
-        if panel % problem.panel_multiple or (problem.groups > 1 and problem.out_channels % panel):
+        if panel % loops.panel_multiple or (loops.groups > 1 and loops.out_channels % panel):
             continue
-        for tile_h in range(1, min(problem.height, MAX_PIXELS) + 1):
-            for tile_w in range(1, min(problem.width, MAX_PIXELS) + 1):
-                smallest = panel == problem.panel_multiple and tile_h == tile_w == 1
-                fits = _fits(machine, vectors * problem.vector_planes, tile_h * tile_w * problem.pixel_planes)
+        for tile_h in range(1, min(loops.height, MAX_PIXELS) + 1):
+            for tile_w in range(1, min(loops.width, MAX_PIXELS) + 1):
+                smallest = panel == loops.panel_multiple and tile_h == tile_w == 1
+                fits = _fits(machine, vectors * loops.vector_planes, tile_h * tile_w * loops.pixel_planes)
                 if fits or smallest:
-                    yield _around(problem, lanes, vectors, tile_h, tile_w)
+                    yield lanes, vectors, tile_h, tile_w
 
 
-def _lanes(problem: TileProblem, machine: Machine) -> list[int]:
+def _lanes(loops: TileLoops, machine: Machine) -> list[int]:
     """Whole vectors, and half ones where those cost less: 24 channels are three halves, but two whole vectors."""
-    whole = min(machine.lanes, max(problem.panel_multiple, 1 << (problem.out_channels - 1).bit_length()))
+    whole = min(machine.lanes, max(loops.panel_multiple, 1 << (loops.out_channels - 1).bit_length()))
     return [whole, whole // 2] if machine.half_vector_cost < 1 and whole == machine.lanes else [whole]
-
-
-def cycles(problem: TileProblem, knobs: TileKnobs, machine: Machine) -> float:
-    """Estimated cycles of one batch item, up to a constant."""
-    pixels, vectors = (
-        knobs.tile_h * knobs.tile_w * problem.pixel_planes,
-        knobs.vectors * problem.vector_planes,
-    )
-    vector = machine.vector_cost(knobs.lanes)
-    step = vector * max(pixels * vectors, FMA_LATENCY) + LOAD_CYCLES * (pixels + vectors)
-    tiles = -(-problem.height // knobs.tile_h) * -(-problem.width // knobs.tile_w)
-    panels = -(-problem.out_channels // knobs.panel)
-    epilogue = EPILOGUE_CYCLES * vector * pixels * vectors
-    return tiles * panels * (step * problem.reduction + epilogue)
 
 
 def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
@@ -152,20 +181,17 @@ def _fits(machine: Machine, vectors: int, pixels: int) -> bool:
     return pixels <= MAX_PIXELS and pixels * vectors + vectors + 1 <= machine.registers
 
 
-def _around(problem: TileProblem, lanes: int, vectors: int, tile_h: int, tile_w: int) -> TileKnobs:
-    strip = _strip(problem, tile_h)
-    strips = problem.batch * -(-problem.height // (tile_h * strip))
-    panels = problem.groups * -(-problem.out_channels // (lanes * vectors))
-    chunks = 1 if strips >= 4 else max(d for d in range(1, 9) if panels % d == 0)
-    return TileKnobs(lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w, strip=strip, chunks=chunks)
+def _panels(loops: TileLoops, panel: int) -> int:
+    return loops.groups * -(-loops.out_channels // panel)
 
 
-def _strip(problem: TileProblem, tile_h: int) -> int:
-    tile_rows = -(-problem.height // tile_h)
-    if problem.weight_bytes > RESIDENT_WEIGHT_BYTES:
+def _strip(loops: TileLoops, tile_h: int, machine: Machine) -> int:
+    """Weights that stay in L2 are read again by every strip; larger ones once, with the plane as one strip."""
+    tile_rows = -(-loops.height // tile_h)
+    if loops.weight_bytes > machine.resident_bytes:
         return tile_rows
-    most = max(1, MAX_STRIP_BYTES // max(1, problem.strip_row_bytes * tile_h))
-    if problem.batch * tile_rows >= 4:
-        most = min(most, max(1, problem.batch * tile_rows // 4))
+    most = max(1, machine.strip_bytes // max(1, loops.strip_row_bytes * tile_h))
+    if loops.batch * tile_rows >= MIN_STRIPS:
+        most = min(most, max(1, loops.batch * tile_rows // MIN_STRIPS))
     candidates = range(1, min(most, tile_rows) + 1)
     return min(candidates, key=lambda rows: (-(-tile_rows // rows) * rows - tile_rows, -rows))

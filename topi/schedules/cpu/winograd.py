@@ -6,7 +6,11 @@ the block that stores the result. Where one strip is the whole plane, the three 
 no thread transforms what another has transformed already.
 """
 
-from dataclasses import asdict, dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -14,78 +18,100 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from ...machine import Machine
 from ..loops import vectorize_innermost
 from ..registry import Site, Template, register
-from .tile import TileKnobs, TileProblem, cycles, default_knobs
+from .tile import LoopsOnly, TileKnobs, TileLoops, feasible_tiles
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+DATA_OPERATIONS = {4: 70, 6: 280}
+OUTPUT_OPERATIONS = {(2, 4): 45, (4, 6): 180, (2, 6): 100}
+"""Vector operations, loads and stores among them, to transform one tile of one vector of channels, by its sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WinogradKnobs(TileKnobs):
-    """Knobs of the Winograd template: a register tile over tiles instead of pixels.
+class WinogradLoops:
+    """The operator as its cost model sees it.
 
-    Attributes
-    ----------
-    m, size : int
-        Outputs and inputs per side of a tile.
+    ``tile`` is one of its products: tiles for pixels, input channels for the reduction. ``m`` and ``size`` are outputs
+    and inputs per side of a tile.
     """
 
+    tile: TileLoops
     m: int
     size: int
 
 
-DATA_CYCLES, OUTPUT_CYCLES = {4: 70, 6: 280}, {(2, 4): 45, (4, 6): 180, (2, 6): 100}
-"""Cycles to transform one tile of one vector of channels, by its sides (measured on Zen 4; Intel is close)."""
+class Winograd(Protocol):
+    """A problem of `winograd_conv2d`."""
 
-STREAM_BYTES = 6
-"""Weights arrive at this many bytes per cycle, while little else goes on: each inference reads them from memory."""
-
-CACHE_BYTES = 24
-"""Bytes per cycle between L2 and L3."""
+    @property
+    def winograd_loops(self) -> WinogradLoops:
+        """As its cost model sees it."""
 
 
-def winograd_cycles(problem: TileProblem, knobs: WinogradKnobs, machine: Machine) -> float:
-    """Estimated cycles of the whole operator, in the unit of `tile.cycles`.
+@dataclass(frozen=True, kw_only=True)
+class WinogradKnobs(TileKnobs):
+    """Knobs of the Winograd template: a register tile over tiles instead of pixels, in strips of tile rows."""
 
-    Parameters
-    ----------
-    problem : TileProblem
-        One product: tiles for pixels, input channels for the reduction.
-    """
-    elements = knobs.size**2
-    products = elements * cycles(problem, knobs, machine)
-    tiles = problem.batch * problem.height * problem.width
-    transforms = (
-        machine.vector_cost(knobs.lanes)
-        * tiles
-        * (
-            DATA_CYCLES[knobs.size] * -(-problem.reduction // knobs.lanes)
-            + OUTPUT_CYCLES[knobs.m, knobs.size] * -(-problem.out_channels // knobs.lanes)
-        )
-    )
-    return problem.batch * products + problem.weight_bytes / STREAM_BYTES + transforms
+    @classmethod
+    def tiles(cls, problem: Winograd, machine: Machine) -> Iterator[Self]:
+        """Every tile that fits the registers, in strips of one row."""
+        for lanes, vectors, tile_h, tile_w in feasible_tiles(problem.winograd_loops.tile, machine):
+            yield cls(lanes=lanes, vectors=vectors, tile_h=tile_h, tile_w=tile_w, strip=1, chunks=1)
 
+    @classmethod
+    def space(cls, problem: Winograd, machine: Machine) -> Iterator[Self]:
+        """Every tile in every strip; the panels are not divided."""
+        for tile in cls.tiles(problem, machine):
+            for strip in range(1, -(-problem.winograd_loops.tile.height // tile.tile_h) + 1):
+                yield replace(tile, strip=strip)
 
-def default_winograd_knobs(problem: TileProblem, machine: Machine, m: int, size: int) -> WinogradKnobs:
-    """The register tile of `default_knobs`, in strips that balance re-read weights against spilled transforms."""
-    tile = default_knobs(problem, machine)
-    tile_rows = -(-problem.height // tile.tile_h)
+    @classmethod
+    def default(cls, problem: Winograd, machine: Machine) -> Self | None:
+        """The best tile for the products, in the strip that moves the least."""
+        loops = problem.winograd_loops
+        best = TileKnobs.default(LoopsOnly(loops.tile), machine)
+        if best is None:
+            return None
+        tile = cls(**{**vars(best), "chunks": 1})
+        return replace(tile, strip=tile._best_strip(loops, machine))
 
-    def cost(strip: int) -> tuple[float, int]:
-        strips = -(-tile_rows // strip)
-        live = strip * tile.tile_h * problem.strip_row_bytes
-        spilled = 2 * live * strips if live > machine.l2_bytes else 0
-        moved = (problem.weight_bytes * (strips - 1) + spilled) / CACHE_BYTES
-        idle = (strips * strip - tile_rows) / tile_rows * size**2 * cycles(problem, tile, machine)
-        return moved + idle, -strip
+    def cycles(self, problem: Winograd, machine: Machine) -> float:
+        """Of the whole batch."""
+        loops = problem.winograd_loops
+        tile = loops.tile
+        tiles = tile.batch * tile.height * tile.width
+        transforms = machine.vector_cost(self.lanes) * tiles * (
+            DATA_OPERATIONS[loops.size] * -(-tile.reduction // self.lanes)
+            + OUTPUT_OPERATIONS[loops.m, loops.size] * -(-tile.out_channels // self.lanes)
+        )  # fmt: skip
+        products = tile.batch * loops.size**2 * self.cost(tile, machine)
+        return machine.cycles(products + transforms) + tile.weight_bytes / machine.memory_bandwidth
 
-    strip = min(range(1, tile_rows + 1), key=cost)
-    return WinogradKnobs(**{**asdict(tile), "strip": strip, "chunks": 1, "m": m, "size": size})
+    def _best_strip(self, loops: WinogradLoops, machine: Machine) -> int:
+        """Balances weights that are read again against transforms that do not stay in L2."""
+        tile, tile_rows = loops.tile, -(-loops.tile.height // self.tile_h)
+
+        def cost(strip: int) -> tuple[float, int]:
+            strips = -(-tile_rows // strip)
+            live = strip * self.tile_h * tile.strip_row_bytes
+            spilled = 2 * live * strips if live > machine.l2_bytes else 0
+            moved = 2 * (tile.weight_bytes * (strips - 1) + spilled) / machine.l2_bandwidth
+            idle = (strips * strip - tile_rows) / tile_rows * loops.size**2 * self.cost(tile, machine)
+            return moved + machine.cycles(idle), -strip
+
+        return min(range(1, tile_rows + 1), key=cost)
 
 
 def _schedule_winograd(site: Site) -> None:
     """Schedule the whole chain that ends in the block that stores the result."""
     sch, last, stages, knobs = site.sch, site.last, site.stages, site.knobs(WinogradKnobs)
+    back = stages["output_columns"]
+    m = int(sch.get(back).iter_vars[0].dom.extent)
     n, y, x, o = sch.get_loops(last)
-    strip, tile_row, inner_y = sch.split(y, [None, knobs.strip * knobs.tile_h, knobs.m])
-    tile_column, inner_x = sch.split(x, [None, knobs.m])
+    strip, tile_row, inner_y = sch.split(y, [None, knobs.strip * knobs.tile_h, m])
+    tile_column, inner_x = sch.split(x, [None, m])
     panel, lane = sch.split(o, [None, knobs.lanes])
     sch.reorder(n, strip, tile_row, tile_column, panel, inner_y, inner_x, lane)
     whole_plane = int(sch.get(strip).extent) == 1
@@ -96,7 +122,6 @@ def _schedule_winograd(site: Site) -> None:
         outermost = sch.fuse(n, strip)
         sch.parallel(outermost)
     _unroll(sch, [inner_y, inner_x], lane)
-    back = stages["output_columns"]
     sch.set_scope(back, 0, "local")
     sch.compute_at(back, panel, preserve_unit_loops=True)
     row, column, *_, lane = sch.get_loops(back)[-6:]

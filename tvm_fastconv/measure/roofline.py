@@ -22,6 +22,10 @@ PROBE_SECONDS = (
     0.002  # one call of a probe: long against the call's overhead, short against a change of frequency
 )
 DRAM_BYTES = 256 << 20  # at least, and four times the last cache
+_PROBES = (
+    "multiply_add", "xor_popcount", "read_memory", "copy_memory", "add_chain", "multiply_add_chain",
+    "half_multiply_add", "byte_products", "gather", "read_scattered",
+)  # fmt: skip
 USUAL_CACHES = {1: 32 << 10, 2: 1 << 20, 3: 32 << 20}  # where the system does not tell
 
 
@@ -94,7 +98,7 @@ def build_library(isa: str = "native") -> ctypes.CDLL:
         except subprocess.CalledProcessError as failure:
             raise RuntimeError(f"{' '.join(command)}\n{failure.stderr}") from None
         loaded = ctypes.CDLL(str(library))
-    for name in ("multiply_add", "xor_popcount", "read_memory", "copy_memory"):
+    for name in _PROBES:
         getattr(loaded, name).restype = ctypes.c_double
     loaded.allocate.restype = ctypes.c_void_p
     return loaded
@@ -113,19 +117,20 @@ def xnor_probe(library: ctypes.CDLL) -> Probe:
 @contextlib.contextmanager
 def read_probe(library: ctypes.CDLL, level: str) -> Iterator[Probe]:
     """Reading from ``level`` of memory, see `memory_levels`; ``best_rate`` is in GB/s."""
-    with _buffer(library, memory_levels()[level]) as buffer:
+    with probe_buffer(library, memory_levels()[level]) as buffer:
         yield _memory_probe(library.read_memory, buffer, memory_levels()[level])
 
 
 @contextlib.contextmanager
 def copy_probe(library: ctypes.CDLL, size: int) -> Iterator[Probe]:
     """Copying half of ``size`` bytes over the other half; ``best_rate`` is in GB/s, read and written."""
-    with _buffer(library, size) as buffer:
+    with probe_buffer(library, size) as buffer:
         yield _memory_probe(library.copy_memory, buffer, size)
 
 
 @contextlib.contextmanager
-def _buffer(library: ctypes.CDLL, size: int) -> Iterator[ctypes.c_void_p]:
+def probe_buffer(library: ctypes.CDLL, size: int) -> Iterator[ctypes.c_void_p]:
+    """``size`` bytes for a probe to read."""
     buffer = ctypes.c_void_p(library.allocate(ctypes.c_size_t(size)))
     if not buffer:
         raise RuntimeError(f"cannot allocate {size >> 20} MB to measure memory")
@@ -141,7 +146,7 @@ def measure_peaks(isa: str = "native", repeats: int = 9) -> Peaks:
     probes = {"fma": fma_probe(library), "xnor": xnor_probe(library)}
     with contextlib.ExitStack() as stack:
         for level, size in memory_levels().items():
-            buffer = stack.enter_context(_buffer(library, size))
+            buffer = stack.enter_context(probe_buffer(library, size))
             for kind in ("read", "copy"):
                 probes[f"{kind} {level}"] = _memory_probe(getattr(library, f"{kind}_memory"), buffer, size)
         interleave({name: probe.run for name, probe in probes.items()}, repeats, min_time=PROBE_SECONDS)

@@ -98,6 +98,87 @@ double xor_popcount(long rounds) {
   return 8.0 * sizeof(bits) * BIT_CHAINS * (double)rounds;
 }
 
+/* One integer addition after the other, each of one cycle: a clock that follows the core's frequency. Returns cycles. */
+double add_chain(long rounds) {
+  unsigned long x = 1;
+  for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+      x += (unsigned long)r | 1;
+      __asm__ volatile("" : "+r"(x)); /* not sixteen at once */
+    }
+  }
+  sink = (float)x;
+  return 16.0 * (double)rounds;
+}
+
+/* One multiply-add after the other. Returns how many. */
+double multiply_add_chain(long rounds) {
+  vec b = splat(factor), c = splat(addend), x = splat(0);
+  for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) x = x * b + c;
+  }
+  sink = sum_lanes(x);
+  return 16.0 * (double)rounds;
+}
+
+/* As multiply_add, on half vectors. Returns how many multiply-adds of one. */
+typedef float half __attribute__((vector_size(LANES / 2 * sizeof(float))));
+
+double half_multiply_add(long rounds) {
+  half b = factor - (half){0}, c = addend - (half){0}, x[CHAINS];
+  for (int i = 0; i < CHAINS; i++) x[i] = (float)i - (half){0};
+  for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 24
+    for (int i = 0; i < CHAINS; i++) x[i] = x[i] * b + c;
+  }
+  for (int i = 1; i < CHAINS; i++) x[0] += x[i];
+  sink = x[0][0];
+  return CHAINS * (double)rounds;
+}
+
+/* Independent chains of four products of bytes added to every lane. Returns how many vectors; 0 without them. */
+double byte_products(long rounds) {
+#if defined(__AVX512VNNI__)
+  __m512i b = _mm512_set1_epi8(3), x[CHAINS];
+  __asm__ volatile("" : "+v"(b)); /* unknown to the compiler */
+  for (int i = 0; i < CHAINS; i++) x[i] = _mm512_set1_epi32(i);
+  for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 24
+    for (int i = 0; i < CHAINS; i++) x[i] = _mm512_dpbusd_epi32(x[i], b, b);
+  }
+  for (int i = 1; i < CHAINS; i++) x[0] = _mm512_add_epi32(x[0], x[i]);
+  sink = (float)_mm512_reduce_add_epi32(x[0]);
+  return CHAINS * (double)rounds;
+#else
+  (void)rounds;
+  return 0;
+#endif
+}
+
+/* Vectors of floats from every second place of 8 KiB. Returns how many. */
+double gather(const float *memory, long rounds) {
+  enum { SPAN = 2048 };
+  vec sum = splat(0);
+  for (long r = 0; r < rounds; r++) {
+    for (int at = 0; at + 2 * LANES <= SPAN; at += LANES) {
+#if defined(__AVX512F__)
+      const __m512i places = _mm512_mullo_epi32(
+          _mm512_set1_epi32(2), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+      sum += (vec)_mm512_i32gather_ps(places, memory + at, 4);
+#elif defined(__AVX2__)
+      sum += (vec)_mm256_i32gather_ps(memory + at, _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14), 4);
+#else
+      for (int i = 0; i < LANES; i++) sum[i] += memory[at + 2 * i];
+#endif
+    }
+    __asm__ volatile("" ::: "memory");
+  }
+  sink = sum_lanes(sum);
+  return (double)((SPAN - 2 * LANES) / LANES + 1) * (double)rounds;
+}
+
 /* Memory in huge pages where the system grants them, touched, filled with ones. NULL if there is none. */
 float *allocate(size_t bytes) {
   void *memory = NULL;
@@ -129,6 +210,26 @@ double read_memory(const float *memory, size_t bytes, long rounds) {
   for (int k = 0; k < READ_CHAINS; k++) total += sum[k];
   sink = sum_lanes(total);
   return (double)vectors * sizeof(vec) * (double)rounds;
+}
+
+/* As read_memory, every vector one float further on: most of them lie across cache lines. Returns vectors read. */
+double read_scattered(const float *memory, size_t bytes, long rounds) {
+  typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
+  const loose *p = (const loose *)(memory + 1);
+  size_t vectors = (bytes / sizeof(vec) - 1) / READ_CHAINS * READ_CHAINS;
+  vec sum[READ_CHAINS];
+  for (int k = 0; k < READ_CHAINS; k++) sum[k] = splat(0);
+  for (long r = 0; r < rounds; r++) {
+    for (size_t i = 0; i < vectors; i += READ_CHAINS) {
+#pragma GCC unroll 8
+      for (int k = 0; k < READ_CHAINS; k++) sum[k] += p[i + k];
+    }
+    __asm__ volatile("" ::: "memory");
+  }
+  vec total = splat(0);
+  for (int k = 0; k < READ_CHAINS; k++) total += sum[k];
+  sink = sum_lanes(total);
+  return (double)vectors * (double)rounds;
 }
 
 /* Copies the first half of the buffer over the second. Returns bytes read plus bytes written. */

@@ -1,4 +1,4 @@
-"""Which convolutions, one after the other, stand for a weight: from the factors of `decompose` to weights of layers."""
+"""Which convolutions, one after the other, stand for one: from the factors of its weight to weights and geometry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 
 from tvm_fastconv.configs import CP, DepthwiseSeparable, FixedStencil, Method, SpatialSeparable, Tucker
-from tvm_fastconv.decompose.cp import cp
-from tvm_fastconv.decompose.depthwise_separable import depthwise_separable
-from tvm_fastconv.decompose.fixed_stencil import fixed_stencil
-from tvm_fastconv.decompose.spatial import spatial
-from tvm_fastconv.decompose.tucker import tucker
+
+from .cp import cp
+from .depthwise_separable import depthwise_separable
+from .fixed_stencil import fixed_stencil
+from .spatial import spatial
+from .tucker import tucker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How a convolution walks over a plane: (height, width), and padding at (top, left, bottom, right)."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,15 @@ class FactorLayer:
     groups: int = 1
     rows: bool = False
     columns: bool = False
+
+    def geometry(self, layer: Geometry) -> Geometry:
+        """Its part of the layer's stride, padding and dilation."""
+        (top, left, bottom, right), rows, columns = layer.padding, self.rows, self.columns
+        return Geometry(
+            stride=(layer.stride[0] if rows else 1, layer.stride[1] if columns else 1),
+            padding=(top * rows, left * columns, bottom * rows, right * columns),
+            dilation=(layer.dilation[0] if rows else 1, layer.dilation[1] if columns else 1),
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +94,11 @@ def _cp(weight: np.ndarray, config: CP) -> FactorChain:
     rank, sides = len(found.input), []
     tall, wide = weight.shape[2] > 1, weight.shape[3] > 1
     if tall:
-        kernel = found.vertical[:, None, :, None]
-        sides.append(FactorLayer("vertical", kernel, rank, rows=True, columns=not wide))
+        kernel = found.column[:, None, :, None]
+        sides.append(FactorLayer("column", kernel, rank, rows=True, columns=not wide))
     if wide:
-        kernel = found.horizontal[:, None, None, :]
-        sides.append(FactorLayer("horizontal", kernel, rank, rows=not tall, columns=True))
+        kernel = found.row[:, None, None, :]
+        sides.append(FactorLayer("row", kernel, rank, rows=not tall, columns=True))
     stages = (
         FactorLayer("input", _pointwise(found.input)),
         *sides,
@@ -105,10 +124,10 @@ def _spatial(weight: np.ndarray, config: SpatialSeparable) -> FactorChain:
     channels = None if config.rank is None else config.rank * len(weight)
     found = spatial(weight, channels=channels, error=config.error)
     stages = (
-        FactorLayer("vertical", found.vertical, rows=True),
-        FactorLayer("", found.horizontal, columns=True),
+        FactorLayer("column", found.column, rows=True),
+        FactorLayer("", found.row, columns=True),
     )
-    what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {len(found.vertical)} channels between"
+    what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {len(found.column)} channels between"
     return FactorChain("spatial", what, stages, _size(stages), found.error)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks import roofline
+from tvm_fastconv.measure import roofline
 
 
 @pytest.fixture(scope="module")

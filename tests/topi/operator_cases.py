@@ -1,0 +1,115 @@
+"""Problems that every operator is asked, one or more of each: odd sizes, and whatever forms it has."""
+
+import dataclasses
+from typing import Any
+
+from tvm_fastconv.decompose.fixed_stencil import STENCILS
+from tvm_fastconv.topi.bit_max_pool2d import BitPoolProblem
+from tvm_fastconv.topi.bitpack import BitpackProblem
+from tvm_fastconv.topi.bitpack_planar import PlanarProblem
+from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, BitserialProblem
+from tvm_fastconv.topi.bitserial_depthwise_conv2d import DepthwiseBitProblem
+from tvm_fastconv.topi.borders import QuantizedParams
+from tvm_fastconv.topi.chain import ChainProblem
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
+from tvm_fastconv.topi.dense import MatmulProblem
+from tvm_fastconv.topi.depthwise_conv2d import DepthwiseProblem
+from tvm_fastconv.topi.fixed_stencil_conv2d import StencilProblem
+from tvm_fastconv.topi.grouped_conv2d import GroupedProblem
+from tvm_fastconv.topi.int8_conv2d import Int8Problem
+from tvm_fastconv.topi.lookup_conv2d import LookupProblem
+from tvm_fastconv.topi.lookup_dense import LookupDenseProblem
+from tvm_fastconv.topi.pointwise_planes import PlanesProblem
+from tvm_fastconv.topi.pool2d import PoolProblem
+from tvm_fastconv.topi.problem import Problem
+from tvm_fastconv.topi.transpose import TransposeProblem
+from tvm_fastconv.topi.winograd_conv2d import WinogradProblem
+from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem
+
+PLANE: dict[str, Any] = {"height": 9, "width": 11}
+INPUT: dict[str, Any] = {"channels": 24, **PLANE}
+KERNELS = tuple(tuple(tuple(map(float, row)) for row in kernel) for kernel in STENCILS)
+
+
+def conv(outputs: int, kernel: int = 3, **more: Any) -> Conv2dParams:
+    """A convolution that keeps the size of the plane, unless ``more`` says otherwise."""
+    around = (kernel // 2,) * 4
+    return Conv2dParams(**{"kernel": (kernel, kernel), "out_channels": outputs, "padding": around} | more)
+
+
+ODD = conv(17, stride=(2, 1), padding=(0, 2, 1, 3), dilation=(1, 2))
+SMALL = {"kernel": 2, "stride": (2, 2), "padding": (0, 0, 0, 0)}
+ONES = BitserialParams(conv=conv(40), channels=70)
+BITS = {**PLANE, "layer": ONES}
+ONE_EACH = {**PLANE, "layer": BitserialParams(conv=conv(40, groups=40), channels=40)}
+
+SQUARE: dict[str, Any] = {"height": 16, "width": 16}
+EXPAND = ConvProblem(channels=16, **SQUARE, conv=conv(96, 1))
+MIDDLE = DepthwiseProblem(channels=96, **SQUARE, conv=conv(96, groups=96))
+PROJECT = ConvProblem(channels=96, **SQUARE, conv=conv(24, 1))
+BLURRED = StencilProblem(channels=16, **SQUARE, conv=conv(80, groups=16), kernels=KERNELS)
+MULTIPLIED = DepthwiseProblem(channels=40, **SQUARE, conv=conv(80, groups=40), kernel_major=True)
+JOINED = ConvProblem(channels=80, **SQUARE, conv=conv(24, 1))
+
+CASES: dict[str, tuple[str, Problem]] = {
+    "conv2d": ("conv2d", ConvProblem(**INPUT, conv=conv(40))),
+    "conv2d, odd": ("conv2d", ConvProblem(batch=2, **INPUT, conv=ODD)),
+    "conv2d, NCHW in": ("conv2d", ConvProblem(**INPUT, conv=conv(40, data_layout="NCHW"))),
+    "conv2d in groups": ("conv2d", ConvProblem(**INPUT, conv=conv(64, groups=2))),
+    "grouped_conv2d": ("grouped_conv2d", GroupedProblem(**INPUT, conv=conv(36, groups=4))),
+    "grouped_conv2d, NCHW in": (
+        "grouped_conv2d", GroupedProblem(batch=2, **INPUT, conv=conv(36, groups=4, data_layout="NCHW")),
+    ),
+    "winograd_conv2d": ("winograd_conv2d", WinogradProblem(**INPUT, conv=conv(20), m=4)),
+    "winograd_conv2d, 2 of 5": ("winograd_conv2d", WinogradProblem(batch=2, **INPUT, conv=conv(20, 5), m=2)),
+    "depthwise_conv2d": ("depthwise_conv2d", DepthwiseProblem(batch=2, **INPUT, conv=conv(24, groups=24))),
+    "depthwise_conv2d, multiplier": ("depthwise_conv2d", DepthwiseProblem(**INPUT, conv=conv(48, groups=24))),
+    "depthwise_conv2d, kernel major": (
+        "depthwise_conv2d", DepthwiseProblem(**INPUT, conv=conv(48, groups=24), kernel_major=True),
+    ),
+    "max_pool2d": ("max_pool2d", PoolProblem(**PLANE, out_size=(9, 11), window=conv(24), kind="max")),
+    "avg_pool2d": ("avg_pool2d", PoolProblem(**PLANE, out_size=(9, 11), window=conv(24), kind="avg")),
+    "avg_pool2d, padding counts": (
+        "avg_pool2d",
+        PoolProblem(**PLANE, out_size=(5, 6), window=conv(17, stride=(2, 2)), kind="avg", count_include_pad=True),
+    ),
+    "fixed_stencils": ("fixed_stencils", StencilProblem(**INPUT, conv=conv(120, groups=24), kernels=KERNELS)),
+    "dense": ("dense", MatmulProblem(batch=2, rows=3, inner=50, columns=21)),
+    "batch_matmul": ("batch_matmul", MatmulProblem(batch=2, rows=7, inner=50, columns=21)),
+    "int8_conv2d": ("int8_conv2d", Int8Problem(**PLANE, layer=QuantizedParams(conv=conv(40), channels=24))),
+    "bitserial_conv2d": ("bitserial_conv2d", BitserialProblem(**BITS)),
+    "bitserial_conv2d, packed": ("bitserial_conv2d", BitserialProblem(batch=2, **BITS, packed=True)),
+    "bitserial_conv2d, 2 bits, packed": (
+        "bitserial_conv2d",
+        BitserialProblem(**PLANE, layer=dataclasses.replace(ONES, activation_bits=2), packed=True),
+    ),
+    "bitserial_conv2d, ternary": (
+        "bitserial_conv2d", BitserialProblem(**PLANE, layer=dataclasses.replace(ONES, planes=(1, 1))),
+    ),
+    "bitserial_conv2d, groups": (
+        "bitserial_conv2d",
+        BitserialProblem(**PLANE, layer=BitserialParams(conv=conv(32, groups=2), channels=64)),
+    ),
+    "bitserial_depthwise_conv2d": ("bitserial_depthwise_conv2d", DepthwiseBitProblem(**ONE_EACH)),
+    "bitserial_depthwise_conv2d, packed": (
+        "bitserial_depthwise_conv2d", DepthwiseBitProblem(batch=2, **ONE_EACH, packed=True),
+    ),
+    "lookup_conv2d": ("lookup_conv2d", LookupProblem(batch=2, **INPUT, conv=conv(40), nonzeros=300)),
+    "lookup_dense": ("lookup_dense", LookupDenseProblem(batch=2, inputs=300, outputs=40, nonzeros=500)),
+    "pointwise_planes": ("pointwise_planes", PlanesProblem(batch=2, atoms=30, **INPUT)),
+    "transpose": ("transpose", TransposeProblem(batch=2, rows=30, columns=21)),
+    "bitpack": ("bitpack", BitpackProblem(batch=2, **INPUT)),
+    "bitpack, 2 digits": ("bitpack", BitpackProblem(**INPUT, digits=2)),
+    "bitpack, groups and flips": ("bitpack", BitpackProblem(**INPUT, groups=2, flips=True)),
+    "bitpack_planar": ("bitpack_planar", PlanarProblem(batch=2, **INPUT)),
+    "bitpack_planar, flips": ("bitpack_planar", PlanarProblem(**INPUT, flips=True)),
+    "bit_max_pool2d": ("bit_max_pool2d", BitPoolProblem(in_height=9, in_width=11, words=2, window=conv(64, **SMALL))),
+    "bit_max_pool2d, flips": (
+        "bit_max_pool2d", BitPoolProblem(batch=2, in_height=9, in_width=11, words=3, window=conv(96), flips=True),
+    ),
+    "xnor_gemm": ("xnor_gemm", XnorGemmProblem(inner=100, columns=50)),
+    "chain, inverted bottleneck": ("chain", ChainProblem(stages=(EXPAND, MIDDLE, PROJECT))),
+    "chain, stencils": ("chain", ChainProblem(stages=(BLURRED, JOINED))),
+    "chain, multiplier": ("chain", ChainProblem(stages=(MULTIPLIED, JOINED))),
+}  # fmt: skip
+"""Name of the case → name of the operator, and the problem."""

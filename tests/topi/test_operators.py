@@ -1,0 +1,157 @@
+"""Every operator alone, made from a problem and knobs as sweeps and tuning make it, against its slow reference."""
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tvm
+from tvm.s_tir import Schedule
+
+from tvm_fastconv.topi import operators
+from tvm_fastconv.topi.chain import ChainProblem, operator_of_stage
+from tvm_fastconv.topi.knobs import KnobSet
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import GENERIC, ROWS
+from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.problem import Problem
+from tvm_fastconv.topi.schedules.loops import anchors_of
+
+from ..close import assert_close
+from .operator_cases import CASES
+from .run_operator import each_isa, machine, run_primfunc
+
+MEMBERS, SEEN = 3, 3000
+"""Random knobs of each case, of so many of their space at most."""
+
+WITHOUT_ANCHOR = {"transpose", "bitpack_planar"}
+"""Written as loops already, and nothing is fused behind them."""
+
+MACHINES = {level.machine.name: level.machine for level in GENERIC} | ROWS
+
+
+def _isa(op: str, isa: str) -> str:
+    """Dot products of bytes are one instruction of one kind of processor."""
+    return "vnni" if op == "int8_conv2d" else isa
+
+
+def _default(op: str, problem: Problem, where: Machine) -> KnobSet:
+    plan = Planner(where).planned(op, problem)
+    assert plan.source == "default"
+    return plan.knobs
+
+
+def _check(op: str, problem: Problem, knobs: KnobSet, isa: str) -> None:
+    made = operators.build(op, problem, knobs, machine(isa))
+    got = run_primfunc(made.func, list(made.arrays), list(made.result_shape), made.result_dtype, isa)
+    want = made.reference()
+    if made.result_dtype == "float32":
+        # Float32 sums of up to 864 terms in another order; Winograd's transforms multiply their rounding.
+        assert_close(got, want, 2e-5 if op == "winograd_conv2d" else 2e-6)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def test_every_operator_has_a_case() -> None:
+    assert sorted({op for op, _ in CASES.values()}) == list(operators.operator_names())
+    assert all(type(problem) is operators.operator_of(op).problem for op, problem in CASES.values())
+
+
+@each_isa
+@pytest.mark.parametrize("name", [name for name in CASES if name != "int8_conv2d"])
+def test_the_default_equals_the_reference(name: str, isa: str) -> None:
+    op, problem = CASES[name]
+    _check(op, problem, _default(op, problem, machine(isa)), isa)
+
+
+def test_the_default_of_dot_products_equals_the_reference() -> None:
+    op, problem = CASES["int8_conv2d"]
+    _check(op, problem, _default(op, problem, machine("vnni")), "vnni")
+
+
+def _members(name: str) -> list[KnobSet]:
+    op, problem = CASES[name]
+    space = operators.operator_of(op).knobs.space(problem, machine(_isa(op, "avx2")))
+    seen = list(itertools.islice(space, SEEN))
+    return random.Random(0).sample(seen, min(MEMBERS, len(seen)))
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [pytest.param(name, k, id=f"{name}-{i}") for name in CASES for i, k in enumerate(_members(name))],
+)
+def test_any_knobs_equal_the_reference(name: str, knobs: KnobSet) -> None:
+    op, problem = CASES[name]
+    assert type(knobs).from_json(knobs.to_json()) == knobs
+    _check(op, problem, knobs, _isa(op, "avx2"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_default_is_of_the_space_and_survives_json(name: str) -> None:
+    op, problem = CASES[name]
+    for where in MACHINES.values():
+        knobs = _default(op, problem, where)
+        assert type(knobs).from_json(knobs.to_json()) == knobs
+        assert knobs in operators.operator_of(op).knobs.space(problem, where), where.name
+
+
+@pytest.mark.parametrize("name", [name for name, (op, _) in CASES.items() if op not in WITHOUT_ANCHOR])
+def test_a_scheduled_function_says_from_what_it_can_be_made_again(name: str) -> None:
+    op, problem = CASES[name]
+    where = machine(_isa(op, "avx2"))
+    knobs = _default(op, problem, where)
+    sch = Schedule(tvm.IRModule({"main": operators.build(op, problem, knobs, where).func}))
+    found = [dict(sch.get(anchor).annotations) for anchor in anchors_of(sch)]
+    said = [
+        {key: str(notes[key]) for key in ("fastconv.op", "fastconv.problem", "fastconv.knobs")}
+        for notes in found
+    ]
+    once = [
+        notes for i, notes in enumerate(said) if notes not in said[:i]
+    ]  # what sets sums to zero says it too
+    if isinstance(problem, ChainProblem):
+        stages = zip(problem.stages, knobs.stages, strict=True)
+        assert once == [operators.operator_attrs(operator_of_stage(stage), stage, k) for stage, k in stages]
+    else:
+        assert once == [operators.operator_attrs(op, problem, knobs)]
+
+
+def _broken(text: str) -> Iterator[str]:
+    """``text``, of knobs, with one thing wrong."""
+    found = json.loads(text)
+    for place in [found, *found.get("stages", [])]:
+        for name, value in list(place.items()):
+            for wrong in (0, -1, True, 2.0, "4", None):
+                place[name] = wrong
+                yield json.dumps(found)
+            del place[name]
+            yield json.dumps(found)
+            place[name] = value
+        place["telepathy"] = 1
+        yield json.dumps(found)
+        del place["telepathy"]
+    yield from ("{}", "[]", "null", f"[{text}]", text[:-1], "")
+
+
+@pytest.mark.parametrize("op", operators.operator_names())
+def test_other_fields_and_values_than_positive_integers_are_refused(op: str) -> None:
+    problem = next(problem for name, problem in CASES.values() if name == op)
+    knobs = _default(op, problem, machine("avx2"))
+    for text in _broken(knobs.to_json()):
+        with pytest.raises(ValueError, match=r"."):
+            type(knobs).from_json(text)
+
+
+def test_an_unknown_operator_is_an_error_that_names_the_known_ones() -> None:
+    op, problem = CASES["conv2d"]
+    with pytest.raises(LookupError, match="there is no operator telepathy; known: ") as error:
+        operators.build("telepathy", problem, _default(op, problem, machine("avx2")), machine("avx2"))
+    assert all(name in str(error.value) for name in operators.operator_names())
+
+
+def test_an_operator_is_registered_once() -> None:
+    known = operators.operator_of("conv2d")
+    with pytest.raises(ValueError, match="operator conv2d is registered already"):
+        operators.register_operator("conv2d", known.problem, known.knobs, known.make)

@@ -1,0 +1,101 @@
+"""Which knobs an operator runs with, and what that costs by estimate: the one place that decides it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from .knobs import KnobSet
+from .machine import Machine
+from .operators import operator_of
+from .problem import Problem
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=KnobSet)
+Records = Mapping[tuple[str, str], str]
+"""(operator, `Problem.key`) → knobs as JSON, measured to be the fastest on a machine."""
+
+
+@dataclass(frozen=True)
+class Plan(Generic[K]):
+    """How an operator is to run.
+
+    Attributes
+    ----------
+    op : str
+    problem : Problem
+    knobs : KnobSet
+    cycles : float
+        Of one core, by estimate, for the whole problem.
+    source : str
+        ``"record"``, ``"default"`` or ``"asked"``: who chose the knobs.
+    """
+
+    op: str
+    problem: Any
+    knobs: K
+    cycles: float
+    source: str
+
+
+class Planner:
+    """Answers what runs how on one machine.
+
+    Parameters
+    ----------
+    machine : Machine
+    records : mapping, optional
+        Knobs that tuning has found; those of another version of an operator, which are no longer legal, count for
+        nothing.
+    """
+
+    def __init__(self, machine: Machine, records: Records | None = None) -> None:
+        self.machine, self.records = machine, records or {}
+        self._plans: dict[tuple[str, Problem], Plan[Any] | None] = {}
+
+    def plan(self, op: str, problem: Problem) -> Plan[Any] | None:
+        """The recorded knobs, else those of the least estimated cycles; ``None`` where the operator has none."""
+        if (op, problem) not in self._plans:
+            self._plans[op, problem] = self._recorded(op, problem) or self._default(op, problem)
+        return self._plans[op, problem]
+
+    def planned(self, op: str, problem: Problem) -> Plan[Any]:
+        """`plan` for an operator that takes every problem.
+
+        Raises
+        ------
+        LookupError
+            It does not take this one.
+        """
+        found = self.plan(op, problem)
+        if found is None:
+            raise LookupError(f"{op} has no knobs for {problem.key} on {self.machine.name}")
+        return found
+
+    def asked(self, op: str, problem: Problem, knobs: K) -> Plan[K]:
+        """With ``knobs`` that somebody chose."""
+        return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "asked")
+
+    def _recorded(self, op: str, problem: Problem) -> Plan[Any] | None:
+        text = self.records.get((op, problem.key))
+        if text is None:
+            return None
+        kind = operator_of(op).knobs
+        try:
+            knobs = kind.from_json(text)
+        except ValueError as error:
+            log.warning("a record of %s is passed over: %s", op, error)
+            return None
+        if knobs not in set(kind.space(problem, self.machine)):
+            log.warning("a record of %s is passed over: %s is no longer legal", op, text)
+            return None
+        return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "record")
+
+    def _default(self, op: str, problem: Problem) -> Plan[Any] | None:
+        knobs = operator_of(op).knobs.default(problem, self.machine)
+        return (
+            None
+            if knobs is None
+            else Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "default")
+        )
