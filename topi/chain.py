@@ -106,11 +106,17 @@ class ChainKnobs(KnobSet):
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`."""
         found = json.loads(text)
-        if not isinstance(found, dict) or set(found) != {"rows", "stages"}:
+        if (
+            not isinstance(found, dict)
+            or set(found) != {"rows", "stages"}
+            or type(found["stages"]) is not list
+        ):
             raise ValueError(f"{text} does not hold the knobs rows, stages")
-        kinds: list[Any] = [WindowKnobs if "rows" in stage else TileKnobs for stage in found["stages"]]
-        stages = [
-            kind.from_json(json.dumps(stage)) for kind, stage in zip(kinds, found["stages"], strict=True)
+        stages: list[Any] = [
+            (WindowKnobs if isinstance(stage, dict) and "rows" in stage else TileKnobs).from_json(
+                json.dumps(stage)
+            )
+            for stage in found["stages"]
         ]
         return cls(rows=found["rows"], stages=tuple(stages))
 

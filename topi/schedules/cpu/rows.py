@@ -38,9 +38,10 @@ class RowKnobs(KnobSet):
 
     @classmethod
     def space(cls, problem: Rows, _machine: Machine) -> Iterator[Self]:
-        """Any number."""
+        """Any number that divides the height: rows that may be missing cannot be packed by an intrinsic."""
         for rows in range(1, problem.height + 1):
-            yield cls(rows=rows)
+            if problem.height % rows == 0:
+                yield cls(rows=rows)
 
     @classmethod
     def default(cls, _problem: Rows, _machine: Machine) -> Self:
