@@ -68,6 +68,7 @@ def test_stages_become_one_function(chains: tuple[str | None, ...], merged: list
 
 def test_what_is_fused_computes_the_same() -> None:
     fused = tvm.transform.Sequential([FuseChains(), relax.transform.FuseTIR()])(_module(("0", "0", "0")))
+    assert [name for call in _calls(fused) for name in call] == ["fused_chain"]
     x = np.zeros(SHAPE, np.float32)
     machine = relax.VirtualMachine(tvm.compile(fused, "llvm"), tvm.cpu())
     np.testing.assert_array_equal(machine["main"](tvm.runtime.tensor(x)).numpy(), x + 6)
