@@ -190,7 +190,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 UNFUSED = {"stencils with an activation between", "grouped spatial"}
-"""Kernels of a channel are put into another order, which nothing but a bias may follow; groups have no such template."""
+"""Kernels of a channel are put into another order, which only a bias may follow; groups have no such template."""
 
 
 @pytest.mark.parametrize("target", [pytest.param("native", marks=pytest.mark.native), HASWELL])
