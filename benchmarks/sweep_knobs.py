@@ -124,7 +124,7 @@ def _run(op: str, problem: Problem, knobs: KnobSet, machine: Machine) -> Any:
 
     from tvm_fastconv.relay_passes import PASS_CONFIG
     from tvm_fastconv.targets import resolve_target
-    from tvm_fastconv.topi.operators import build
+    from tvm_fastconv.topi.build_operator import build
 
     made = build(op, problem, knobs, machine)
     with tvm.transform.PassContext(config=PASS_CONFIG):

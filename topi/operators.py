@@ -5,7 +5,7 @@ makes of them in a network, on random data: tests, sweeps and tuning run it.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -101,20 +101,3 @@ def te_function(
     """``compute`` over tensors like ``arrays``."""
     tensors = [te.placeholder(extents(*a.shape), str(a.dtype), name=f"arg{i}") for i, a in enumerate(arrays)]
     return te.create_prim_func([*tensors, compute(*tensors, **kwargs)])
-
-
-def build(name: str, problem: Problem, knobs: KnobSet, machine: Machine, seed: int = 0) -> Sample:
-    """Make one operator alone, scheduled for ``machine``.
-
-    Raises
-    ------
-    LookupError
-        There is no operator ``name``, or it has no template for this kind of machine.
-    """
-    from .schedules import schedule_primfunc
-
-    made = operator_of(name).make(problem, knobs, machine, np.random.default_rng(seed))
-    attrs = made.func.attrs
-    if attrs is not None and attrs.get("tirx.is_scheduled"):
-        return made
-    return replace(made, func=schedule_primfunc(made.func, machine))

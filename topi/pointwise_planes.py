@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
-from tvm.script.ir_builder import tirx as build
 
 from .conv2d import Conv2dParams, conv2d_reference
 from .knobs import KnobSet
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_operator
 from .problem import Problem
-from .window import extents
+from .schedules.registry import body_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -99,7 +97,11 @@ def pack_planes_weight(weight: np.ndarray, tile: PlanesKnobs) -> np.ndarray:
 
 
 def pointwise_planes(
-    shape: tuple[int | tirx.Var, ...], atoms: int, tile: PlanesKnobs, attrs: dict[str, str]
+    shape: tuple[int | tirx.Var, ...],
+    atoms: int,
+    tile: PlanesKnobs,
+    attrs: dict[str, str],
+    kind: str = "llvm",
 ) -> tirx.PrimFunc:
     """Build the product, scheduled.
 
@@ -111,79 +113,25 @@ def pointwise_planes(
         Output planes.
     attrs : dict
         Annotations of the anchor block.
+    kind : str
+        Of target, whose loops these are.
 
     Returns
     -------
     PrimFunc
         (data, weight, result): ``weight`` from `pack_planes_weight`, ``result`` float32 (n, atoms, h, w).
     """
-    batch, (channels, height, width) = shape[0], (int(n) for n in shape[1:])
-    pixels, whole, rest = height * width, *divmod(atoms, tile.atoms)
-    tiles = -(-pixels // tile.pixels)
-    with IRBuilder() as builder, build.prim_func(s_tir=True):
-        build.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
-        data = build.arg("data", build.buffer(extents(*shape), "float32"))
-        packed = extents(whole + (rest > 0), channels, tile.atoms)
-        weight = build.arg("weight", build.buffer(packed, "float32"))
-        result = build.arg("result", build.buffer(extents(batch, atoms, height, width), "float32"))
-        with build.sblock("root"):
-            source = build.decl_buffer(extents(batch, channels, pixels), "float32", data=data.data)
-            target = build.decl_buffer(extents(batch, atoms, pixels), "float32", data=result.data)
-            with build.parallel(*extents(0, batch * tiles)) as task:
-                n, column = tirx.floordiv(task, tiles), tirx.floormod(task, tiles)
-                start = build.bind(tirx.min(column * tile.pixels, pixels - tile.pixels))
-                with build.sblock("pointwise_planes"):
-                    build.sblock_attr(attrs)
-                    if whole:
-                        with build.serial(*extents(0, whole)) as row:
-                            _add_up(source, weight, target, (n, row, start), tile, tile.atoms)
-                    if rest:
-                        last = tirx.IntImm("int64", whole)
-                        _add_up(source, weight, target, (n, last, start), tile, rest)
-    return builder.get()
-
-
-def _add_up(
-    source: tirx.Buffer,
-    weight: tirx.Buffer,
-    target: tirx.Buffer,
-    at: tuple,
-    tile: PlanesKnobs,
-    rows: int,
-) -> None:
-    n, row, start = at
-    held = build.sblock_alloc_buffer(extents(rows * tile.pixels), "float32", scope="local")
-    places = [(r, first) for r in range(rows) for first in range(0, tile.pixels, tile.lanes)]
-
-    def register(r: int, first: int) -> list[tirx.Ramp]:
-        return [tirx.Ramp(tirx.IntImm("int64", r * tile.pixels + first), 1, tile.lanes)]
-
-    for place in places:
-        build.buffer_store(held, tirx.Broadcast(tirx.const(0, "float32"), tile.lanes), register(*place))
-    with build.serial(*extents(0, source.shape[1])) as c:
-        values = {
-            first: build.bind(tirx.BufferLoad(source, [n, c, tirx.Ramp(start + first, 1, tile.lanes)]))
-            for first in range(0, tile.pixels, tile.lanes)
-        }
-        for r, first in places:
-            factor = tirx.Broadcast(weight[row, c, r], tile.lanes)
-            before = tirx.BufferLoad(held, register(r, first))
-            build.buffer_store(held, before + factor * values[first], register(r, first))
-    for r, first in places:
-        pixels = tirx.Ramp(start + first, 1, tile.lanes)
-        build.buffer_store(
-            target, tirx.BufferLoad(held, register(r, first)), [n, row * tile.atoms + r, pixels]
-        )
+    return body_of(kind, "pointwise_planes")(shape, atoms, tile, attrs)
 
 
 def make_pointwise_planes(
-    problem: PlanesProblem, knobs: PlanesKnobs, _machine: Machine, rng: np.random.Generator
+    problem: PlanesProblem, knobs: PlanesKnobs, machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`pointwise_planes` alone."""
     data = rng.standard_normal((problem.batch, problem.channels, problem.height, problem.width), np.float32)
     weight = rng.standard_normal((problem.atoms, problem.channels), np.float32)
     attrs = operator_attrs("pointwise_planes", problem, knobs)
-    func = pointwise_planes(data.shape, problem.atoms, knobs, attrs)
+    func = pointwise_planes(data.shape, problem.atoms, knobs, attrs, kind=machine.kind)
     return Sample(
         func, (data, pack_planes_weight(weight, knobs)), lambda: pointwise_planes_reference(data, weight)
     )

@@ -4,13 +4,17 @@ Filters of a convolution (`SparseFilters`, over the `Slab` of padded input that 
 matrix (`SparseRows`). Their integers are as short as they can be, since each is read with its coefficient.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .conv2d import Conv2dParams
-from .schedules.cpu.lookup import LookupKnobs
-from .schedules.cpu.lookup_dense import LookupDenseKnobs
+if TYPE_CHECKING:
+    from .conv2d import Conv2dParams
+    from .schedules.cpu.lookup import LookupKnobs
+    from .schedules.cpu.lookup_dense import LookupDenseKnobs
 
 
 def compact(values: np.ndarray) -> np.ndarray:
@@ -31,7 +35,7 @@ class Slab:
     pitch: int
 
     @classmethod
-    def of(cls, params: Conv2dParams, channels: int, width: int, knobs: LookupKnobs) -> "Slab":
+    def of(cls, params: Conv2dParams, channels: int, width: int, knobs: LookupKnobs) -> Slab:
         """For outputs ``width`` wide."""
         rows = params.window_size(knobs.rows * knobs.strip, 1)[0]
         _, columns = knobs.tiles_of(1, width)
@@ -67,7 +71,7 @@ class SparseFilters:
     first: np.ndarray
 
     @classmethod
-    def of(cls, weight: np.ndarray, params: Conv2dParams, slab: Slab, block: int) -> "SparseFilters":
+    def of(cls, weight: np.ndarray, params: Conv2dParams, slab: Slab, block: int) -> SparseFilters:
         """Of dense weights (o, c / groups, kh, kw), laid out for ``slab`` in blocks of ``block`` channels."""
         outputs, per_group = weight.shape[:2]
         o, c, row, column = np.nonzero(weight)
@@ -110,7 +114,7 @@ class SparseRows:
     rows: np.ndarray
 
     @classmethod
-    def of(cls, weight: np.ndarray, knobs: LookupDenseKnobs) -> "SparseRows":
+    def of(cls, weight: np.ndarray, knobs: LookupDenseKnobs) -> SparseRows:
         """Of a dense matrix (o, k)."""
         outputs, lanes, chunks, size = len(weight), knobs.lanes, knobs.chunks, knobs.block
         blocks = -(-weight.shape[1] // size)

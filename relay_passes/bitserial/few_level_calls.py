@@ -46,7 +46,7 @@ def pack_planar(
     plan = planner.plan("bitpack_planar", problem)
     if plan is None:
         return None
-    func = bitpack_planar(shape, groups, problem.flips, plan.knobs)
+    func = bitpack_planar(shape, groups, problem.flips, plan.knobs, planner.machine.kind)
     words = groups * word_count(problem.channels // groups)
     args = [value.args[0], *constants]
     return primfunc_call(rewriter, func, "bitpack", args, [batch, height, width, words], WORD, OPAQUE)

@@ -43,7 +43,7 @@ class DispatchTranspose:
         plan = self.planner.plan("transpose", TransposeProblem(batch=batch, rows=height, columns=width))
         if plan is None:
             return None
-        func = transpose(shape, lead, rows, plan.knobs.side)
+        func = transpose(shape, lead, rows, plan.knobs.side, self.planner.machine.kind)
         out_shape = list(call.ty.shape)
         return primfunc_call(rewriter, func, "transpose", [call.args[0]], out_shape, pattern=OPAQUE)
 

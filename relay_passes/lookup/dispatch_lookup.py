@@ -171,7 +171,7 @@ def _on_planes(
     arrays = (filters.offsets, filters.coefficients, filters.first)
     report = _report(layer, reason, sum(array.nbytes for array in arrays))
     attrs = annotations(rewriter, layer.call, plan, report)
-    func = lookup_conv2d(shape, filters, params, knobs, attrs)
+    func = lookup_conv2d(shape, filters, params, knobs, attrs, planner.machine.kind)
     batch, height, width, outputs = layer.call.ty.shape
     out_shape = [batch, outputs, height, width]
     sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *map(relax.const, arrays)], out_shape)
@@ -199,7 +199,7 @@ def _atom_planes(
     reason = f"dictionary of {layer_name(layer.call)}"
     report = layer_report("lookup", dictionary, atoms, reason)
     attrs = annotations(rewriter, dictionary, plan, report)
-    func = pointwise_planes(shape, len(matrix), plan.knobs, attrs)
+    func = pointwise_planes(shape, len(matrix), plan.knobs, attrs, planner.machine.kind)
     packed = relax.const(pack_planes_weight(matrix, plan.knobs))
     out_shape = [data.ty.shape[0], len(matrix), height, width]
     return primfunc_call(rewriter, func, "pointwise_planes", [data, packed], out_shape, pattern=OPAQUE)
@@ -222,7 +222,7 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Plan
     rows = SparseRows.of(matrix, plan.knobs)
     report = _report(layer, reason, sum(array.nbytes for array in rows.arrays))
     attrs = annotations(rewriter, call, plan, report)
-    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs)
+    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs, planner.machine.kind)
     out_shape = [data.ty.shape[0], call.ty.shape[-1]]
     sums = primfunc_call(rewriter, func, "lookup_dense", [data, *map(relax.const, rows.arrays)], out_shape)
     return sums if len(call.ty.shape) == 2 else relax.op.reshape(sums, call.ty.shape)

@@ -11,6 +11,7 @@ import tvm
 from tvm.s_tir import Schedule
 
 from tvm_fastconv.topi import operators
+from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.chain import ChainProblem, operator_of_stage
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
@@ -44,7 +45,7 @@ def _default(op: str, problem: Problem, where: Machine) -> KnobSet:
 
 
 def _check(op: str, problem: Problem, knobs: KnobSet, isa: str) -> None:
-    made = operators.build(op, problem, knobs, machine(isa))
+    made = build(op, problem, knobs, machine(isa))
     got = run_primfunc(made.func, list(made.arrays), list(made.result_shape), made.result_dtype, isa)
     want = made.reference()
     if made.result_dtype == "float32":
@@ -102,7 +103,7 @@ def test_a_scheduled_function_says_from_what_it_can_be_made_again(name: str) -> 
     op, problem = CASES[name]
     where = machine(_isa(op, "avx2"))
     knobs = _default(op, problem, where)
-    sch = Schedule(tvm.IRModule({"main": operators.build(op, problem, knobs, where).func}))
+    sch = Schedule(tvm.IRModule({"main": build(op, problem, knobs, where).func}))
     found = [dict(sch.get(anchor).annotations) for anchor in anchors_of(sch)]
     said = [
         {key: str(notes[key]) for key in ("fastconv.op", "fastconv.problem", "fastconv.knobs")}
@@ -147,7 +148,7 @@ def test_other_fields_and_values_than_positive_integers_are_refused(op: str) -> 
 def test_an_unknown_operator_is_an_error_that_names_the_known_ones() -> None:
     op, problem = CASES["conv2d"]
     with pytest.raises(LookupError, match="there is no operator telepathy; known: ") as error:
-        operators.build("telepathy", problem, _default(op, problem, machine("avx2")), machine("avx2"))
+        build("telepathy", problem, _default(op, problem, machine("avx2")), machine("avx2"))
     assert all(name in str(error.value) for name in operators.operator_names())
 
 

@@ -1,9 +1,13 @@
-"""Which template lays out which operator, for which kind of target. Templates are registered where they are written."""
+"""Which template lays out which operator, for which kind of target; what is written as loops has a body instead.
+
+Both are registered where they are written.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -94,3 +98,26 @@ def template_of(kind: str, operator: str) -> Template:
     if (kind, operator) not in _TEMPLATES:
         raise LookupError(f"operator {operator} has no template for targets of kind {kind}")
     return _TEMPLATES[kind, operator]
+
+
+_BODIES: dict[tuple[str, str], Callable[..., tirx.PrimFunc]] = {}
+
+
+def register_body(kind: str, operator: str, body: Callable[..., tirx.PrimFunc]) -> None:
+    """Have ``body`` make the whole function of ``operator`` for targets of ``kind``: one that is written as loops."""
+    if (kind, operator) in _BODIES:
+        raise ValueError(f"operator {operator} has a body for {kind} already")
+    _BODIES[kind, operator] = body
+
+
+def body_of(kind: str, operator: str) -> Callable[..., tirx.PrimFunc]:
+    """What makes the function of an operator that is written as loops.
+
+    Raises
+    ------
+    LookupError
+        Nothing does.
+    """
+    if (kind, operator) not in _BODIES:
+        raise LookupError(f"operator {operator} has no body for targets of kind {kind}")
+    return _BODIES[kind, operator]
