@@ -13,12 +13,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..report import ITEM_BYTES, StoredTensor, TensorSpec
+from .device import CPU
 from .tvm_runtime import tvm_ffi
 
 ALIGNMENT = 64
 """Bytes; TVM's kAllocAlignment, which generated vector loads assume of every tensor."""
 
-_CPU = 1  # kDLCPU
 _HALVES = ("torch.float16", "torch.bfloat16", "float16")
 
 
@@ -110,7 +110,7 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
 
 
 def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
-    if tensor.device.dlpack_device_type() != _CPU:
+    if tensor.device.dlpack_device_type() != CPU.type:
         raise InputError(f"input {spec.name} is on {tensor.device}; expected the CPU")
     if (dtype := _dtype(tensor, value)) != spec.dtype:
         raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")

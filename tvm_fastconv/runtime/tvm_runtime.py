@@ -18,8 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ArtifactError
-
-_CPU, _POOLED = 1, 2  # kDLCPU, AllocatorType::kPooled
+from .device import CPU
 
 _loads = itertools.count(1)
 _libraries: "weakref.WeakValueDictionary[tuple[int, int], Library]" = weakref.WeakValueDictionary()
@@ -35,7 +34,7 @@ class Library:
     def new_machine(self) -> Any:
         """Return a fresh virtual machine. One must not run in two threads at once; all of a library share weights."""
         machine = self._module["vm_load_executable"]()
-        machine["vm_initialization"](_CPU, 0, _POOLED, _CPU, 0, _POOLED)
+        machine["vm_initialization"](CPU.type, 0, CPU.allocator, CPU.type, 0, CPU.allocator)
         return machine
 
     def function(self, name: str) -> Any:

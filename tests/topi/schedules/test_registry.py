@@ -4,7 +4,8 @@ from tvm import te
 
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.registry import Template, register, template_of
+from tvm_fastconv.topi.schedules.registry import Template, register, register_body, template_of
+from tvm_fastconv.topi.transpose import transpose
 
 
 def _named(operator: str) -> tvm.tirx.PrimFunc:
@@ -28,3 +29,13 @@ def test_templates_belong_to_a_kind_of_target() -> None:
 def test_an_operator_has_one_template() -> None:
     with pytest.raises(ValueError, match="operator conv2d has a template for llvm already"):
         register("llvm", ["conv2d"], Template(lambda site: None))
+
+
+def test_an_operator_written_as_loops_needs_a_body_for_the_kind_of_target() -> None:
+    with pytest.raises(LookupError, match="operator transpose has no body for targets of kind abacus"):
+        transpose((1, 8, 8), 1, 1, 8, kind="abacus")
+
+
+def test_bodies_are_registered_once() -> None:
+    with pytest.raises(ValueError, match="transpose has a body for llvm already"):
+        register_body("llvm", "transpose", lambda: None)
