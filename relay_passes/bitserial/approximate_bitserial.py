@@ -16,8 +16,8 @@ from tvm import relax
 from tvm_fastconv.configs import Bitserial, Method
 from tvm_fastconv.decompose.binary import binarize
 
-from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name, with_layer_name
+from ..graph.layer_notes import LayerNotes
 from ..graph.rewrite import CallRewriter, constant_array, keep_name, op_name, rewrite_calls
 from .approximate_sign import plus_or_minus_one
 from .few_level_layers import FewLevelLayer, few_level_candidate, few_level_layer
@@ -40,9 +40,8 @@ class ApproximateBitserial:
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``, in NHWC."""
         layers = _Layers(self.asked)
-        return note_layer(
-            rewrite_calls(mod, {"nn.conv2d": layers.layer, "matmul": layers.layer}), layers.findings
-        )
+        rules = {"nn.conv2d": layers.layer, "matmul": layers.layer}
+        return layers.notes.written_to(rewrite_calls(mod, rules))
 
 
 class _Layers:
@@ -50,7 +49,7 @@ class _Layers:
 
     def __init__(self, asked: Mapping[str, Bitserial]) -> None:
         self.asked = asked
-        self.findings: dict[str, dict[str, str]] = {}
+        self.notes = LayerNotes()
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
@@ -72,7 +71,7 @@ class _Layers:
             if error is None
             else f"the weights are off by {100 * error:.0f} % (Frobenius norm)"
         )
-        self.findings[layer_name(call) or ""] = {"approximation": f"approximated: {what}"}
+        self.notes.note(layer_name(call) or "", approximation=f"approximated: {what}")
         return made
 
     def _magnitude(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr:
@@ -82,7 +81,7 @@ class _Layers:
         if op_name(call) == "matmul":
             return emit(relax.op.mean(sizes, [-1], keepdims=True))
         name, a = f"{layer_name(call)}.magnitude", call.attrs
-        self.findings[name] = {"reason": f"helper of {layer_name(call)}: the mean of |x| under each window"}
+        self.notes.note(name, reason=f"helper of {layer_name(call)}: the mean of |x| under each window")
         groups, (batch, height, width, channels) = int(a.groups), sizes.ty.shape
         grouped = emit(relax.op.reshape(sizes, [batch, height, width, groups, int(channels) // groups]))
         mean = emit(relax.op.mean(grouped, [4]))

@@ -23,11 +23,10 @@ from tvm_fastconv.topi.bits import WORD_BITS
 from tvm_fastconv.topi.planner import Planner
 
 from ..graph.conv_call import extent, pooling_of
-from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
+from ..graph.layer_notes import LayerNotes
 from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, operator_call
-from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, op_name, rewrite_calls
 from .bit_layers import BitLayer, bit_layer
 from .decisions import Decision, trace_back
@@ -64,9 +63,7 @@ class DispatchBitserial:
             "matmul": layers.layer,
             "nn.conv2d_transpose": layers.transposed,
         }
-        mod = rewrite_calls(mod, rules)
-        layers.refusals.check()
-        return note_layer(mod, layers.findings)
+        return layers.notes.written_to(rewrite_calls(mod, rules))
 
 
 class _Bitserial:
@@ -74,8 +71,7 @@ class _Bitserial:
 
     def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
         self.planner, self.methods = planner, methods
-        self.findings: dict[str, dict[str, str]] = {}
-        self.refusals = Refusals("run on bits")
+        self.notes = LayerNotes("run on bits")
         self.sums: dict[relax.Var, BitLayer] = {}
         self.in_floats: dict[relax.Expr, FewLevelLayer] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
@@ -87,7 +83,7 @@ class _Bitserial:
         found = None if isinstance(method, Dense | Lookup) else few_level_layer(rewriter, call)
         asked = isinstance(method, Bitserial)
         if asked and (obstacle := self._obstacle(call, found)) is not None:
-            self.refusals.refuse(call, obstacle)
+            self.notes.refuse(call, obstacle)
             return None
         if isinstance(found, NearMiss):
             self._stays_dense(name, found)
@@ -97,7 +93,7 @@ class _Bitserial:
         if asked:
             way = "bits"
         if way == "dense":
-            self.findings[name] = {"method": "bitserial", "reason": reason}
+            self.notes.note(name, method="bitserial", reason=reason)
             if found.is_bit_depthwise and rewriter.binding is not None:
                 self.in_floats[rewriter.binding] = found
             return None
@@ -112,12 +108,12 @@ class _Bitserial:
         """Rule for ``nn.conv2d_transpose``: no operator on bits; refused if asked for, and binary ones say so."""
         name, near_miss = layer_name(call) or "", transposed_on_bits(rewriter, call)
         if isinstance(self.methods.get(name), Bitserial):
-            self.refusals.refuse(call, "transposed convolutions do not run on bits")
+            self.notes.refuse(call, "transposed convolutions do not run on bits")
         elif near_miss is not None:
             self._stays_dense(name, near_miss)
 
     def _stays_dense(self, name: str, near_miss: NearMiss) -> None:
-        self.findings[name] = {"method": "dense", "reason": f"dense: {near_miss.reason}"}
+        self.notes.note(name, method="dense", reason=f"dense: {near_miss.reason}")
 
     def _obstacle(self, call: relax.Call, found: FewLevelLayer | NearMiss | None) -> str | None:
         if isinstance(found, FewLevelLayer):
@@ -198,7 +194,7 @@ class _Bitserial:
         self, rewriter: CallRewriter, layer: FewLevelLayer, decision: Decision, channels: int
     ) -> relax.Expr | None:
         """Bits about a layer that is faster in floats as long as floats are wanted."""
-        self.findings.pop(layer_name(layer.call) or "", None)
+        self.notes.take_back(layer_name(layer.call) or "")
         reason = "1-bit activations, 1 weight plane, one channel per group"
         made = bit_layer(layer, self._words(rewriter, layer), reason, self.planner)
         return _decisions(rewriter, made, decision.scaled(layer.scale), channels)

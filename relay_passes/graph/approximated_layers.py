@@ -6,8 +6,7 @@ from typing import Generic, TypeVar
 import tvm
 from tvm import relax
 
-from .layer_findings import note_layer
-from .refusals import Refusals
+from .layer_notes import LayerNotes
 from .rewrite import CallRewriter, rewrite_calls
 
 Config = TypeVar("Config")
@@ -20,14 +19,13 @@ class ApproximatedLayers(Generic[Config]):
     ----------
     asked : mapping
         Layer name to config.
-    what : str
-        For `Refusals`.
+    cannot : str
+        What a layer that is refused cannot do, see `LayerNotes`.
     """
 
-    def __init__(self, asked: Mapping[str, Config], what: str) -> None:
+    def __init__(self, asked: Mapping[str, Config], cannot: str) -> None:
         self.asked = asked
-        self.findings: dict[str, dict[str, str]] = {}
-        self.refusals = Refusals(what)
+        self.notes = LayerNotes(cannot)
 
     def rewrite(self, mod: tvm.IRModule) -> tvm.IRModule:
         """Apply the rules to every Relax function of ``mod``, and note what they found.
@@ -38,9 +36,7 @@ class ApproximatedLayers(Generic[Config]):
             A layer asked for cannot be approximated; the message names it.
         """
         rules = {"nn.conv2d": self.conv2d, "matmul": self.matmul, "nn.conv2d_transpose": self.transposed}
-        rewritten = rewrite_calls(mod, rules)
-        self.refusals.check()
-        return note_layer(rewritten, self.findings)
+        return self.notes.written_to(rewrite_calls(mod, rules))
 
     def conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for convolutions."""

@@ -56,7 +56,7 @@ class _Layers(ApproximatedLayers[Lookup]):
         if weight is None:
             return None
         if call.attrs.data_layout != "NHWC" or call.attrs.kernel_layout != "OHWI":
-            self.refusals.refuse(
+            self.notes.refuse(
                 call, f"its layouts are {call.attrs.data_layout} and {call.attrs.kernel_layout}"
             )
             return None
@@ -78,9 +78,7 @@ class _Layers(ApproximatedLayers[Lookup]):
         if weight is None:
             return None
         if weight.ndim != 2:
-            self.refusals.refuse(
-                call, f"its weights have {weight.ndim} dimensions, not the 2 of a linear layer"
-            )
+            self.notes.refuse(call, f"its weights have {weight.ndim} dimensions, not the 2 of a linear layer")
             return None
         found = self._factors(call, weight.T[:, :, None, None], groups=1)
         if found is None:
@@ -93,7 +91,7 @@ class _Layers(ApproximatedLayers[Lookup]):
     def transposed(self, _rewriter: CallRewriter, call: relax.Call) -> None:
         """Stays, and is refused if it was asked for."""
         if self._weight(call) is not None:
-            self.refusals.refuse(call, "it is a transposed convolution")
+            self.notes.refuse(call, "it is a transposed convolution")
 
     def _weight(self, call: relax.Call) -> np.ndarray | None:
         """The layer's weight if it is to be approximated."""
@@ -112,7 +110,7 @@ class _Layers(ApproximatedLayers[Lookup]):
         try:
             found = [lookup(part, **fields) for part in np.split(weight, groups)]
         except ValueError as error:
-            self.refusals.refuse(call, str(error))
+            self.notes.refuse(call, str(error))
             return None
         dictionary = np.concatenate([factors.dictionary for factors in found])
         coefficients = np.concatenate([factors.coefficients for factors in found])
@@ -123,7 +121,7 @@ class _Layers(ApproximatedLayers[Lookup]):
             f"approximated: {fields['dictionary_size']} atoms, {100 * share:.3g} % of the coefficients; "
             f"the weights are off by {100 * off:.3g} % (Frobenius norm)"
         )
-        self.findings[name] = {"approximation": text}
+        self.notes.note(name, approximation=text)
         return dictionary, coefficients
 
 

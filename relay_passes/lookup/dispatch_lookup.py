@@ -22,11 +22,10 @@ from tvm_fastconv.topi.pointwise_planes import PlanesProblem, pack_planes_weight
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 
 from ..graph.conv_call import extent, layer_report
-from ..graph.layer_findings import note_layer
 from ..graph.layer_names import layer_name
+from ..graph.layer_notes import LayerNotes
 from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_call
-from ..graph.refusals import Refusals
 from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
 from ..layout.planes import Planes
 from .sparse_costs import estimates
@@ -60,9 +59,7 @@ class DispatchLookup:
             "matmul": layers.layer,
             "nn.conv2d_transpose": layers.transposed,
         }
-        mod = rewrite_calls(mod, layers.planes.rules() | rules)
-        layers.refusals.check()
-        return note_layer(mod, layers.findings)
+        return layers.notes.written_to(rewrite_calls(mod, layers.planes.rules() | rules))
 
 
 class _Layers:
@@ -70,9 +67,8 @@ class _Layers:
 
     def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
         self.planner, self.methods = planner, methods
-        self.findings: dict[str, dict[str, str]] = {}
+        self.notes = LayerNotes("become lookups")
         self.planes = Planes()
-        self.refusals = Refusals("become lookups")
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
@@ -82,7 +78,7 @@ class _Layers:
         layer = sparse_layer(rewriter, call, asked)
         if isinstance(layer, NearMiss):
             if asked is not None:
-                self.refusals.refuse(call, layer.reason)
+                self.notes.refuse(call, layer.reason)
             return None
         if isinstance(method, Dense):
             return None
@@ -93,11 +89,10 @@ class _Layers:
         way = "lookup" if asked else min(costs, key=lambda way: costs[way])
         reason = _reason(layer, way, costs)
         if layer.dictionary is not None and way != "reconstructed":
-            self.refusals.withdraw(layer.dictionary)
-            self.findings[layer_name(layer.dictionary) or ""] = {
-                "method": "lookup",
-                "reason": f"dictionary of {name}",
-            }
+            self.notes.allow(layer.dictionary)
+            self.notes.note(
+                layer_name(layer.dictionary) or "", method="lookup", reason=f"dictionary of {name}"
+            )
         if way == "lookup":
             made = (
                 _flat(rewriter, layer, reason, self.planner)
@@ -105,15 +100,15 @@ class _Layers:
                 else _on_planes(rewriter, layer, reason, self.planner, self.planes)
             )
             if made is None and asked:
-                self.refusals.refuse(call, "the size of its input is unknown")
+                self.notes.refuse(call, "the size of its input is unknown")
             return made
-        self.findings[name] = {"method": "lookup", "reason": reason}
+        self.notes.note(name, method="lookup", reason=reason)
         return _reconstructed(layer) if way == "reconstructed" else None
 
     def transposed(self, _rewriter: CallRewriter, call: relax.Call) -> None:
         """Stays, and is refused if it was asked for."""
         if isinstance(self.methods.get(layer_name(call) or ""), Lookup):
-            self.refusals.refuse(call, "it is a transposed convolution")
+            self.notes.refuse(call, "it is a transposed convolution")
 
 
 def _reason(layer: SparseLayer, way: str, costs: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
-from ..graph.layer_findings import layer_findings, with_findings
+from ..graph.layer_notes import notes_of, with_notes
 from ..graph.rewrite import entry_functions
 from ..graph.source_values import SourceValue
 from .follow_values import marks_of_calls
@@ -50,14 +50,14 @@ class CollectLayers:
         """Rewrite ``mod``; its attribute `CALLS` then holds what `recorded_calls` returns."""
         mod = mod.clone()
         layers: dict[str, list[dict[str, Any]]] = {}
-        findings = layer_findings(mod)
+        notes = notes_of(mod)
         merged: dict[str, tvm.ir.GlobalVar] = {}
         firsts: dict[int, list[tuple[tvm.ir.GlobalVar, tirx.PrimFunc]]] = {}
         for var, func in mod.functions.items():
             if not isinstance(func, tirx.PrimFunc):
                 continue
             func, found = _strip_layers(func)
-            layers[var.name_hint] = [with_findings(layer, findings) for layer in found]
+            layers[var.name_hint] = [with_notes(layer, notes) for layer in found]
             same = firsts.setdefault(tvm_ffi.structural_hash(func, map_free_vars=True), [])
             twin = next((v for v, f in same if tvm_ffi.structural_equal(f, func, map_free_vars=True)), None)
             if twin is None:

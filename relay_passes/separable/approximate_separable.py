@@ -54,7 +54,7 @@ class _Layers(ApproximatedLayers[Method]):
             return None
         found = conv2d_of(call)
         if found is None:
-            self.refusals.refuse(call, "its input is not float32 in NHWC, of known size")
+            self.notes.refuse(call, "its input is not float32 in NHWC, of known size")
             return None
         params, weight = found
         if useless := _useless(params, config):
@@ -63,7 +63,7 @@ class _Layers(ApproximatedLayers[Method]):
         try:
             chain = chain_of(weight, config)
         except ValueError as error:
-            self.refusals.refuse(call, str(error))
+            self.notes.refuse(call, str(error))
             return None
         self._note(name, chain, weight.size)
         data = call.args[0]
@@ -83,19 +83,17 @@ class _Layers(ApproximatedLayers[Method]):
     def _left(self, call: relax.Call, why: str) -> None:
         name = layer_name(call) or ""
         if name in self.asked:
-            self.findings[name] = {"reason": f"left as it is: {why}"}
+            self.notes.note(name, reason=f"left as it is: {why}")
 
     def _note(self, name: str, chain: FactorChain, parameters: int) -> None:
         for stage in chain.stages[:-1]:
-            self.findings[f"{name}.{stage.name}"] = {
-                "method": chain.method,
-                "approximation": f"{stage.name} of {name}",
-            }
+            part = f"{stage.name} of {name}"
+            self.notes.note(f"{name}.{stage.name}", method=chain.method, approximation=part)
         text = (
             f"approximated: {chain.what}, {100 * chain.parameters / parameters:.3g} % of the parameters; "
             f"the weights are off by {100 * chain.error:.3g} % (Frobenius norm)"
         )
-        self.findings[name] = {"method": chain.method, "approximation": text}
+        self.notes.note(name, method=chain.method, approximation=text)
 
 
 def _useless(params: Conv2dParams, config: Method) -> str | None:

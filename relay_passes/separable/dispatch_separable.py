@@ -19,7 +19,7 @@ from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
 from tvm_fastconv.topi.planner import Plan, Planner
 
 from ..graph.conv_call import layer_report
-from ..graph.layer_findings import layer_findings, note_layer
+from ..graph.layer_notes import LayerNotes, notes_of
 from ..graph.operator_call import operator_call
 from ..graph.rewrite import CallRewriter, along_channel, keep_name, rewrite_calls
 from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles
@@ -52,13 +52,13 @@ class DispatchSeparable:
         """Rewrite every Relax function of ``mod``."""
         apart = [name for name, method in self.methods.items() if isinstance(method, Dense)]
         functions = [func for func in mod.functions.values() if isinstance(func, relax.Function)]
-        choices = _Choices(self.planner, layer_findings(mod))
+        choices = _Choices(self.planner, notes_of(mod))
         for chain in [chain for func in functions for chain in separable_chains(func, apart)]:
             choices.choose(chain)
         if choices.slower:
             layers = ", ".join(f"{name} ({times:.1f} times)" for name, times in choices.slower.items())
             notify(f"as asked for, these layers take longer by estimate than dense ones would: {layers}")
-        return note_layer(rewrite_calls(mod, {"nn.conv2d": choices.rule}), choices.findings)
+        return choices.notes.written_to(rewrite_calls(mod, {"nn.conv2d": choices.rule}))
 
 
 class _Choices:
@@ -67,7 +67,7 @@ class _Choices:
     def __init__(self, planner: Planner, known: dict[str, dict[str, str]]) -> None:
         self.planner, self.known = planner, known
         self.actions: dict[relax.Var, _Action] = {}
-        self.findings: dict[str, dict[str, str]] = {}
+        self.notes = LayerNotes()
         self.slower: dict[str, float] = {}
         self.fused = 0
 
@@ -94,7 +94,7 @@ class _Choices:
         reason = _reason(chain, way, costs)
         for stage in chain.stages:
             method = self.known.get(stage.name, {}).get("method", chain.method)
-            self.findings[stage.name] = {"method": method, "reason": reason}
+            self.notes.note(stage.name, method=method, reason=reason)
         if way == "fused" and plan is not None:
             fused = _Reordered if chain.multiplies else _Fused
             for stage, problem, knobs in zip(

@@ -4,8 +4,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.relay_passes.graph.layer_findings import layer_findings, note_layer
 from tvm_fastconv.relay_passes.graph.layer_names import layer_name
+from tvm_fastconv.relay_passes.graph.layer_notes import LayerNotes, notes_of
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.graph.thresholds import LAYERS
 
@@ -27,26 +27,25 @@ def with_output_errors(
     Returns
     -------
     IRModule
-        ``after`` with longer findings.
+        ``after`` with longer notes.
     """
-    findings = layer_findings(after)
+    known, notes = notes_of(after), LayerNotes()
     names = {
         binding.var: name
         for binding in _bindings(before["main"])
         if op_name(binding.value) in LAYERS  # a bias has its layer's name too
         and (name := layer_name(binding.value))
-        and "approximation" in findings.get(name, {})
+        and "approximation" in known.get(name, {})
     }
     if not names or inputs is None or not all(np.isfinite(x).all() for x in inputs):
         return after
     energies = plain_run(_side_by_side(before["main"], after["main"], list(names)))(*inputs)
-    noted = {}
     for name, missed, size in zip(names.values(), energies[0::2], energies[1::2], strict=True):
         if size.any() and np.isfinite(size).all() and np.isfinite(missed).all():  # squares may overflow
             off = np.sqrt(missed.sum(dtype=np.float64) / size.sum(dtype=np.float64))
             text = f"its output without the bias is off by {100 * off:.3g} % on the example input"
-            noted[name] = {"approximation": f"{findings[name]['approximation']}; {text}"}
-    return note_layer(after, noted)
+            notes.note(name, approximation=f"{known[name]['approximation']}; {text}")
+    return notes.written_to(after)
 
 
 def _bindings(func: relax.Function) -> list[relax.Binding]:

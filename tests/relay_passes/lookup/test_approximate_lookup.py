@@ -7,8 +7,8 @@ from tvm import relax
 
 import tvm_fastconv as fc
 from tvm_fastconv.decompose.lookup import lookup
-from tvm_fastconv.relay_passes.graph.layer_findings import layer_findings
 from tvm_fastconv.relay_passes.graph.layer_names import named_layers, with_layer_name
+from tvm_fastconv.relay_passes.graph.layer_notes import notes_of
 from tvm_fastconv.relay_passes.lookup.approximate_lookup import ApproximateLookup
 
 from ...close import assert_close
@@ -75,7 +75,7 @@ def test_a_convolution_becomes_a_dictionary_and_a_sparse_one(attrs: dict) -> Non
     # 1e-5: sums of some 100 products in another order
     assert_close(evaluate(got, x), want, 1e-5)
     off = 100 * np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight)
-    assert f"the weights are off by {off:.3g} %" in layer_findings(got)["a.conv"]["approximation"]
+    assert f"the weights are off by {off:.3g} %" in notes_of(got)["a.conv"]["approximation"]
 
 
 def test_a_linear_layer_becomes_two() -> None:

@@ -13,8 +13,8 @@ from tvm_fastconv.decompose.depthwise_separable import depthwise_separable
 from tvm_fastconv.decompose.fixed_stencil import STENCILS, fixed_stencil
 from tvm_fastconv.decompose.spatial import spatial
 from tvm_fastconv.decompose.tucker import tucker
-from tvm_fastconv.relay_passes.graph.layer_findings import layer_findings
 from tvm_fastconv.relay_passes.graph.layer_names import named_layers, with_layer_name
+from tvm_fastconv.relay_passes.graph.layer_notes import notes_of
 from tvm_fastconv.relay_passes.separable.approximate_separable import ApproximateSeparable
 
 from ...close import assert_close
@@ -130,7 +130,7 @@ def test_a_convolution_becomes_a_chain(chain, kernel: tuple[int, int]) -> None:
     off = 100 * np.linalg.norm(weight - rebuilt) / np.linalg.norm(weight)
     learnt = [array for name, array, _ in calls if name != "a.stencils"]
     kept = 100 * sum(array.size for array in learnt) / weight.size
-    text = layer_findings(got)["a"]["approximation"]
+    text = notes_of(got)["a"]["approximation"]
     assert f"{kept:.3g} % of the parameters; the weights are off by {off:.3g} %" in text
 
 
@@ -173,7 +173,7 @@ def test_what_has_no_use_for_factors_stays(weight: np.ndarray, attrs: dict, conf
     before = _function(("a", weight, attrs))
     got = ApproximateSeparable({"a": config})(before)
     tvm.ir.assert_structural_equal(got["main"], before["main"])
-    assert layer_findings(got) == {"a": {"reason": f"left as it is: {why}"}}
+    assert notes_of(got) == {"a": {"reason": f"left as it is: {why}"}}
 
 
 def test_one_method_for_a_whole_model() -> None:
