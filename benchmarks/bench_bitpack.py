@@ -46,8 +46,8 @@ def build_packing(layout: str, channels: int, size: int) -> Callable[[], float]:
     from tvm_fastconv.targets import resolve_target
     from tvm_fastconv.topi.bitpack import BitpackProblem
     from tvm_fastconv.topi.bitpack_planar import PlanarProblem
+    from tvm_fastconv.topi.build_operator import build
     from tvm_fastconv.topi.machines import machine_of
-    from tvm_fastconv.topi.operators import build
     from tvm_fastconv.topi.planner import Planner
 
     op, kind = ("bitpack_planar", PlanarProblem) if layout == "NCHW" else ("bitpack", BitpackProblem)

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import tvm
 import tvm_ffi
 from tvm import relax
 from tvm.relax.frontend import nn
 
-from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, schedule_passes
+import tvm_fastconv as fc
+from tvm_fastconv.relay_passes import PASS_CONFIG, graph_passes, pipeline, schedule_passes
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
 from tvm_fastconv.topi.machines import machine_of
@@ -106,3 +108,21 @@ def test_passes_leave_their_input_alone() -> None:
             after = step(mod)
             assert tvm_ffi.structural_equal(mod, before), step.info.name
             mod = after
+
+
+def test_the_map_in_the_readme_has_every_phase_in_order() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    drawn = readme.partition("```mermaid")[2].partition("```")[0]
+    for name in pipeline.phases(TARGET, PLANNER.machine):
+        _, found, drawn = drawn.partition(name)
+        assert found == name
+
+
+def test_what_compile_runs_is_the_map(tmp_path: Path) -> None:
+    """The dumps of ``fc.compile``, one after every pass up to the schedules, are those of the phases, in order."""
+    model = torch.nn.Conv2d(4, 8, 3).eval()
+    fc.compile(model, torch.randn(1, 4, 6, 6), target="x86_64-linux-gnu", verify=False, dump_ir=tmp_path)
+    dumped = [path.stem.partition("_")[2] for path in sorted(tmp_path.iterdir())]
+    phases = pipeline.phases(TARGET, PLANNER.machine)
+    graph = [name for name in phases if name not in ("plan weights", "lower")]
+    assert dumped == [str(each.info.name) for name in graph for each in phases[name]]
