@@ -68,8 +68,10 @@ class Int8Knobs(TileKnobs):
 
     @classmethod
     def tiles(cls, problem: Int8Problem, machine: Machine) -> "Iterator[Self]":
-        """Every tile of whole vectors that fits the registers."""
-        return super().tiles(problem, dataclasses.replace(machine, half_vector_cost=1.0))
+        """Every tile of whole vectors that fits the registers; fewer outputs than half of one fill none."""
+        for tile in super().tiles(problem, dataclasses.replace(machine, half_vector_cost=1.0)):
+            if tile.lanes == machine.lanes:
+                yield tile
 
     def cycles(self, problem: Int8Problem, machine: Machine) -> float:
         """Of the whole batch."""

@@ -87,7 +87,7 @@ class Planner:
         except ValueError as error:
             log.warning("a record of %s is passed over: %s", op, error)
             return None
-        if knobs not in set(kind.space(problem, self.machine)):
+        if all(knobs != legal for legal in kind.space(problem, self.machine)):
             log.warning("a record of %s is passed over: %s is no longer legal", op, text)
             return None
         return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "record")

@@ -7,10 +7,16 @@ import torch
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.topi.borders import QuantizedParams, offset_table
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.int8_conv2d import int8_conv2d, int8_conv2d_reference, pack_int8
+from tvm_fastconv.topi.int8_conv2d import (
+    Int8Knobs,
+    Int8Problem,
+    int8_conv2d,
+    int8_conv2d_reference,
+    pack_int8,
+)
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
-from .run_operator import run_operator
+from .run_operator import machine, run_operator
 
 KNOBS = TileKnobs(lanes=16, vectors=2, tile_h=1, tile_w=4, strip=2, chunks=1)
 CASES = {
@@ -70,3 +76,10 @@ def test_sums_are_equal(name: str, vectors: int) -> None:
     arrays = [levels, pack_int8(weight, knobs.panel), table]
     got = run_operator(int8_conv2d, arrays, knobs, "int8_conv2d", "vnni", params=params)
     np.testing.assert_array_equal(got, _torch(levels, weight, params))
+
+
+def test_outputs_that_fill_no_vector_have_no_tile() -> None:
+    conv = Conv2dParams(kernel=(3, 3), out_channels=8, padding=(1, 1, 1, 1))
+    problem = Int8Problem(height=9, width=11, layer=QuantizedParams(conv=conv, channels=24))
+    assert Int8Knobs.default(problem, machine("vnni")) is None
+    assert not list(Int8Knobs.space(problem, machine("vnni")))

@@ -5,22 +5,14 @@ Both are registered where they are written.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from ..knobs import KnobSet
 from ..machine import Machine
-
-
-class KnobSet(Protocol):
-    """Knobs as a template reads them from its operator."""
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what the operator's annotation holds."""
-
 
 Knobs = TypeVar("Knobs", bound=KnobSet)
 
