@@ -7,7 +7,7 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .bits import WORD, WORD_BITS, pack_bits, pack_planes, word_count
+from .bits import WORD, WORD_BITS, pack_bits, pack_digits, word_count
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_operator, te_function
 from .problem import Problem
@@ -79,7 +79,7 @@ def bitpack_reference(data: np.ndarray, how: Thresholds | Grid, groups: int = 1)
         else:
             levels = np.rint(values / np.float32(how.divisor) * np.float32(how.scale) + np.float32(how.shift))
             levels = np.clip(levels, how.low, how.high).astype(np.int64) - how.low
-            parts.append(pack_planes(levels, how.digits))
+            parts.append(pack_digits(levels, how.digits))
     return np.concatenate(parts, axis=-1)
 
 

@@ -40,13 +40,13 @@ def unpack_bits(words: np.ndarray, channels: int) -> np.ndarray:
     return bits.reshape(*words.shape[:-1], -1)[..., :channels].astype(bool)
 
 
-def pack_planes(levels: np.ndarray, planes: int) -> np.ndarray:
+def pack_digits(levels: np.ndarray, planes: int) -> np.ndarray:
     """Pack the binary digits of unsigned integers (..., c) into uint32 (..., planes · words), lowest digit first."""
     return np.concatenate([pack_bits(levels >> i & 1 == 1) for i in range(planes)], axis=-1)
 
 
-def unpack_planes(words: np.ndarray, channels: int, planes: int) -> np.ndarray:
-    """Inverse of `pack_planes`, int64 (..., c)."""
+def unpack_digits(words: np.ndarray, channels: int, planes: int) -> np.ndarray:
+    """Inverse of `pack_digits`, int64 (..., c)."""
     parts = np.split(words, planes, axis=-1)
     digits = [unpack_bits(part, channels).astype(np.int64) << i for i, part in enumerate(parts)]
     return np.sum(digits, axis=0)

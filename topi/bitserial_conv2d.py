@@ -20,7 +20,7 @@ import tvm
 from tvm import te, tirx
 
 from .bitpack import pack_decisions
-from .bits import WORD_BITS, pack_bits, pack_planes, unpack_planes, word_count
+from .bits import WORD_BITS, pack_bits, pack_digits, unpack_digits, word_count
 from .borders import QuantizedParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
@@ -40,14 +40,14 @@ class BitserialParams(QuantizedParams):
     ----------
     activation_bits : int
         Binary digits of ``q``.
-    planes : tuple of int
+    bit_planes : tuple of int
         u, one for each weight plane.
     skips_rows : bool
         Kernel rows that lie outside the plane are passed over: ``D`` and P are without them. For tiles of one row.
     """
 
     activation_bits: int = 1
-    planes: tuple[int, ...] = (1,)
+    bit_planes: tuple[int, ...] = (1,)
     skips_rows: bool = False
 
     @property
@@ -75,9 +75,9 @@ class BitserialProblem(QuantizedProblem):
         return dataclasses.replace(
             loops,
             strip_row_bytes=loops.strip_row_bytes * params.activation_bits * conv.groups,
-            weight_bytes=loops.weight_bytes * len(params.planes),
-            pixel_planes=params.activation_bits,
-            vector_planes=len(params.planes),
+            weight_bytes=loops.weight_bytes * len(params.bit_planes),
+            pixel_sums=params.activation_bits,
+            vector_sums=len(params.bit_planes),
             panel_multiple=WORD_BITS if self.packed else 1,
         )
 
@@ -108,9 +108,9 @@ def bitserial_conv2d_reference(words: np.ndarray, signs: np.ndarray, params: Bit
     groups = params.conv.groups
     parts = np.split(words, groups, axis=-1)
     per_group = params.channels // groups
-    levels = np.concatenate([unpack_planes(p, per_group, params.activation_bits) for p in parts], axis=-1)
+    levels = np.concatenate([unpack_digits(p, per_group, params.activation_bits) for p in parts], axis=-1)
     data = (params.step * levels + params.offset - params.padding_value).astype(np.float32)
-    weight = weight_values(signs, params.planes).astype(np.float32)
+    weight = weight_values(signs, params.bit_planes).astype(np.float32)
     # The convolution pads with zeros: padding_value is taken from every value and its product added again.
     inside = conv2d_reference(data, weight, params.conv)
     constant = params.padding_value * weight.astype(np.int64).sum((1, 2, 3))
@@ -134,11 +134,11 @@ def pack_signs(signs: np.ndarray, panel: int) -> np.ndarray:
 
 def border_table(signs: np.ndarray, params: BitserialParams, height: int, width: int) -> np.ndarray:
     """What a result holds beside its popcounts, int32 (row classes, column classes, o)."""
-    ones = np.tensordot(np.array(params.planes), signs.sum((2, 4)), axes=1)
+    ones = np.tensordot(np.array(params.bit_planes), signs.sum((2, 4)), axes=1)
     rows = border_classes(params, height, width)[0]
     counted = (rows if params.skips_rows else np.ones_like(rows)).astype(np.int64) @ ones.T
     highest = 2**params.activation_bits - 1
-    offsets = offset_table(weight_values(signs, params.planes), params, height, width)
+    offsets = offset_table(weight_values(signs, params.bit_planes), params, height, width)
     return (params.step * highest * counted[:, None] + offsets).astype(np.int32)
 
 
@@ -184,7 +184,7 @@ def weighted(count: te.Tensor, params: BitserialParams, *at: tirx.Var) -> tvm.ir
     terms = [
         (unit << i) * count[b, y, x, i, p, o]
         for i in range(params.activation_bits)
-        for p, unit in enumerate(params.planes)
+        for p, unit in enumerate(params.bit_planes)
     ]
     return sum(terms[1:], terms[0])
 
@@ -314,9 +314,9 @@ def make_bitserial_conv2d(
     groups, per_group = conv.groups, problem.layer.channels // conv.groups
     shape = (problem.batch, problem.height, problem.width, groups, per_group)
     levels = rng.integers(0, 2**params.activation_bits, shape)
-    words = [pack_planes(levels[..., group, :], params.activation_bits) for group in range(groups)]
+    words = [pack_digits(levels[..., group, :], params.activation_bits) for group in range(groups)]
     data = np.concatenate(words, axis=-1)
-    signs = rng.random((len(params.planes), conv.out_channels, per_group, *conv.kernel)) < 0.5
+    signs = rng.random((len(params.bit_planes), conv.out_channels, per_group, *conv.kernel)) < 0.5
     table = border_table(signs, params, problem.height, problem.width)
     how = {"params": params, "tile": knobs, "attrs": operator_attrs("bitserial_conv2d", problem, knobs)}
     how["bytewise"] = not machine.counts_words

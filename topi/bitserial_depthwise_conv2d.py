@@ -16,7 +16,7 @@ import tvm
 from tvm import te, tirx
 
 from .bit_counters import Words, below, count_bits, stage_maker
-from .bits import WORD, WORD_BITS, bit_of, pack_bits, pack_planes, unpack_bits, word_count
+from .bits import WORD, WORD_BITS, bit_of, pack_bits, pack_digits, unpack_bits, word_count
 from .bitserial_conv2d import (
     BitserialParams,
     BitserialProblem,
@@ -105,7 +105,7 @@ def limit_rows(
     columns = range(params.conv.output_size(height, width)[1])
     limits = limits[:, [class_of(params, height, width, 0, x)[1] for x in columns]]
     digits = highest.bit_length()
-    planes = pack_planes(limits, digits).reshape(*limits.shape[:2], digits, -1)
+    planes = pack_digits(limits, digits).reshape(*limits.shape[:2], digits, -1)
     rows = planes.swapaxes(1, 2).reshape(len(planes), digits, -1)
     return np.pad(rows, ((0, 0), (0, 0), (0, row - rows.shape[2])))
 

@@ -98,7 +98,7 @@ def _few_levels(call: relax.Call, bits: int) -> tuple[relax.Expr, float | None]:
     assert weight is not None, "only layers with constant weights get here"
     by_filter = weight.T if op_name(call) == "matmul" else weight
     levels = weight_levels(by_filter)
-    if isinstance(levels, WeightLevels) and len(levels.planes) <= bits:
+    if isinstance(levels, WeightLevels) and len(levels.bit_planes) <= bits:
         return call.args[1], None
     found = binarize(np.ascontiguousarray(by_filter), bits)
     made = found.weight.T if op_name(call) == "matmul" else found.weight

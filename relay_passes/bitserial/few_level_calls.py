@@ -85,7 +85,7 @@ def stands_for_levels(rewriter: CallRewriter, stored: relax.Expr, layer: FewLeve
 def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
     """What the report says of a layer on bits."""
     params, report = layer.bitserial, layer_report("bitserial", layer.call, layer.weight, reason)
-    planes, taps = len(params.planes), params.conv.kernel[0] * params.conv.kernel[1]
+    planes, taps = len(params.bit_planes), params.conv.kernel[0] * params.conv.kernel[1]
     return report | {
         "operations": report["dense_macs"] * planes * params.activation_bits,
         "weight_bytes": 4 * planes * taps * params.words * params.conv.out_channels,

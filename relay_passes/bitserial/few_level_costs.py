@@ -57,8 +57,8 @@ def _fastest_depthwise(layer: FewLevelLayer, machine: Machine) -> tuple[str, str
 
 
 def _weights_in_words(levels: WeightLevels) -> str:
-    if levels.planes != (1, 1):
-        return f"{len(levels.planes)} weight plane{'s' * (len(levels.planes) > 1)}"
+    if levels.bit_planes != (1, 1):
+        return f"{len(levels.bit_planes)} weight plane{'s' * (len(levels.bit_planes) > 1)}"
     zeros = int((levels.signs[0] != levels.signs[1]).sum())
     return f"2 weight planes since {zeros} weight{'s are' if zeros > 1 else ' is'} 0"
 
@@ -69,9 +69,9 @@ def obstacle_to_bits(layer: FewLevelLayer, machine: Machine) -> str | None:
     wide = groups == 1 or loops.out_channels >= machine.lanes // 2
     if layer.is_bit_depthwise or (wide and any(feasible_tiles(loops, machine))):
         return None
-    single = dataclasses.replace(loops, pixel_planes=1, vector_planes=1)
+    single = dataclasses.replace(loops, pixel_sums=1, vector_sums=1)
     if wide and any(feasible_tiles(single, machine)):
-        planes = f"{loops.pixel_planes} bits of input times {loops.vector_planes} weight planes"
+        planes = f"{loops.pixel_sums} bits of input times {loops.vector_sums} weight planes"
         return f"{planes} do not fit the registers"
     return f"groups of {loops.out_channels} output channels do not fill vectors"
 

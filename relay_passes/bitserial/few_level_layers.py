@@ -66,13 +66,13 @@ class FewLevelLayer:
     def bitserial(self) -> BitserialParams:
         """The layer on bits."""
         return BitserialParams(
-            **vars(self.quantized), activation_bits=self.activation.digits, planes=self.levels.planes
+            **vars(self.quantized), activation_bits=self.activation.digits, bit_planes=self.levels.bit_planes
         )
 
     @property
     def is_bit_depthwise(self) -> bool:
         """Whether it is one plane of weights on one bit per group, as many outputs as inputs, and not too many taps."""
-        single = self.activation.digits == 1 and self.levels.planes == (1,) and self._taps <= MAX_TAPS
+        single = self.activation.digits == 1 and self.levels.bit_planes == (1,) and self._taps <= MAX_TAPS
         return single and 1 < self.conv.groups == self.conv.out_channels == self.quantized.channels
 
     @property
@@ -88,7 +88,7 @@ class FewLevelLayer:
     @cached_property
     def integers(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights as small integers, and their scale: (o, c / groups, kh, kw) int64, (o,) float64."""
-        values = weight_values(self.levels.signs, self.levels.planes)
+        values = weight_values(self.levels.signs, self.levels.bit_planes)
         return (values // 2, 2 * self.scale) if (values % 2 == 0).all() else (values, self.scale)
 
     @property

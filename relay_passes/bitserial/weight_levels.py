@@ -25,12 +25,12 @@ class WeightLevels:
     ----------
     signs : ndarray, (planes, o, ...), bool
         True for +1.
-    planes : tuple of int
+    bit_planes : tuple of int
     scale : ndarray, (o,), float64
     """
 
     signs: np.ndarray
-    planes: tuple[int, ...]
+    bit_planes: tuple[int, ...]
     scale: np.ndarray
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.topi.bits import unpack_planes, word_count
+from tvm_fastconv.topi.bits import unpack_digits, word_count
 
 VALUES = "fastconv.values"
 """Module attribute: list of [variable, JSON of its `SourceValue`]."""
@@ -47,7 +47,7 @@ class Levels:
         per_group = self.channels // self.groups
         width = self.digits * word_count(per_group)
         parts = [
-            unpack_planes(words[..., i * width : (i + 1) * width], per_group, self.digits)
+            unpack_digits(words[..., i * width : (i + 1) * width], per_group, self.digits)
             for i in range(self.groups)
         ]
         return np.concatenate(parts, axis=-1)

@@ -1,8 +1,8 @@
 """Layers with sparse constant weights → lookups, exactly: LCNN's, behind a dictionary, and pruned ones of any origin.
 
 Three ways compete by estimate: the sparse operator, the same layers dense, and for a dictionary the one dense
-convolution that both are together. The sparse convolution and its dictionary work on planes (NCHW); the changes of
-layout that this puts around them move down to where they cancel (`layout.planes`).
+convolution that both are together. The sparse convolution and its dictionary are planar (NCHW); the changes of
+layout that this puts around them move down to where they cancel (`layout.planar`).
 """
 
 import math
@@ -18,7 +18,7 @@ from tvm_fastconv.configs import Dense, Lookup, Method
 from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
 from tvm_fastconv.topi.lookup_dense import lookup_dense
 from tvm_fastconv.topi.planner import Planner
-from tvm_fastconv.topi.pointwise_planes import PlanesProblem, pack_planes_weight, pointwise_planes
+from tvm_fastconv.topi.pointwise_planar import PointwiseProblem, pack_pointwise_weight, pointwise_planar
 from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 
 from ..graph.conv_call import extent, layer_report
@@ -27,7 +27,7 @@ from ..graph.layer_notes import LayerNotes
 from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, annotations, known_sizes, primfunc_call
 from ..graph.rewrite import CallRewriter, keep_name, op_name, rewrite_calls
-from ..layout.planes import Planes
+from ..layout.planar import Planar
 from .sparse_costs import estimates
 from .sparse_layers import SparseLayer, sparse_layer
 
@@ -59,7 +59,7 @@ class DispatchLookup:
             "matmul": layers.layer,
             "nn.conv2d_transpose": layers.transposed,
         }
-        return layers.notes.written_to(rewrite_calls(mod, layers.planes.rules() | rules))
+        return layers.notes.written_to(rewrite_calls(mod, layers.planar.rules() | rules))
 
 
 class _Layers:
@@ -68,7 +68,7 @@ class _Layers:
     def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
         self.planner, self.methods = planner, methods
         self.notes = LayerNotes("become lookups")
-        self.planes = Planes()
+        self.planar = Planar()
 
     def layer(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         """Rule for ``nn.conv2d`` and ``matmul``."""
@@ -97,7 +97,7 @@ class _Layers:
             made = (
                 _flat(rewriter, layer, reason, self.planner)
                 if layer.is_flat
-                else _on_planes(rewriter, layer, reason, self.planner, self.planes)
+                else _planar(rewriter, layer, reason, self.planner, self.planar)
             )
             if made is None and asked:
                 self.notes.refuse(call, "the size of its input is unknown")
@@ -145,16 +145,16 @@ def _report(layer: SparseLayer, reason: str, weight_bytes: int) -> dict[str, Any
     return report | {"operations": operations, "weight_bytes": weight_bytes}
 
 
-def _on_planes(
-    rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Planner, turns: Planes
+def _planar(
+    rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Planner, turns: Planar
 ) -> relax.Expr | None:
     """A sparse convolution between two changes of layout."""
-    planes = _atom_planes(rewriter, layer, planner, turns)
-    if planes is None:
-        planes, params = turns.of(rewriter, layer.call.args[0]), layer.params
+    data = _planar_atoms(rewriter, layer, planner, turns)
+    if data is None:
+        data, params = turns.of(rewriter, layer.call.args[0]), layer.params
     else:
         params = layer.params_with_padding
-    shape = known_sizes(planes, 1)
+    shape = known_sizes(data, 1)
     if shape is None:
         return None
     plan = planner.planned(
@@ -169,14 +169,14 @@ def _on_planes(
     func = lookup_conv2d(shape, filters, params, knobs, attrs, planner.machine.kind)
     batch, height, width, outputs = layer.call.ty.shape
     out_shape = [batch, outputs, height, width]
-    sums = primfunc_call(rewriter, func, "lookup_conv2d", [planes, *map(relax.const, arrays)], out_shape)
+    sums = primfunc_call(rewriter, func, "lookup_conv2d", [data, *map(relax.const, arrays)], out_shape)
     return relax.op.permute_dims(sums, (0, 2, 3, 1))
 
 
-def _atom_planes(
-    rewriter: CallRewriter, layer: SparseLayer, planner: Planner, turns: Planes
+def _planar_atoms(
+    rewriter: CallRewriter, layer: SparseLayer, planner: Planner, turns: Planar
 ) -> relax.Var | None:
-    """The dictionary's products, made as planes; ``None`` where there is none, or the plane fills no vector."""
+    """The dictionary's products, planar; ``None`` where there is none, or the plane fills no vector."""
     dictionary, atoms = layer.dictionary, layer.atoms
     if dictionary is None or atoms is None:
         return None
@@ -185,19 +185,19 @@ def _atom_planes(
     if shape is None:
         return None
     height, width, matrix = int(shape[2]), int(shape[3]), atoms[:, :, 0, 0]
-    problem = PlanesProblem(
+    problem = PointwiseProblem(
         batch=extent(data.ty.shape[0]), channels=int(shape[1]), height=height, width=width, atoms=len(matrix)
     )
-    plan = planner.plan("pointwise_planes", problem)
+    plan = planner.plan("pointwise_planar", problem)
     if plan is None:
         return None
     reason = f"dictionary of {layer_name(layer.call)}"
     report = layer_report("lookup", dictionary, atoms, reason)
     attrs = annotations(rewriter, dictionary, plan, report)
-    func = pointwise_planes(shape, len(matrix), plan.knobs, attrs, planner.machine.kind)
-    packed = relax.const(pack_planes_weight(matrix, plan.knobs))
+    func = pointwise_planar(shape, len(matrix), plan.knobs, attrs, planner.machine.kind)
+    packed = relax.const(pack_pointwise_weight(matrix, plan.knobs))
     out_shape = [data.ty.shape[0], len(matrix), height, width]
-    return primfunc_call(rewriter, func, "pointwise_planes", [data, packed], out_shape, pattern=OPAQUE)
+    return primfunc_call(rewriter, func, "pointwise_planar", [data, packed], out_shape, pattern=OPAQUE)
 
 
 def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Planner) -> relax.Expr | None:

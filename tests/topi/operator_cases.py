@@ -19,7 +19,7 @@ from tvm_fastconv.topi.grouped_conv2d import GroupedProblem
 from tvm_fastconv.topi.int8_conv2d import Int8Problem
 from tvm_fastconv.topi.lookup_conv2d import LookupProblem
 from tvm_fastconv.topi.lookup_dense import LookupDenseProblem
-from tvm_fastconv.topi.pointwise_planes import PlanesProblem
+from tvm_fastconv.topi.pointwise_planar import PointwiseProblem
 from tvm_fastconv.topi.pool2d import PoolProblem
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.transpose import TransposeProblem
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[str, Problem]] = {
         BitserialProblem(**PLANE, layer=dataclasses.replace(ONES, activation_bits=2), packed=True),
     ),
     "bitserial_conv2d, ternary": (
-        "bitserial_conv2d", BitserialProblem(**PLANE, layer=dataclasses.replace(ONES, planes=(1, 1))),
+        "bitserial_conv2d", BitserialProblem(**PLANE, layer=dataclasses.replace(ONES, bit_planes=(1, 1))),
     ),
     "bitserial_conv2d, groups": (
         "bitserial_conv2d",
@@ -96,7 +96,7 @@ CASES: dict[str, tuple[str, Problem]] = {
     ),
     "lookup_conv2d": ("lookup_conv2d", LookupProblem(batch=2, **INPUT, conv=conv(40), nonzeros=300)),
     "lookup_dense": ("lookup_dense", LookupDenseProblem(batch=2, inputs=300, outputs=40, nonzeros=500)),
-    "pointwise_planes": ("pointwise_planes", PlanesProblem(batch=2, atoms=30, **INPUT)),
+    "pointwise_planar": ("pointwise_planar", PointwiseProblem(batch=2, atoms=30, **INPUT)),
     "transpose": ("transpose", TransposeProblem(batch=2, rows=30, columns=21)),
     "bitpack": ("bitpack", BitpackProblem(batch=2, **INPUT)),
     "bitpack, 2 digits": ("bitpack", BitpackProblem(**INPUT, digits=2)),

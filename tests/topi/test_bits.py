@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_fastconv.topi.bits import pack_bits, pack_planes, unpack_bits, unpack_planes, word_count
+from tvm_fastconv.topi.bits import pack_bits, pack_digits, unpack_bits, unpack_digits, word_count
 
 
 def test_channel_c_is_bit_c_of_its_word() -> None:
@@ -16,8 +16,8 @@ def test_packing_loses_nothing_and_leaves_no_bit_behind_the_last_channel(
     channels: int, planes: int, seed: int
 ) -> None:
     levels = np.random.default_rng(seed).integers(0, 2**planes, (3, channels))
-    words = pack_planes(levels, planes)
+    words = pack_digits(levels, planes)
     assert words.shape == (3, planes * word_count(channels))
-    np.testing.assert_array_equal(unpack_planes(words, channels, planes), levels)
+    np.testing.assert_array_equal(unpack_digits(words, channels, planes), levels)
     lowest = words[:, : word_count(channels)]
     assert not unpack_bits(lowest, word_count(channels) * 32)[:, channels:].any()

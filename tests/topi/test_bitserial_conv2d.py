@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te
 
-from tvm_fastconv.topi.bits import pack_bits, pack_planes
+from tvm_fastconv.topi.bits import pack_bits, pack_digits
 from tvm_fastconv.topi.bitserial_conv2d import (
     BitserialKnobs,
     BitserialParams,
@@ -61,10 +61,10 @@ CASES = {
         activation_bits=3,
         step=1,
         offset=-4,
-        planes=(1, 2),
+        bit_planes=(1, 2),
     ),
     "ternary weights": BitserialParams(
-        conv=Conv2dParams(kernel=(1, 1), out_channels=70), channels=65, planes=(1, 1)
+        conv=Conv2dParams(kernel=(1, 1), out_channels=70), channels=65, bit_planes=(1, 1)
     ),
     "one output channel": BitserialParams(
         conv=Conv2dParams(kernel=(3, 3), out_channels=1, padding=(1, 1, 1, 1)), channels=70
@@ -79,13 +79,13 @@ def _levels_and_signs(params: BitserialParams, seed: int = 0) -> tuple[np.ndarra
     rng = np.random.default_rng(seed)
     conv = params.conv
     levels = rng.integers(0, 2**params.activation_bits, (2, 7, 9, params.channels))
-    shape = (len(params.planes), conv.out_channels, params.channels // conv.groups, *conv.kernel)
+    shape = (len(params.bit_planes), conv.out_channels, params.channels // conv.groups, *conv.kernel)
     return levels, rng.random(shape) < 0.5
 
 
 def _words(levels: np.ndarray, params: BitserialParams) -> np.ndarray:
     parts = np.split(levels, params.conv.groups, axis=-1)
-    return np.concatenate([pack_planes(part, params.activation_bits) for part in parts], axis=-1)
+    return np.concatenate([pack_digits(part, params.activation_bits) for part in parts], axis=-1)
 
 
 def _torch(levels: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.ndarray:
@@ -94,7 +94,7 @@ def _torch(levels: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np
     values = torch.from_numpy(params.step * levels + params.offset).double().permute(0, 3, 1, 2)
     top, left, bottom, right = conv.padding
     padded = torch.nn.functional.pad(values, (left, right, top, bottom), value=float(params.padding_value))
-    weight = torch.from_numpy(weight_values(signs, params.planes)).double()
+    weight = torch.from_numpy(weight_values(signs, params.bit_planes)).double()
     out = torch.nn.functional.conv2d(
         padded, weight, stride=conv.stride, dilation=conv.dilation, groups=conv.groups
     )
@@ -200,7 +200,7 @@ def _geometries(draw: st.DrawFn) -> BitserialParams:
         step=draw(st.integers(1, 2)),
         offset=draw(st.integers(-5, 5)),
         padding_value=draw(st.integers(-2, 2)),
-        planes=draw(st.sampled_from([(1,), (1, 2), (1, 1), (1, 2, 1)])),
+        bit_planes=draw(st.sampled_from([(1,), (1, 2), (1, 1), (1, 2, 1)])),
     )  # fmt: skip
 
 

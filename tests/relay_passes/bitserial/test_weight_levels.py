@@ -16,7 +16,7 @@ def _scaled(integers: np.ndarray) -> np.ndarray:
 
 
 def _values(levels: WeightLevels) -> np.ndarray:
-    integers = np.tensordot(np.array(levels.planes), np.where(levels.signs, 1, -1), axes=1)
+    integers = np.tensordot(np.array(levels.bit_planes), np.where(levels.signs, 1, -1), axes=1)
     return integers * levels.scale[:, None, None, None]
 
 
@@ -37,7 +37,7 @@ def test_grids_are_sums_of_signs(low: int, high: int, step: int, planes: tuple[i
     weight = _scaled(integers)
     found = weight_levels(weight)
     assert isinstance(found, WeightLevels)
-    assert found.planes == planes
+    assert found.bit_planes == planes
     # 1e-6: the scale is fitted in float64 to weights rounded to float32
     assert_close(_values(found), weight, 1e-6)
 

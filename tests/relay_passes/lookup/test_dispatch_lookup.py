@@ -32,7 +32,7 @@ def _compiled(model: nn.Module, x: torch.Tensor, methods: object = None) -> fc.C
 def _functions(model: nn.Module, x: torch.Tensor) -> list[str]:
     """What is called on Zen 4."""
     names = choices(model.eval(), (x,), ZEN_4).functions
-    kinds = ("lookup_conv2d", "lookup_dense", "pointwise_planes", "transpose", "conv2d", "winograd_conv2d")
+    kinds = ("lookup_conv2d", "lookup_dense", "pointwise_planar", "transpose", "conv2d", "winograd_conv2d")
     return [next((kind for kind in kinds if name.startswith(kind)), name) for name in names]
 
 
@@ -42,7 +42,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, str]
             nn.Conv2d(64, 32, 1, padding=1, bias=False), _sparse(nn.Conv2d(32, 96, 3), 0.05), nn.BatchNorm2d(96),
             nn.ReLU(),
         ),
-        (1, 64, 14, 14), {"0": "pointwise_planes", "1": "lookup_conv2d"},
+        (1, 64, 14, 14), {"0": "pointwise_planar", "1": "lookup_conv2d"},
     ),
     "padding on both, biases on both": (
         lambda: nn.Sequential(
@@ -111,7 +111,7 @@ def test_a_shared_dictionary_is_computed_once(behind_lookups: bool) -> None:
     _compiled(model, x)
     functions = _functions(model, x)
     assert functions.count("lookup_conv2d") == 2 + behind_lookups
-    assert sum(name in ("conv2d", "pointwise_planes") for name in functions) == 1
+    assert sum(name in ("conv2d", "pointwise_planar") for name in functions) == 1
 
 
 def test_a_dictionary_that_is_read_elsewhere_stays() -> None:
@@ -130,7 +130,7 @@ def test_a_dictionary_that_is_read_elsewhere_stays() -> None:
     for got, want in zip(compiled(x), model(x), strict=True):
         assert_close(got, want, TOLERANCE)
     assert next(layer for layer in compiled.layers if layer.name == "atoms").method == "dense"
-    assert sum(name in ("conv2d", "pointwise_planes") for name in _functions(model, x)) == 1
+    assert sum(name in ("conv2d", "pointwise_planar") for name in _functions(model, x)) == 1
 
 
 @pytest.mark.native
@@ -147,7 +147,7 @@ def test_between_lookups_there_are_only_planes() -> None:
 
     model, x = nn.Sequential(Block(), Block(), Block()), torch.randn(1, 64, 28, 28)
     _compiled(model, x)
-    assert _functions(model, x) == ["pointwise_planes", "lookup_conv2d"] * 3
+    assert _functions(model, x) == ["pointwise_planar", "lookup_conv2d"] * 3
 
 
 def test_what_is_faster_dense_stays_dense_and_says_why() -> None:

@@ -34,7 +34,7 @@ class TileLoops:
     """An operator as the register tile sees it: all extents in elements.
 
     ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
-    ``pixel_planes`` and ``vector_planes`` are the sums that a bit-serial operator keeps for one pixel and one vector;
+    ``pixel_sums`` and ``vector_sums`` are the sums that a bit-serial operator keeps for one pixel and one vector;
     ``panel_multiple`` divides a tile's output channels.
     """
 
@@ -46,8 +46,8 @@ class TileLoops:
     reduction: int
     strip_row_bytes: int
     weight_bytes: int
-    pixel_planes: int = 1
-    vector_planes: int = 1
+    pixel_sums: int = 1
+    vector_sums: int = 1
     panel_multiple: int = 1
 
 
@@ -121,7 +121,7 @@ class TileKnobs(KnobSet):
 
     def cost(self, loops: TileLoops, machine: Machine) -> float:
         """Of one batch item and one group, in multiply-adds of whole vectors."""
-        pixels, vectors = self.tile_h * self.tile_w * loops.pixel_planes, self.vectors * loops.vector_planes
+        pixels, vectors = self.tile_h * self.tile_w * loops.pixel_sums, self.vectors * loops.vector_sums
         vector = machine.vector_cost(self.lanes)
         step = vector * max(pixels * vectors, machine.sums_in_flight) + machine.load_cost * (pixels + vectors)
         tiles = -(-loops.height // self.tile_h) * -(-loops.width // self.tile_w)
@@ -165,7 +165,7 @@ def feasible_tiles(loops: TileLoops, machine: Machine) -> Iterator[tuple[int, in
         for tile_h in range(1, min(loops.height, MAX_PIXELS) + 1):
             for tile_w in range(1, min(loops.width, MAX_PIXELS) + 1):
                 smallest = panel == loops.panel_multiple and tile_h == tile_w == 1
-                fits = _fits(machine, vectors * loops.vector_planes, tile_h * tile_w * loops.pixel_planes)
+                fits = _fits(machine, vectors * loops.vector_sums, tile_h * tile_w * loops.pixel_sums)
                 if fits or smallest:
                     yield lanes, vectors, tile_h, tile_w
 

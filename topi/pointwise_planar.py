@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanesProblem(Problem):
+class PointwiseProblem(Problem):
     """``batch`` times ``channels`` planes of ``height`` × ``width``, added up to ``atoms`` planes."""
 
     channels: int
@@ -40,7 +40,7 @@ class PlanesProblem(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanesKnobs(KnobSet):
+class PointwiseKnobs(KnobSet):
     """A register tile: ``atoms`` planes of ``vectors`` vectors of ``lanes`` pixels."""
 
     lanes: int
@@ -53,7 +53,7 @@ class PlanesKnobs(KnobSet):
         return self.lanes * self.vectors
 
     @classmethod
-    def space(cls, problem: PlanesProblem, machine: Machine) -> Iterator[Self]:
+    def space(cls, problem: PointwiseProblem, machine: Machine) -> Iterator[Self]:
         """Every tile that fits the registers and the plane."""
         lanes, registers = machine.lanes, machine.registers - 1
         for vectors in range(1, registers):
@@ -62,12 +62,12 @@ class PlanesKnobs(KnobSet):
                     yield cls(lanes=lanes, vectors=vectors, atoms=atoms)
 
     @classmethod
-    def default(cls, problem: PlanesProblem, machine: Machine) -> Self | None:
+    def default(cls, problem: PointwiseProblem, machine: Machine) -> Self | None:
         """The tile with the least estimated cycles; ``None`` where the plane fills no vector."""
         space = cls.space(problem, machine)
         return min(space, key=lambda knobs: knobs.cycles(problem, machine), default=None)
 
-    def cycles(self, problem: PlanesProblem, machine: Machine) -> float:
+    def cycles(self, problem: PointwiseProblem, machine: Machine) -> float:
         """Of the whole batch."""
 
         def step(rows: int) -> float:
@@ -80,7 +80,7 @@ class PlanesKnobs(KnobSet):
         return machine.cycles(tiles * problem.channels * tile)
 
 
-def pointwise_planes_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def pointwise_planar_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``data`` (n, c, h, w) by ``weight`` (k, c): (n, k, h, w), summed in float64, result float32."""
     params = Conv2dParams(kernel=(1, 1), out_channels=len(weight))
     return conv2d_reference(data.transpose(0, 2, 3, 1), weight[:, :, None, None], params).transpose(
@@ -88,7 +88,7 @@ def pointwise_planes_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarr
     )
 
 
-def pack_planes_weight(weight: np.ndarray, tile: PlanesKnobs) -> np.ndarray:
+def pack_pointwise_weight(weight: np.ndarray, tile: PointwiseKnobs) -> np.ndarray:
     """(k, c) → (tiles, c, atoms): a tile's weights for one channel lie side by side; padded with zeros."""
     k, c = weight.shape
     padded = np.zeros((-(-k // tile.atoms) * tile.atoms, c), np.float32)
@@ -96,10 +96,10 @@ def pack_planes_weight(weight: np.ndarray, tile: PlanesKnobs) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, tile.atoms, c).swapaxes(1, 2))
 
 
-def pointwise_planes(
+def pointwise_planar(
     shape: tuple[int | tirx.Var, ...],
     atoms: int,
-    tile: PlanesKnobs,
+    tile: PointwiseKnobs,
     attrs: dict[str, str],
     kind: str = "llvm",
 ) -> tirx.PrimFunc:
@@ -119,22 +119,22 @@ def pointwise_planes(
     Returns
     -------
     PrimFunc
-        (data, weight, result): ``weight`` from `pack_planes_weight`, ``result`` float32 (n, atoms, h, w).
+        (data, weight, result): ``weight`` from `pack_pointwise_weight`, ``result`` float32 (n, atoms, h, w).
     """
-    return body_of(kind, "pointwise_planes")(shape, atoms, tile, attrs)
+    return body_of(kind, "pointwise_planar")(shape, atoms, tile, attrs)
 
 
-def make_pointwise_planes(
-    problem: PlanesProblem, knobs: PlanesKnobs, machine: Machine, rng: np.random.Generator
+def make_pointwise_planar(
+    problem: PointwiseProblem, knobs: PointwiseKnobs, machine: Machine, rng: np.random.Generator
 ) -> Sample:
-    """`pointwise_planes` alone."""
+    """`pointwise_planar` alone."""
     data = rng.standard_normal((problem.batch, problem.channels, problem.height, problem.width), np.float32)
     weight = rng.standard_normal((problem.atoms, problem.channels), np.float32)
-    attrs = operator_attrs("pointwise_planes", problem, knobs)
-    func = pointwise_planes(data.shape, problem.atoms, knobs, attrs, kind=machine.kind)
+    attrs = operator_attrs("pointwise_planar", problem, knobs)
+    func = pointwise_planar(data.shape, problem.atoms, knobs, attrs, kind=machine.kind)
     return Sample(
-        func, (data, pack_planes_weight(weight, knobs)), lambda: pointwise_planes_reference(data, weight)
+        func, (data, pack_pointwise_weight(weight, knobs)), lambda: pointwise_planar_reference(data, weight)
     )
 
 
-register_operator("pointwise_planes", PlanesProblem, PlanesKnobs, make_pointwise_planes)
+register_operator("pointwise_planar", PointwiseProblem, PointwiseKnobs, make_pointwise_planar)

@@ -1,4 +1,4 @@
-"""The loops of `topi.pointwise_planes` on a CPU: a register tile of planes times vectors of pixels."""
+"""The loops of `topi.pointwise_planar` on a CPU: a register tile of planes times vectors of pixels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...window import extents
 from ..registry import register_body
 
 if TYPE_CHECKING:
-    from ...pointwise_planes import PlanesKnobs
+    from ...pointwise_planar import PointwiseKnobs
 
 
-def pointwise_planes_loops(
+def pointwise_planar_loops(
     shape: tuple[int | tirx.Var, ...],
     atoms: int,
-    tile: PlanesKnobs,
+    tile: PointwiseKnobs,
     attrs: dict[str, str],
 ) -> tirx.PrimFunc:
-    """The body of `topi.pointwise_planes.pointwise_planes`; arguments as there."""
+    """The body of `topi.pointwise_planar.pointwise_planar`; arguments as there."""
     batch, (channels, height, width) = shape[0], (int(n) for n in shape[1:])
     pixels, whole, rest = height * width, *divmod(atoms, tile.atoms)
     tiles = -(-pixels // tile.pixels)
@@ -37,7 +37,7 @@ def pointwise_planes_loops(
             with build.parallel(*extents(0, batch * tiles)) as task:
                 n, column = tirx.floordiv(task, tiles), tirx.floormod(task, tiles)
                 start = build.bind(tirx.min(column * tile.pixels, pixels - tile.pixels))
-                with build.sblock("pointwise_planes"):
+                with build.sblock("pointwise_planar"):
                     build.sblock_attr(attrs)
                     if whole:
                         with build.serial(*extents(0, whole)) as row:
@@ -53,7 +53,7 @@ def _add_up(
     weight: tirx.Buffer,
     target: tirx.Buffer,
     at: tuple,
-    tile: PlanesKnobs,
+    tile: PointwiseKnobs,
     rows: int,
 ) -> None:
     n, row, start = at
@@ -81,4 +81,4 @@ def _add_up(
         )
 
 
-register_body("llvm", "pointwise_planes", pointwise_planes_loops)
+register_body("llvm", "pointwise_planar", pointwise_planar_loops)

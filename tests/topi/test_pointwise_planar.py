@@ -4,12 +4,12 @@ import torch
 import tvm
 
 from tvm_fastconv.topi.operators import operator_attrs
-from tvm_fastconv.topi.pointwise_planes import (
-    PlanesKnobs,
-    PlanesProblem,
-    pack_planes_weight,
-    pointwise_planes,
-    pointwise_planes_reference,
+from tvm_fastconv.topi.pointwise_planar import (
+    PointwiseKnobs,
+    PointwiseProblem,
+    pack_pointwise_weight,
+    pointwise_planar,
+    pointwise_planar_reference,
 )
 
 from ..close import assert_close
@@ -30,31 +30,33 @@ def test_equals_pytorch(shape: tuple[int, int, int, int], atoms: int, isa: str) 
     want = torch.nn.functional.conv2d(
         torch.from_numpy(data), torch.from_numpy(weight)[:, :, None, None]
     ).numpy()
-    assert_close(pointwise_planes_reference(data, weight), want, TOLERANCE)
-    problem = PlanesProblem(batch=shape[0], channels=shape[1], height=shape[2], width=shape[3], atoms=atoms)
-    knobs = PlanesKnobs.default(problem, machine(isa))
+    assert_close(pointwise_planar_reference(data, weight), want, TOLERANCE)
+    problem = PointwiseProblem(
+        batch=shape[0], channels=shape[1], height=shape[2], width=shape[3], atoms=atoms
+    )
+    knobs = PointwiseKnobs.default(problem, machine(isa))
     assert knobs is not None
-    func = pointwise_planes(shape, atoms, knobs, operator_attrs("pointwise_planes", problem, knobs))
-    got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], list(want.shape), "float32", isa)
+    func = pointwise_planar(shape, atoms, knobs, operator_attrs("pointwise_planar", problem, knobs))
+    got = run_primfunc(func, [data, pack_pointwise_weight(weight, knobs)], list(want.shape), "float32", isa)
     assert_close(got, want, TOLERANCE)
 
 
 def test_symbolic_batch() -> None:
     rng = np.random.default_rng(0)
     data, weight = rng.standard_normal((3, 8, 6, 6), np.float32), rng.standard_normal((5, 8), np.float32)
-    problem = PlanesProblem(channels=8, height=6, width=6, atoms=5)
-    knobs = PlanesKnobs.default(problem, machine("avx2"))
+    problem = PointwiseProblem(channels=8, height=6, width=6, atoms=5)
+    knobs = PointwiseKnobs.default(problem, machine("avx2"))
     assert knobs is not None
-    attrs = operator_attrs("pointwise_planes", problem, knobs)
-    func = pointwise_planes((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, attrs)
-    got = run_primfunc(func, [data, pack_planes_weight(weight, knobs)], [3, 5, 6, 6], "float32", "avx2")
-    assert_close(got, pointwise_planes_reference(data, weight), TOLERANCE)
+    attrs = operator_attrs("pointwise_planar", problem, knobs)
+    func = pointwise_planar((tvm.tirx.Var("n", "int64"), 8, 6, 6), 5, knobs, attrs)
+    got = run_primfunc(func, [data, pack_pointwise_weight(weight, knobs)], [3, 5, 6, 6], "float32", "avx2")
+    assert_close(got, pointwise_planar_reference(data, weight), TOLERANCE)
 
 
 def test_tiles_fit_the_registers() -> None:
-    def default(height: int, width: int, atoms: int) -> PlanesKnobs | None:
-        problem = PlanesProblem(channels=8, height=height, width=width, atoms=atoms)
-        return PlanesKnobs.default(problem, machine("avx512"))
+    def default(height: int, width: int, atoms: int) -> PointwiseKnobs | None:
+        problem = PointwiseProblem(channels=8, height=height, width=width, atoms=atoms)
+        return PointwiseKnobs.default(problem, machine("avx512"))
 
     assert default(3, 5, 8) is None
     for side, atoms in ((56, 64), (7, 64), (14, 3)):

@@ -1,8 +1,8 @@
 """Move changes of layout down through element-wise operators, to where two of them cancel.
 
-A value that was made as planes and turned to NHWC is turned again by the next reader that wants planes. What lies
-between, a bias, an activation, a residual addition, is as well computed on the planes, where it fuses behind the
-operator that made them. The pass that puts such turns into the graph uses these rules beside its own.
+A value that was made planar (NCHW) and turned to NHWC is turned again by the next reader that wants it so. What lies
+between, a bias, an activation, a residual addition, is as well computed on the planar one, where it fuses behind the
+operator that made it. The pass that puts such turns into the graph uses these rules beside its own.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from .layout_rules import ELEMENTWISE
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
-class Planes:
-    """The planes behind NHWC values of one graph, and the rules that keep to them.
+class Planar:
+    """The planar values behind NHWC ones of one graph, and the rules that keep to them.
 
     A turn NHWC ← NCHW goes below element-wise operators; the inverse of a turn undoes it.
     """
@@ -31,7 +31,7 @@ class Planes:
         return dict.fromkeys(ELEMENTWISE, self._elementwise) | {"permute_dims": _undo}
 
     def of(self, rewriter: CallRewriter, expr: relax.Expr) -> relax.Expr:
-        """The NHWC value ``expr`` as planes: what it was turned from, or turned now, once."""
+        """The NHWC value ``expr``, planar: what it was turned from, or turned now, once."""
         known = self._known(rewriter, expr)
         if known is None:
             known = rewriter.builder_.emit(relax.op.permute_dims(expr, TO_FIRST))

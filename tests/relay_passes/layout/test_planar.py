@@ -6,7 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.relay_passes.graph.rewrite import rewrite_calls
-from tvm_fastconv.relay_passes.layout.planes import Planes
+from tvm_fastconv.relay_passes.layout.planar import Planar
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 BIAS = np.arange(5, dtype=np.float32)
@@ -61,7 +61,7 @@ def _both_after(bb: relax.BlockBuilder, planes: relax.Var, other: relax.Var) -> 
     ("before", "after"), [(_between, _between_after), (_vector, _vector_after), (_both, _both_after)]
 )
 def test_turns_sink_and_cancel(before: Build, after: Build) -> None:
-    got = rewrite_calls(_module(before), Planes().rules())
+    got = rewrite_calls(_module(before), Planar().rules())
     want = relax.transform.CanonicalizeBindings()(_module(after))
     tvm.ir.assert_structural_equal(relax.transform.CanonicalizeBindings()(got), want)
 
@@ -78,4 +78,4 @@ def _other_turn(bb: relax.BlockBuilder, planes: relax.Var, _other: relax.Var) ->
 @pytest.mark.parametrize("build", [_read_twice, _other_turn])
 def test_what_would_take_more_turns_is_left_alone(build: Build) -> None:
     mod = _module(build)
-    tvm.ir.assert_structural_equal(rewrite_calls(mod, Planes().rules()), mod)
+    tvm.ir.assert_structural_equal(rewrite_calls(mod, Planar().rules()), mod)
