@@ -3,6 +3,9 @@
 import json
 from dataclasses import asdict, dataclass, fields
 
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Of any number in a row: nothing that is measured is beyond, and no estimate overflows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -102,12 +105,13 @@ class Machine:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, kind = getattr(self, field.name), field.type
-            if kind is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not kind:
+            if type(value) not in ((float, int) if kind is float else (kind,)):
                 raise ValueError(f"{field.name} is {value!r}; allowed: {getattr(kind, '__name__', kind)}")
-            if kind in (int, float) and not 0 < value < float("inf"):
-                raise ValueError(f"{field.name} is {value}; allowed: above 0")
+            lowest = 1 if kind is int else SMALLEST
+            if kind in (int, float) and not lowest <= value <= LARGEST:
+                raise ValueError(f"{field.name} is {str(value)[:20]}; allowed: {lowest:g} to {LARGEST:g}")
+            if kind is float:
+                object.__setattr__(self, field.name, float(value))
 
     @property
     def popcount_cost(self) -> float:

@@ -1,6 +1,7 @@
 """The files that random command lines name: a small model in every form, arrays, methods, and damaged ones."""
 
 import io
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def make_base(folder: Path) -> None:
 
     import tvm_fastconv as fc
     from tvm_fastconv.frontend.sources import resolve
+    from tvm_fastconv.machine_files import target_and_machine, write_machine
 
     (folder / "net.py").write_text(NETWORK)
     module, x = resolve(f"{folder / 'net.py'}:small"), torch.randn(1, 1, 8, 8)
@@ -85,6 +87,7 @@ def make_base(folder: Path) -> None:
     np.save(folder / "x.npy", x.numpy())
     np.savez(folder / "x.npz", input=x.numpy())
     (folder / "methods.toml").write_text('"0" = "dense"\n')
+    write_machine(folder / "row.json", *target_and_machine("x86_64-linux-gnu -mcpu=x86-64-v2"))
     (folder / "text").write_text("hello")
     (folder / "empty").touch()
     (folder / "folder").mkdir()
@@ -98,6 +101,7 @@ BASE = (
     "x.npy",
     "x.npz",
     "methods.toml",
+    "row.json",
     "text",
     "empty",
     "folder",
@@ -114,6 +118,10 @@ _METHODS = ["dense", "bitserial", "lookup", "cp", "tucker", "spatial", "separabl
 _PARAMETERS = [
     "weight_bits", "activation_bits", "dictionary_size", "density", "error", "rank", "ratio", "ranks", "multiplier",
     "speed", "__class__", "method",
+]  # fmt: skip
+_FIELDS = [
+    "lanes", "registers", "kind", "name", "load_cost", "l1_bytes", "l2_bytes", "l2_bandwidth", "sums_in_flight",
+    "wake_cycles", "call_cycles", "counts_words", "fma_per_cycle", "__class__",
 ]  # fmt: skip
 _VALUES = [
     "1", "2", "0", "-1", "99999999999999999999", "0.5", "1.0", "1e308", "nan", "inf", "-inf", "true", '"x"', "[1, 2]",
@@ -161,5 +169,24 @@ def methods(rng: random.Random) -> bytes:
     return text if rng.random() < 0.9 else bytes(rng.choices(text + b"\xff\0[]{}=\n", k=len(text)))
 
 
-MADE: dict[str, Callable[[random.Random], bytes]] = {"npy": array, "npz": archive, "toml": methods}
+def machine(rng: random.Random) -> bytes:
+    """Return a ``.json`` file of a machine."""
+    row = {"lanes": 4, "registers": 16}
+    for field in rng.choices(_FIELDS, k=rng.choice([0, 1, 1, 3])):
+        row[field] = rng.choice(
+            [*[8, 0.5, 1000, 1e-9, 1e9] * 2, 0, -1, 10**400, float("inf"), True, "4", None, []]
+        )
+    found = {"target": rng.choice(["x86_64-linux-gnu"] * 5 + ["vax", "", 3, "row.json"]), "machine": row}
+    for key in rng.sample(sorted(found), rng.choice([0, 0, 0, 1])):
+        found[key] = rng.choice([None, [], {}, "machine"])
+    text = json.dumps(found).encode()
+    return text if rng.random() < 0.9 else bytes(rng.choices(text, k=len(text)))
+
+
+MADE: dict[str, Callable[[random.Random], bytes]] = {
+    "npy": array,
+    "npz": archive,
+    "toml": methods,
+    "json": machine,
+}
 """Files that are made for one case, by suffix."""

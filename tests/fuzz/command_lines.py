@@ -93,6 +93,8 @@ def _compile(rng: random.Random, files: list[str]) -> list[str]:
         *(word for _ in range(shapes) for word in ("--shape", rng.choice(_SHAPES))),
         "-o", _output(rng, ".so"),
         *_maybe(rng, 0.3, "--target", *_TARGETS),
+        *(["--target", _file(rng, files, ".json", "row.json")] if rng.random() < 0.15 else []),
+        *(["--machine", _file(rng, files, ".json", "row.json")] if rng.random() < 0.15 else []),
         *(["--methods", _file(rng, files, ".toml", "methods.toml")] if rng.random() < 0.3 else []),
         *_maybe(rng, 0.7, "--no-verify"),
         *_maybe(rng, 0.05, "--dump-ir", "ir", "folder", "text", "\udcff", "a\0b", "text/ir"),
@@ -134,7 +136,8 @@ def _report(rng: random.Random, files: list[str]) -> list[str]:
 
 
 def _targets(rng: random.Random, files: list[str]) -> list[str]:
-    return [rng.choice(_TARGETS), *_maybe(rng, 0.3, "--json")]
+    target = rng.choice([rng.choice(_TARGETS), _file(rng, files, ".json", "row.json")])
+    return [target, *_maybe(rng, 0.3, "--json"), *_maybe(rng, 0.1, "-o", "out.json", "text")]
 
 
 def _demo(rng: random.Random, files: list[str]) -> list[str]:

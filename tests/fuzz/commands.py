@@ -50,7 +50,7 @@ class Commands(Generator):
             files[f"made{len(files)}.{suffix}"] = MADE[suffix](rng)
         if rng.random() < 0.3:
             source = rng.choice(
-                ["model.so", "model.pt2", "model.onnx", "x.npy", "x.npz", "methods.toml", "text"]
+                ["model.so", "model.pt2", "model.onnx", "x.npy", "x.npz", "methods.toml", "row.json", "text"]
             )
             share, mask = rng.choice([(1.0, 0), (1.0, 1 << rng.randrange(8)), (rng.random(), 0)])
             suffix = Path(source if rng.random() < 0.8 else rng.choice(BASE)).suffix
