@@ -87,9 +87,9 @@ class WindowKnobs(KnobSet):
     def default(cls, problem: Windowed, machine: Machine) -> Self:
         """The tile that wastes least, and the most rows that divide the plane into enough tasks.
 
-        Rows that fill the last task up would be computed for nothing: 5×5 on a 14×14 plane takes 1.15 times as long in
-        tasks of 4 rows as in tasks of 2 (Zen 4). A tile has a quarter of the registers, beside nine weights and the inputs under it: 7 outputs beat 14 by 1.5
-        times on 3×3 (Zen 4).
+        Rows that fill the last task up would be computed for nothing: 5×5 on a 14×14 plane takes 1.2 times as long in
+        tasks of 4 rows as in tasks of 2 (Zen 4). A tile has a quarter of the registers, beside nine weights and the
+        inputs under it: 7 outputs beat 14 by 1.5 times on 3×3.
         """
         loops = problem.window_loops
         tile_w = min(
