@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument(
         "--machine", help="a file of fastconv targets --measure, whose defaults are compared too"
     )
+    parser.add_argument("--only", default="", help="layers whose names hold this; nothing is written then")
     given = parser.parse_args()
     settings = options.settings_of(given, min_time=0.01)
     from rich.table import Table
@@ -160,13 +161,14 @@ def main() -> None:
     ):
         table.add_column(column, justify="right")
     rows = []
-    for name, (op, problem) in layers().items():
+    chosen = {name: layer for name, layer in layers().items() if given.only in name}
+    for name, (op, problem) in chosen.items():
         row = sweep(op, problem, machines, settings.repeats, settings.min_time)
         rows.append({"layer": name, "op": op, **row})
         ratios = [f"{default['ratio']:.2f}" for default in row["defaults"].values()]
         table.add_row(name, str(row["measured"]), f"{row['best_ms']:.3f}", *ratios)
     results.console().print(table)
-    if not given.no_write:
+    if not given.no_write and not given.only:
         results.write_results(options.results_name("knobs", settings), settings, [], {"layers": rows})
 
 
