@@ -101,7 +101,7 @@ def _sign(graph: Definitions, call: relax.Call) -> ActivationLevels | None:
 
 def _decided(graph: Definitions, pair: TwoLevels) -> Found:
     """Two levels in units of half their distance: neighbouring odd or even integers, or this is no grid."""
-    if pair.yes == pair.no:
+    if pair.yes == pair.no or not np.isfinite([pair.yes, pair.no]).all():
         return None
     high, low = max(pair.yes, pair.no), min(pair.yes, pair.no)
     half = (high - low) / 2

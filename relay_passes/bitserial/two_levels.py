@@ -67,10 +67,10 @@ def two_levels(graph: Definitions, expr: relax.Expr) -> TwoLevels | None:
     dtype = str(getattr(value.ty, "dtype", ""))
     if name == "where":
         return _selected(graph, value)
-    if name in ("astype", "logical_not", "clip"):
+    if name in ("astype", "logical_not", "clip") or (name == "bitwise_not" and dtype == "bool"):
         inner = two_levels(graph, value.args[0])
         return inner and inner.through(_function(name, value), dtype)
-    if name == "subtract" and (pair := _difference(graph, value)) is not None:
+    if name in ("add", "subtract") and dtype != "bool" and (pair := _combined(graph, value)) is not None:
         return pair
     if (affine := scalar_step(graph, value)) is not None:
         inner = two_levels(graph, affine[0])
@@ -79,7 +79,7 @@ def two_levels(graph: Definitions, expr: relax.Expr) -> TwoLevels | None:
 
 
 def _function(name: str, value: relax.Call) -> Callable[[float], float]:
-    if name == "logical_not":
+    if name in ("logical_not", "bitwise_not"):
         return lambda x: 1 - x
     if name == "astype":
         return {"bool": lambda x: float(x != 0)}.get(str(value.ty.dtype), lambda x: x)
@@ -103,14 +103,18 @@ def _selected(graph: Definitions, value: relax.Call) -> TwoLevels | None:
     return replace(condition, yes=yes if condition.yes else no, no=yes if condition.no else no)
 
 
-def _difference(graph: Definitions, value: relax.Call) -> TwoLevels | None:
-    """``(x >= t) − (x < t)``."""
+def _combined(graph: Definitions, value: relax.Call) -> TwoLevels | None:
+    """Sum or difference of two values that one condition decides, as ``(x >= t) − (x < t)`` or ``c − ~c``."""
     first, second = (two_levels(graph, arg) for arg in value.args)
     if not first or not second:
         return None
-    if not _complementary(*(graph.definition(pair.condition) for pair in (first, second))):
-        return None
-    return TwoLevels(first.condition, first.yes - second.no, first.no - second.yes)
+    if not second.condition.same_as(first.condition):
+        if not _complementary(*(graph.definition(pair.condition) for pair in (first, second))):
+            return None
+        second = replace(second, yes=second.no, no=second.yes)
+    sign = 1.0 if op_name(value) == "add" else -1.0
+    yes, no = first.yes + sign * second.yes, first.no + sign * second.no
+    return replace(first, yes=yes, no=no).through(lambda x: x, str(value.ty.dtype))
 
 
 def _complementary(a: relax.Expr, b: relax.Expr) -> bool:

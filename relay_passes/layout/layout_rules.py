@@ -50,11 +50,12 @@ Rule = Callable[[Faces, relax.Call], relax.Expr | AsIs | None]
 CHANNEL_LAST = {4: (0, 2, 3, 1), 5: (0, 3, 4, 1, 2)}
 
 ELEMENTWISE = (
-    "abs", "add", "astype", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "floor", "floor_divide",
-    "floor_mod", "full_like", "greater", "greater_equal", "isnan", "left_shift", "less", "less_equal", "log",
-    "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mod", "multiply", "negative", "nn.dropout",
-    "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.silu", "nn.softplus", "not_equal", "ones_like", "power",
-    "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "subtract", "tan", "tanh", "where", "zeros_like",
+    "abs", "add", "astype", "bitwise_not", "ceil", "clip", "cos", "divide", "equal", "erf", "exp", "floor",
+    "floor_divide", "floor_mod", "full_like", "greater", "greater_equal", "isnan", "left_shift", "less",
+    "less_equal", "log", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "mod", "multiply",
+    "negative", "nn.dropout", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.silu", "nn.softplus",
+    "not_equal", "ones_like", "power", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "subtract",
+    "tan", "tanh", "where", "zeros_like",
 )  # fmt: skip
 
 

@@ -49,6 +49,9 @@ WRITTEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "clamped": lambda x: torch.clamp(_sign(x), -1, 1),
     "a threshold per channel": lambda x: torch.where(x >= THRESHOLDS, 1.0, -1.0),
     "two comparisons per channel": lambda x: (x >= THRESHOLDS).float() - (x < THRESHOLDS).float(),
+    "two comparisons added": lambda x: (x >= 0).float() + (x < 0).float() * -1,
+    "a mask less its complement": lambda x: (x >= 0).float() - (~(x >= 0)).float(),
+    "a mask less its complement, scaled": lambda x: 3 * (x > 0) - 3.0 * ~(x > 0),
     "a computed threshold": lambda x: torch.where(x >= x.mean(1, keepdim=True), 1.0, -1.0),
     "a threshold per pixel": lambda x: torch.where(x >= torch.linspace(-1, 1, 10), 1.0, -1.0),
     "an interval": lambda x: torch.where((x >= -0.5) & (x < 0.5), 1.0, -1.0),
@@ -62,6 +65,9 @@ WRITTEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 NEARLY: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
     "joined levels": (lambda x: torch.cat([_sign(x), 0.5 * _sign(x)], 1)[:, :48], "has different levels"),
     "ternary": (lambda x: (x > 0.5).float() - (x < -0.5).float(), "made of two decisions"),
+    "ternary, added": (lambda x: (x > 0).float() + (x < 0).float() * -1, "made of two decisions"),
+    "two thresholds added": (lambda x: (x >= 0.5).float() + (x < 0).float() * -1, "made of two decisions"),
+    "masks of two values": (lambda x: (x >= 0).float() - (~(x.abs() >= 1)).float(), "made of two decisions"),
     "a border between levels": (lambda x: F.pad(_sign(x), (1, 1, 1, 1), value=0.5), "padding with 0.5"),
     "many levels": (lambda x: torch.clamp(torch.round(x * 200), -200, 200), "401 levels"),
     "no zero": (lambda x: torch.round(x.clamp(0, 1) * 3) + 0.3, "multiples of half their distance"),
@@ -103,6 +109,29 @@ def test_what_nearly_has_few_levels_says_why_not(name: str) -> None:
     (layer,) = fc.compile(_Layer(activation, 48, padding=1).eval(), torch.randn(2, 48, 9, 10)).layers
     assert layer.method == "dense"
     assert reason in layer.reason
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda x: ((x >= 0).to(torch.uint8) - (x < 0).to(torch.uint8)).float(),
+        lambda x: (torch.where(x >= 0, 1, -100).to(torch.int8) - torch.where(x < 0, 100, 1).to(torch.int8)).float(),
+    ],
+)  # fmt: skip
+def test_differences_that_wrap_around_are_computed(
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """A number that its integers do not hold is another one: 0 - 1 is 255."""
+    model, x = _Layer(activation, 48).eval(), torch.randn(1, 48, 9, 9)
+    compiled = fc.compile(model, x)
+    assert [layer.method for layer in compiled.layers] == ["dense"]
+    assert_close(compiled(x), model(x), 2e-5)  # by Winograd's algorithm
+
+
+def test_infinite_levels_are_none() -> None:
+    model = _Layer(lambda x: torch.where(x >= 0, float("inf"), -float("inf")), 48).eval()
+    (layer,) = fc.compile(model, torch.randn(1, 48, 9, 9), verify=False).layers
+    assert layer.method == "dense"
 
 
 def test_integers_and_masks_decide_too() -> None:
