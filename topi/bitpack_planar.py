@@ -16,7 +16,7 @@ from tvm import tirx
 from .bitpack import Thresholds, bitpack_reference, flip_words, threshold_rows
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, register_operator
+from .operators import Sample, marked, register_operator
 from .problem import Problem
 from .schedules.registry import body_of
 
@@ -112,6 +112,7 @@ def make_bitpack_planar(
     how = Thresholds(at=at, flip=(rng.random(problem.channels) < 0.5) & problem.flips)
     flips = (flip_words(how.flip, groups),) if problem.flips else ()
     func = bitpack_planar(shape, groups, problem.flips, knobs, kind=machine.kind)
+    func = marked(func, "bitpack_planar", problem, knobs)
     arrays = (data, threshold_rows(at, groups), *flips)
     return Sample(func, arrays, lambda: bitpack_planar_reference(data, how, groups))
 

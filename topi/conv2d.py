@@ -12,6 +12,7 @@ The compute has three stages, so that a schedule needs no conditions inside the 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ import tvm
 from tvm import te, tirx
 
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Make, Sample, operator_attrs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes
@@ -214,15 +215,17 @@ def conv2d(
     )
 
 
-def make_conv2d(
-    problem: ConvProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator
-) -> Sample:
-    """`conv2d` alone."""
-    data, weight = problem.random(rng)
-    arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
-    attrs = operator_attrs("conv2d", problem, knobs)
-    func = te_function(conv2d, arrays, params=problem.conv, tile=knobs, attrs=attrs)
-    return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
+def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:
+    """What makes a convolution of panels from `pack_weight` alone."""
+
+    def make(problem: ConvProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator) -> Sample:
+        data, weight = problem.random(rng)
+        arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
+        attrs = operator_attrs(name, problem, knobs)
+        func = te_function(compute, arrays, params=problem.conv, tile=knobs, attrs=attrs)
+        return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
+
+    return make
 
 
-register_operator("conv2d", ConvProblem, TileKnobs, make_conv2d)
+register_operator("conv2d", ConvProblem, TileKnobs, packed_conv_maker("conv2d", conv2d))

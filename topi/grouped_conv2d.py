@@ -10,13 +10,11 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .conv2d import Conv2dParams, ConvProblem, conv2d_reference, pack_weight
-from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .conv2d import Conv2dParams, ConvProblem, packed_conv_maker
+from .operators import register_operator
 from .schedules.cpu.grouped import WIDTHS, GroupedKnobs, GroupedLoops, groups_of_a_vector, is_permuted
 from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, steps
@@ -97,15 +95,6 @@ def grouped_conv2d(
     )
 
 
-def make_grouped_conv2d(
-    problem: GroupedProblem, knobs: GroupedKnobs, _machine: Machine, rng: np.random.Generator
-) -> Sample:
-    """`grouped_conv2d` alone."""
-    data, weight = problem.random(rng)
-    arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
-    attrs = operator_attrs("grouped_conv2d", problem, knobs)
-    func = te_function(grouped_conv2d, arrays, params=problem.conv, tile=knobs, attrs=attrs)
-    return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
-
-
-register_operator("grouped_conv2d", GroupedProblem, GroupedKnobs, make_grouped_conv2d)
+register_operator(
+    "grouped_conv2d", GroupedProblem, GroupedKnobs, packed_conv_maker("grouped_conv2d", grouped_conv2d)
+)

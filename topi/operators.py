@@ -95,6 +95,11 @@ def operator_attrs(name: str, problem: Problem, knobs: KnobSet) -> dict[str, str
     return {"fastconv.op": name, "fastconv.problem": problem.key, "fastconv.knobs": knobs.to_json()}
 
 
+def marked(func: tirx.PrimFunc, name: str, problem: Problem, knobs: KnobSet) -> tirx.PrimFunc:
+    """``func``, which is written as loops without an anchor, with the same as attributes of its own."""
+    return func.with_attrs(operator_attrs(name, problem, knobs))
+
+
 def te_function(
     compute: Callable[..., te.Tensor], arrays: Iterable[np.ndarray], **kwargs: Any
 ) -> tirx.PrimFunc:

@@ -16,7 +16,7 @@ from tvm import tirx
 
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, register_operator
+from .operators import Sample, marked, register_operator
 from .problem import Problem
 from .schedules.registry import body_of
 
@@ -100,11 +100,9 @@ def make_transpose(
 ) -> Sample:
     """`transpose` alone."""
     data = rng.standard_normal((problem.batch, problem.rows, problem.columns), np.float32)
-    return Sample(
-        transpose(data.shape, 1, 1, knobs.side, kind=machine.kind),
-        (data,),
-        lambda: transpose_reference(data, 1, 1),
-    )
+    func = transpose(data.shape, 1, 1, knobs.side, kind=machine.kind)
+    func = marked(func, "transpose", problem, knobs)
+    return Sample(func, (data,), lambda: transpose_reference(data, 1, 1))
 
 
 register_operator("transpose", TransposeProblem, TransposeKnobs, make_transpose)

@@ -11,6 +11,7 @@ from tvm_fastconv.topi.bitpack_planar import PlanarProblem, bitpack_planar
 from tvm_fastconv.topi.bits import WORD, word_count
 from tvm_fastconv.topi.borders import offset_table
 from tvm_fastconv.topi.int8_conv2d import int8_conv2d, pack_int8
+from tvm_fastconv.topi.operators import marked
 from tvm_fastconv.topi.planner import Planner
 
 from ..graph.conv_call import extent, layer_report
@@ -47,6 +48,7 @@ def pack_planar(
     if plan is None:
         return None
     func = bitpack_planar(shape, groups, problem.flips, plan.knobs, planner.machine.kind)
+    func = marked(func, plan.op, plan.problem, plan.knobs)
     words = groups * word_count(problem.channels // groups)
     args = [value.args[0], *constants]
     return primfunc_call(rewriter, func, "bitpack", args, [batch, height, width, words], WORD, OPAQUE)

@@ -8,6 +8,7 @@ import math
 import tvm
 from tvm import relax
 
+from tvm_fastconv.topi.operators import marked
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.transpose import TransposeProblem, transpose
 
@@ -44,6 +45,7 @@ class DispatchTranspose:
         if plan is None:
             return None
         func = transpose(shape, lead, rows, plan.knobs.side, self.planner.machine.kind)
+        func = marked(func, plan.op, plan.problem, plan.knobs)
         out_shape = list(call.ty.shape)
         return primfunc_call(rewriter, func, "transpose", [call.args[0]], out_shape, pattern=OPAQUE)
 

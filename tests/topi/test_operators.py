@@ -119,6 +119,15 @@ def test_a_scheduled_function_says_from_what_it_can_be_made_again(name: str) -> 
         assert once == [operators.operator_attrs(op, problem, knobs)]
 
 
+@pytest.mark.parametrize("op", sorted(WITHOUT_ANCHOR))
+def test_what_has_no_anchor_says_so_itself(op: str) -> None:
+    problem = next(problem for name, problem in CASES.values() if name == op)
+    knobs = _default(op, problem, machine("avx2"))
+    attrs = build(op, problem, knobs, machine("avx2")).func.attrs
+    expected = operators.operator_attrs(op, problem, knobs)
+    assert {key: str(attrs[key]) for key in expected} == expected
+
+
 def _broken(text: str) -> Iterator[str]:
     """``text``, of knobs, with one thing wrong."""
     found = json.loads(text)

@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +11,8 @@ from tvm_fastconv.machine_files import read_machine, target_and_machine, write_m
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import machine_of
+
+from ..close import assert_close
 
 ZEN_4 = "x86_64-linux-gnu -mcpu=znver4 -mattr=-prefer-256-bit -num-cores=2"
 
@@ -88,4 +89,4 @@ def test_what_a_machine_says_changes_no_result(tmp_path: Path) -> None:
     row = machine_of(resolve_target("native"))
     odd = Machine(**{**vars(row), "sums_in_flight": 1, "l2_bytes": 4096, "call_cycles": 1, "load_cost": 3.0})
     got = fc.compile(model, x, machine=odd)(x)
-    np.testing.assert_allclose(got.numpy(), model(x).detach().numpy(), rtol=0, atol=1e-5)
+    assert_close(got, model(x), 2e-6)  # float32 sums of 72 terms in another order

@@ -56,6 +56,11 @@ def measure_machine() -> Machine:
     return measured
 
 
+def figure(value: float, digits: int) -> float:
+    """``value`` rounded to so many digits behind the point, and not to 0."""
+    return max(round(value, digits), 10.0**-digits)
+
+
 def _rates(library: ctypes.CDLL) -> dict[str, float]:
     """Cycles, vectors and bytes in a second, the best of several turns."""
     levels = memory_levels()
@@ -94,12 +99,12 @@ def _arithmetic(rates: dict[str, float], table: Machine) -> dict[str, Any]:
     """Fields of the core."""
 
     def cost(name: str) -> float:
-        return round(rates["fma"] / rates[name], 2)
+        return figure(rates["fma"] / rates[name], 2)
 
     per_cycle = rates["fma"] / rates["clock"]
     popcount = "word_popcount_cost" if table.counts_words else "byte_popcount_cost"
     fields = {
-        "fma_per_cycle": round(per_cycle, 2),
+        "fma_per_cycle": figure(per_cycle, 2),
         "sums_in_flight": max(1, round(per_cycle * rates["clock"] / rates["fma chain"])),
         "half_vector_cost": min(1.0, cost("half fma")),
         popcount: cost("popcount"),
@@ -117,9 +122,9 @@ def _memory(rates: dict[str, float]) -> dict[str, Any]:
         "l1_bytes": 2 * levels["L1"],
         "l2_bytes": 2 * levels["L2"],
         "l3_bytes": levels["L3"],
-        "l2_bandwidth": round(rates["L2"] / rates["clock"], 1),
-        "l3_bandwidth": round(rates["L3"] / rates["clock"], 1),
-        "memory_bandwidth": round(rates["DRAM"] / rates["clock"], 1),
+        "l2_bandwidth": figure(rates["L2"] / rates["clock"], 1),
+        "l3_bandwidth": figure(rates["L3"] / rates["clock"], 1),
+        "memory_bandwidth": figure(rates["DRAM"] / rates["clock"], 1),
     }
 
 

@@ -14,7 +14,7 @@
 
 #if defined(__AVX512F__)
 enum { LANES = 16, CHAINS = 24 }; /* of 32 registers */
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
 enum { LANES = 8, CHAINS = 12 }; /* of 16 registers */
 #elif defined(__aarch64__)
 enum { LANES = 4, CHAINS = 24 };
