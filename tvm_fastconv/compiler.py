@@ -132,6 +132,8 @@ def compile(
             function=call.function,
             layer=call.layers[-1]["name"] if call.layers else None,
             reads=tuple(call.reads),
+            inputs=tuple(call.inputs),
+            is_output=call.is_output,
         )
         for call in calls
     ]

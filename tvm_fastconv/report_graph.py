@@ -60,13 +60,11 @@ def _layers_of_calls(manifest: Manifest) -> list[list[str]]:
 
 
 def _edges(manifest: Manifest) -> Iterator[Edge]:
-    """What reads nothing of another call reads an input; what nobody reads is an output."""
-    read = {place for call in manifest.calls for place in call.reads}
     for place, call in enumerate(manifest.calls):
-        yield from ((f"call{other}", f"call{place}") for other in call.reads)
-        if not call.reads:
+        if call.inputs:
             yield "inputs", f"call{place}"
-        if place not in read:
+        yield from ((f"call{other}", f"call{place}") for other in call.reads)
+        if call.is_output:
             yield f"call{place}", "outputs"
 
 

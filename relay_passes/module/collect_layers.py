@@ -1,6 +1,7 @@
 """After fusion: take the layer's data out of each function, so that equal layers share one, and note who calls what."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,18 @@ class RecordedCall:
         The calls whose results it reads, by their place.
     result : SourceValue, optional
         What its result stands for.
+    inputs : list of int
+        The parameters that it reads, by their place.
+    is_output : bool
+        Whether its result is one of the function's.
     """
 
     function: str
     layers: list[dict[str, Any]]
     reads: list[int]
     result: SourceValue | None
+    inputs: list[int]
+    is_output: bool
 
 
 @tvm.transform.module_pass(opt_level=0, name="CollectLayers")
@@ -69,8 +76,8 @@ class CollectLayers:
         for var, func in entry_functions(mod).items():
             results = marks_of_calls(mod, var.name_hint)
             calls[var.name_hint] = [
-                (merged[name].name_hint, layers[name], reads, result)
-                for (name, reads), result in zip(_called(func), results, strict=True)
+                (merged[name].name_hint, layers[name], reads, result, inputs, is_output)
+                for (name, reads, inputs, is_output), result in zip(_called(func), results, strict=True)
             ]
             redirect.builder_.update_func(var, redirect.visit_expr(func))
         mod = relax.transform.DeadCodeElimination()(redirect.builder_.get())
@@ -80,8 +87,8 @@ class CollectLayers:
 def recorded_calls(mod: tvm.IRModule, function: str = "main") -> list[RecordedCall]:
     """Every call of ``function``, in order."""
     return [
-        RecordedCall(function, layers, reads, result and SourceValue.from_json(result))
-        for function, layers, reads, result in json.loads(mod.attrs[CALLS])[function]
+        RecordedCall(function, layers, reads, result and SourceValue.from_json(result), inputs, is_output)
+        for function, layers, reads, result, inputs, is_output in json.loads(mod.attrs[CALLS])[function]
     ]
 
 
@@ -96,20 +103,34 @@ def _strip_layers(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, list[dict[str, An
     return sch.mod["main"].without_attr("global_symbol"), layers
 
 
-def _called(func: relax.Function) -> list[tuple[str, list[int]]]:
-    """(function, places of the calls it reads) of each call in ``func``."""
+def _called(func: relax.Function) -> list[tuple[str, list[int], list[int], bool]]:
+    """(function, calls it reads, parameters it reads, whether it is a result) of each call in ``func``."""
     places: dict[relax.Var, int] = {}
-    found: list[tuple[str, list[int]]] = []
+    found: list[tuple[str, list[int], list[int]]] = []
+    params = {param: place for place, param in enumerate(func.params)}
     for block in func.body.blocks:
         for binding in block.bindings:
             value = binding.value
             if isinstance(value, relax.Call) and value.op == tvm.ir.Op.get("relax.call_tir"):
-                reads = [places[arg] for arg in value.args[1].fields if arg in places]
+                args = list(value.args[1].fields)
                 places[binding.var] = len(found)
-                found.append((value.args[0].name_hint, reads))
+                reads, inputs = ([known[arg] for arg in args if arg in known] for known in (places, params))
+                found.append((value.args[0].name_hint, reads, inputs))
             elif isinstance(value, relax.TupleGetItem) and value.tuple_value in places:
                 places[binding.var] = places[value.tuple_value]
-    return found
+    bound = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
+
+    def results(expr: relax.Expr) -> Iterator[int]:
+        if expr in places:
+            yield places[expr]
+        elif isinstance(expr, relax.Tuple):
+            for field in expr.fields:
+                yield from results(field)
+        elif expr in bound:
+            yield from results(bound[expr])
+
+    outputs = set(results(func.body.body))
+    return [(*call, place in outputs) for place, call in enumerate(found)]
 
 
 @mutator

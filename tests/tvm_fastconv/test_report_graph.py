@@ -76,3 +76,24 @@ def test_the_layers_of_a_chain_share_a_box(manifest: Manifest) -> None:
             replace(manifest, calls=tuple(replace(call, reads=()) for call in calls)), {}, "dot"
         ).splitlines()
     )
+
+
+class _Forked(nn.Module):
+    """An input that is read twice, and a result that is read again; one result is a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.softmax(self.first(x), 1)
+        return y, torch.softmax(self.second(y * x), 1).flatten(1)
+
+
+def test_inputs_and_outputs_have_all_their_arrows() -> None:
+    forked = fc.compile(
+        _Forked().eval(), torch.randn(1, 4, 8, 8), target="x86_64-linux-gnu", verify=False
+    ).manifest
+    lines = [line.strip() for line in draw(forked, {}, "dot").splitlines()]
+    assert sum(line.startswith("inputs -> ") for line in lines) == 2
+    assert sum(line.endswith("-> outputs;") for line in lines) == 2

@@ -11,7 +11,7 @@ Files are deterministic: the same module, target and versions give the same byte
 
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,12 +178,23 @@ def _calls_made(main: relax.Function, own: set[str], calls: Sequence[CallRecord]
         named = [call.function for call in calls]
         raise ValueError(f"main calls {found}, which is not in this order in calls: {named}")
 
-    def reads(call: CallRecord) -> set[int]:
-        """The kept calls that ``call`` reads, directly or through views."""
-        direct = {places[at] for at in call.reads if at in places}
-        return direct.union(*(reads(calls[at]) for at in call.reads if at not in places))
+    def through_views(call: CallRecord) -> Iterator[CallRecord]:
+        """``call`` and the dropped ones that it reads, one behind the other."""
+        yield call
+        for at in call.reads:
+            if at not in places:
+                yield from through_views(calls[at])
 
-    return tuple(replace(calls[at], reads=tuple(sorted(reads(calls[at])))) for at in places)
+    made = {}
+    for at in places:
+        seen = list(through_views(calls[at]))
+        reads = {places[other] for call in seen for other in call.reads if other in places}
+        inputs = {place for call in seen for place in call.inputs}
+        made[at] = replace(calls[at], reads=tuple(sorted(reads)), inputs=tuple(sorted(inputs)))
+    for call in (call for at, call in enumerate(calls) if at not in places and call.is_output):
+        for other in (other for seen in through_views(call) for other in seen.reads if other in places):
+            made[other] = replace(made[other], is_output=True)
+    return tuple(made.values())
 
 
 def _write_reference(path: Path, pair: Pair | None) -> ReferencePair | None:

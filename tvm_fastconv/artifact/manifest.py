@@ -36,11 +36,17 @@ class CallRecord:
         The one it belongs to, if any.
     reads
         The calls whose results it reads, by their place in the list of all.
+    inputs
+        The inputs that it reads, by their place.
+    is_output
+        Whether its result is an output.
     """
 
     function: str
     layer: str | None
     reads: Annotated[tuple[int, ...], AtMost(MAX_RECORDS)] = ()
+    inputs: Annotated[tuple[int, ...], AtMost(MAX_TENSORS)] = ()
+    is_output: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,13 +110,14 @@ def test_calls_that_lowering_drops_are_dropped_and_others_refused(build, tmp_pat
             y = bb.emit_output(bb.call_te(double, y, primfunc_name_hint="last"))
         bb.emit_func_output(y)
     calls = [
-        CallRecord(function=function, layer=layer, reads=reads)
-        for function, layer, reads in (("double", "a", ()), ("reshape", "b", (0,)), ("last", "c", (1,)))
+        CallRecord(function="double", layer="a", inputs=(0,)),
+        CallRecord(function="reshape", layer="b", reads=(0,)),
+        CallRecord(function="last", layer="c", reads=(1,), is_output=True),
     ]
     manifest = build(bb.get(), tmp_path / "m.so", calls=calls)
     assert [to_json(call) for call in manifest.calls] == [
-        {"function": "double", "layer": "a", "reads": []},
-        {"function": "last", "layer": "c", "reads": [0]},
+        {"function": "double", "layer": "a", "reads": [], "inputs": [0], "is_output": False},
+        {"function": "last", "layer": "c", "reads": [0], "inputs": [], "is_output": True},
     ]
     with pytest.raises(ValueError, match="not in this order in calls"):
         build(bb.get(), tmp_path / "n.so", calls=calls[::-1])
