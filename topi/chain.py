@@ -18,7 +18,7 @@ from .fixed_stencil_conv2d import StencilProblem, fixed_stencil_conv2d_reference
 from .knobs import KnobSet
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_operator
-from .problem import Problem
+from .problem import Problem, one_line
 from .schedules.cpu.tile import LoopsOnly, TileKnobs
 from .schedules.cpu.window import WindowKnobs, window_cost
 from .window import extents
@@ -39,14 +39,35 @@ class ChainProblem(Problem):
     @property
     def key(self) -> str:
         """The operators and keys of all stages."""
-        return json.dumps([[operator_of_stage(stage), json.loads(stage.key)] for stage in self.stages])
+        return one_line([[operator_of_stage(stage), asdict(stage)] for stage in self.stages])
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """Inverse of `key`."""
+        stages = json.loads(key)
+        if not isinstance(stages, list) or not stages:
+            raise ValueError(f"problem is {key[:60]}; expected a list of stages")
+        found = []
+        for stage in stages:
+            if not isinstance(stage, list) or len(stage) != 2 or stage[0] not in STAGES:
+                raise ValueError(
+                    f"a stage is {str(stage)[:60]}; expected one of {', '.join(STAGES)} and its problem"
+                )
+            found.append(STAGES[stage[0]].from_key(json.dumps(stage[1])))
+        return cls(batch=found[0].batch, stages=tuple(found))
+
+
+STAGES: dict[str, type[ConvProblem]] = {
+    "conv2d": ConvProblem,
+    "depthwise_conv2d": DepthwiseProblem,
+    "fixed_stencils": StencilProblem,
+}
+"""The operators that a stage can be, and what each is asked."""
 
 
 def operator_of_stage(stage: ConvProblem) -> str:
     """The name of the operator that computes a stage."""
-    if isinstance(stage, StencilProblem):
-        return "fixed_stencils"
-    return "depthwise_conv2d" if isinstance(stage, DepthwiseProblem) else "conv2d"
+    return next(name for name, problem in STAGES.items() if type(stage) is problem)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ class ConvProblem(Problem):
 
 
 def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams) -> np.ndarray:
-    """Slow, obvious convolution in float64.
+    """Obvious convolution in float64, one tap of the kernel after the other.
 
     Parameters
     ----------
@@ -144,20 +144,15 @@ def conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2dParams)
     padded = padded[:, max(-top, 0) : padded.shape[1] - max(-bottom, 0)]
     padded = padded[:, :, max(-left, 0) : padded.shape[2] - max(-right, 0)]
     oh, ow = params.output_size(h, w)
-    out = np.zeros((n, oh, ow, params.out_channels))
-    per_group_in, per_group_out = c // params.groups, params.out_channels // params.groups
-    for y in range(oh):
-        for x in range(ow):
-            rows = y * params.stride[0] + np.arange(params.kernel[0]) * params.dilation[0]
-            cols = x * params.stride[1] + np.arange(params.kernel[1]) * params.dilation[1]
-            patch = padded[:, rows][:, :, cols]
-            for g in range(params.groups):
-                ins = slice(g * per_group_in, (g + 1) * per_group_in)
-                outs = slice(g * per_group_out, (g + 1) * per_group_out)
-                out[:, y, x, outs] = np.einsum(
-                    "nrsc,ocrs->no", patch[..., ins], weight[outs].astype(np.float64)
-                )
-    return out.astype(np.float32)
+    groups = params.groups
+    kernel = weight.astype(np.float64).reshape(groups, -1, *weight.shape[1:])
+    out = np.zeros((n, oh, ow, groups, kernel.shape[1]))
+    for r, s in np.ndindex(params.kernel):
+        rows = np.arange(oh) * params.stride[0] + r * params.dilation[0]
+        cols = np.arange(ow) * params.stride[1] + s * params.dilation[1]
+        tap = padded[:, rows][:, :, cols].reshape(n, oh, ow, groups, c // groups)
+        out += np.einsum("nyxgc,goc->nyxgo", tap, kernel[..., r, s], optimize=True)
+    return out.reshape(n, oh, ow, params.out_channels).astype(np.float32)
 
 
 def pack_weight(weight: np.ndarray, panel: int) -> np.ndarray:

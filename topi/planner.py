@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from .cycles import Cycles
 from .knobs import KnobSet
 from .machine import Machine
 from .operators import operator_of
@@ -13,8 +14,18 @@ from .problem import Problem
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=KnobSet)
-Records = Mapping[tuple[str, str], str]
-"""(operator, `Problem.key`) → knobs as JSON, measured to be the fastest on a machine."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What tuning knows of a problem: the fastest knobs, as JSON, and the cycles that they take."""
+
+    knobs: str
+    cycles: float
+
+
+Records = Mapping[tuple[str, str], Measured]
+"""(operator, `Problem.key`) → what was measured on a machine."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +37,8 @@ class Plan(Generic[K]):
     op : str
     problem : Problem
     knobs : KnobSet
-    cycles : float
-        Of one core, by estimate, for the whole problem.
+    cycles : Cycles
+        Of one core, for the whole problem: by estimate, and measured where ``source`` is a record.
     source : str
         ``"record"``, ``"default"`` or ``"asked"``: who chose the knobs.
     """
@@ -35,7 +46,7 @@ class Plan(Generic[K]):
     op: str
     problem: Any
     knobs: K
-    cycles: float
+    cycles: Cycles
     source: str
 
 
@@ -75,12 +86,18 @@ class Planner:
 
     def asked(self, op: str, problem: Problem, knobs: K) -> Plan[K]:
         """With ``knobs`` that somebody chose."""
-        return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "asked")
+        return self._plan(op, problem, knobs, "asked")
+
+    @property
+    def questions(self) -> tuple[tuple[str, Problem], ...]:
+        """Every operator and problem that a plan was found for, whether or not it was chosen over others."""
+        return tuple(question for question, plan in self._plans.items() if plan is not None)
 
     def _recorded(self, op: str, problem: Problem) -> Plan[Any] | None:
-        text = self.records.get((op, problem.key))
-        if text is None:
+        record = self.records.get((op, problem.key))
+        if record is None:
             return None
+        text = record.knobs
         kind = operator_of(op).knobs
         try:
             knobs = kind.from_json(text)
@@ -90,12 +107,13 @@ class Planner:
         if all(knobs != legal for legal in kind.space(problem, self.machine)):
             log.warning("a record of %s is passed over: %s is no longer legal", op, text)
             return None
-        return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "record")
+        return self._plan(op, problem, knobs, "record", record.cycles)
 
     def _default(self, op: str, problem: Problem) -> Plan[Any] | None:
         knobs = operator_of(op).knobs.default(problem, self.machine)
-        return (
-            None
-            if knobs is None
-            else Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "default")
-        )
+        return None if knobs is None else self._plan(op, problem, knobs, "default")
+
+    def _plan(
+        self, op: str, problem: Problem, knobs: K, source: str, measured: float | None = None
+    ) -> Plan[K]:
+        return Plan(op, problem, knobs, Cycles(knobs.cycles(problem, self.machine), measured), source)

@@ -2,6 +2,17 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tvm_fastconv.typed_json import from_json
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def one_line(fields: Any) -> str:
+    """JSON that is the same for equal fields."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,4 +30,15 @@ class Problem:
     @property
     def key(self) -> str:
         """One line of text, the same for equal problems, as block annotations and tuning records hold it."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return one_line(asdict(self))
+
+    @classmethod
+    def from_key(cls, key: str) -> "Self":
+        """Inverse of `key`.
+
+        Raises
+        ------
+        ValueError
+            The text is no key of such a problem.
+        """
+        return from_json(cls, json.loads(key), "problem")

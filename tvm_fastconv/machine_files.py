@@ -18,7 +18,7 @@ from tvm_fastconv.topi.machines import machine_of
 from .artifact.artifact import replacing
 from .errors import TargetError
 from .regular_files import open_regular
-from .targets import resolve_target
+from .targets import resolve_target, spec_of
 
 SUFFIX = ".json"
 """By which a target is known to be a file."""
@@ -55,11 +55,7 @@ def write_machine(path: str | os.PathLike[str], target: tvm.target.Target, machi
     ArtifactError
         It cannot be written.
     """
-    options = [str(target.attrs["mtriple"]), f"-mcpu={target.attrs['mcpu']}"]
-    if features := [str(item) for item in target.attrs.get("mattr", ())]:
-        options.append(f"-mattr={','.join(features)}")
-    options.append(f"-num-cores={int(target.attrs['num-cores'])}")
-    text = json.dumps({"target": " ".join(options), "machine": asdict(machine)}, indent=2)
+    text = json.dumps({"target": spec_of(target), "machine": asdict(machine)}, indent=2)
     with replacing(path) as temporary:
         Path(temporary).write_text(text + "\n")
 

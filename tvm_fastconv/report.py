@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Annotated
 
-from .artifact.typed_json import AtMost
+from .typed_json import AtMost
 
 ITEM_BYTES = {
     "bool": 1,

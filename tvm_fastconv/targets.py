@@ -75,6 +75,14 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
     return _checked_target(config)
 
 
+def spec_of(target: tvm.target.Target) -> str:
+    """Return the text that `resolve_target` makes ``target``, which it has made, from."""
+    options = [str(target.attrs["mtriple"]), f"-mcpu={target.attrs['mcpu']}"]
+    if features := [str(item) for item in target.attrs.get("mattr", ())]:
+        options.append(f"-mattr={','.join(features)}")
+    return " ".join([*options, f"-num-cores={int(target.attrs['num-cores'])}"])
+
+
 def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
     """Return the LLVM features that code for ``target`` may use and the loader has to find in the CPU, sorted."""
     return tuple(sorted(_llvm_features(target) & CHECKED_FEATURES[architecture(target)]))

@@ -39,6 +39,7 @@ def _lookup_cycles(layer: SparseLayer, planner: Planner) -> float:
 
 def _dense_cycles(call: relax.Call, shape: tuple[int, ...], planner: Planner) -> float:
     """Of the fastest dense operator for weights of ``shape`` in place of those of ``call``."""
+    direct: float
     if op_name(call) == "matmul":
         direct = planner.planned("dense", linear_problem(call, shape[0])).cycles
     else:

@@ -13,10 +13,12 @@ from tvm.s_tir import Schedule
 
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.dense.direct_plan import plan_direct
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.topi.conv2d import ConvProblem
+from tvm_fastconv.topi.grouped_conv2d import GroupedProblem
 from tvm_fastconv.topi.operators import operator_of
-from tvm_fastconv.topi.planner import Plan, Planner
+from tvm_fastconv.topi.planner import Measured, Plan, Planner
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.schedules.loops import anchors_of
@@ -48,18 +50,20 @@ def test_the_default_has_the_least_estimated_cycles() -> None:
 
 
 def test_a_record_is_taken_for_its_operator_and_problem_alone() -> None:
-    planner = Planner(MACHINE, {("conv2d", PROBLEM.key): OTHER.to_json()})
+    planner = Planner(MACHINE, {("conv2d", PROBLEM.key): Measured(OTHER.to_json(), 1e6)})
     plan = planner.plan("conv2d", dataclasses.replace(PROBLEM))
     assert plan == Plan("conv2d", PROBLEM, OTHER, OTHER.cycles(PROBLEM, MACHINE), "record")
     assert OTHER != DEFAULT
     assert planner.planned("conv2d", dataclasses.replace(PROBLEM, batch=2)).source == "default"
     op, problem = CASES["grouped_conv2d"]
-    records = {("conv2d", problem.key): OTHER.to_json()}
+    records = {("conv2d", problem.key): Measured(OTHER.to_json(), 1e6)}
     assert Planner(MACHINE, records).planned(op, problem).source == "default"
 
 
 def test_whoever_asks_for_knobs_gets_them_with_what_they_cost() -> None:
-    plan = Planner(MACHINE, {("conv2d", PROBLEM.key): DEFAULT.to_json()}).asked("conv2d", PROBLEM, OTHER)
+    plan = Planner(MACHINE, {("conv2d", PROBLEM.key): Measured(DEFAULT.to_json(), 1e6)}).asked(
+        "conv2d", PROBLEM, OTHER
+    )
     assert plan == Plan("conv2d", PROBLEM, OTHER, OTHER.cycles(PROBLEM, MACHINE), "asked")
 
 
@@ -82,7 +86,7 @@ def test_a_record_that_is_no_longer_legal_is_passed_over_and_said_so(
 ) -> None:
     text, message = ILLEGAL[name]
     with caplog.at_level(logging.WARNING, logger="tvm_fastconv.topi.planner"):
-        plan = Planner(MACHINE, {("conv2d", PROBLEM.key): text}).plan("conv2d", PROBLEM)
+        plan = Planner(MACHINE, {("conv2d", PROBLEM.key): Measured(text, 1e6)}).plan("conv2d", PROBLEM)
     assert (plan.source, plan.knobs) == ("default", DEFAULT)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -97,6 +101,39 @@ def test_equal_problems_have_equal_keys(name: str) -> None:
     assert (again, again.key) == (problem, problem.key)
     assert "\n" not in problem.key
     assert json.loads(problem.key)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_key_says_the_whole_problem(name: str) -> None:
+    _, problem = CASES[name]
+    assert type(problem).from_key(problem.key) == problem
+
+
+@pytest.mark.parametrize("name", ["conv2d", "chain, inverted bottleneck", "lookup_dense"])
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "3", '[["telepathy", {}]]', "[[1]]", '{"batch": 1}'])
+def test_what_is_no_key_is_refused(name: str, text: str) -> None:
+    _, problem = CASES[name]
+    with pytest.raises(ValueError, match=r"problem|stage"):
+        type(problem).from_key(text)
+
+
+def test_of_two_operators_the_one_that_was_measured_to_be_faster_is() -> None:
+    problem = GroupedProblem(**INPUT, conv=conv(64, groups=2))
+    plain = ConvProblem(**vars(problem))
+    planner = Planner(MACHINE)
+    rivals = {"grouped_conv2d": problem, "conv2d": plain}
+    knobs = {name: planner.planned(name, asked).knobs for name, asked in rivals.items()}
+    faster = plan_direct(planner, plain).op
+    slower = next(name for name in rivals if name != faster)
+
+    def chosen(*measured: tuple[str, float]) -> str:
+        records = {(n, rivals[n].key): Measured(knobs[n].to_json(), cycles) for n, cycles in measured}
+        return plan_direct(Planner(MACHINE, records), plain).op
+
+    assert chosen((faster, 2e6), (slower, 1e6)) == slower
+    assert chosen((faster, 1e6), (slower, 2e6)) == faster
+    # One measurement says nothing of the other: estimates are set against estimates.
+    assert chosen((faster, 1e12)) == chosen((slower, 1.0)) == faster
 
 
 def test_different_problems_have_different_keys() -> None:
@@ -126,21 +163,9 @@ def test_where_an_operator_has_no_knobs_there_is_no_plan() -> None:
 
 
 def test_an_unknown_operator_is_an_error() -> None:
-    for records in ({}, {("telepathy", PROBLEM.key): "{}"}):
+    for records in ({}, {("telepathy", PROBLEM.key): Measured("{}", 1.0)}):
         with pytest.raises(LookupError, match="there is no operator telepathy"):
             Planner(MACHINE, records).plan("telepathy", PROBLEM)
-
-
-class Noting(Planner):
-    """Remembers what it is asked."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.asked_for: dict[tuple[str, str], Problem] = {}
-
-    def plan(self, op: str, problem: Problem) -> Plan[Any] | None:
-        self.asked_for[op, problem.key] = problem
-        return super().plan(op, problem)
 
 
 IMAGE = torch.randn(2, 24, 14, 11, generator=torch.Generator().manual_seed(0))
@@ -174,12 +199,13 @@ def _made(model: nn.Module, x: torch.Tensor, planner: Planner) -> tuple[list[dic
 @pytest.mark.parametrize("op", LAYERS)
 def test_a_record_acts_at_dispatch(op: str) -> None:
     model, x = LAYERS[op]
-    first = Noting(MACHINE)
+    first = Planner(MACHINE)
     said, _ = _made(model, x, first)
     ((name, key),) = {(notes["fastconv.op"], notes["fastconv.problem"]) for notes in said}
     assert name == op
-    other = _another(op, first.asked_for[op, key])
-    said, schedules = _made(model, x, Planner(MACHINE, {(op, key): other.to_json()}))
+    problems = {(name, problem.key): problem for name, problem in first.questions}
+    other = _another(op, problems[op, key])
+    said, schedules = _made(model, x, Planner(MACHINE, {(op, key): Measured(other.to_json(), 1e6)}))
     assert {(n["fastconv.op"], n["fastconv.problem"], n["fastconv.knobs"]) for n in said} == {
         (op, key, other.to_json())
     }

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from tvm_fastconv.artifact.typed_json import from_json, to_json
 from tvm_fastconv.report import LayerReport, StoredTensor, TensorSpec
+from tvm_fastconv.typed_json import from_json, to_json
 
 LAYER = LayerReport(
     name="layer1.0.conv2",

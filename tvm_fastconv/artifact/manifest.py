@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from ..report import LayerReport, StoredTensor, TensorSpec
-from .typed_json import AtMost, from_json, to_json
+from ..typed_json import AtMost, from_json, to_json
 
 FORMAT_VERSION = 1
 """Raised whenever a loader of the previous version could misread a file."""

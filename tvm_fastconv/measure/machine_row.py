@@ -56,6 +56,23 @@ def measure_machine() -> Machine:
     return measured
 
 
+def measure_clock() -> float:
+    """Cycles of this machine in a second, by a chain of additions.
+
+    Raises
+    ------
+    FastconvError
+        There is no C compiler.
+    """
+    try:
+        library = build_library()
+    except RuntimeError as error:
+        raise FastconvError(f"the clock cannot be measured: {error}") from error
+    probe = Probe(lambda rounds: library.add_chain(ctypes.c_long(rounds)))
+    interleave({"clock": probe.run}, REPEATS, min_time=PROBE_SECONDS)
+    return 1e9 * probe.best_rate
+
+
 def figure(value: float, digits: int) -> float:
     """``value`` rounded to so many digits behind the point, and not to 0."""
     return max(round(value, digits), 10.0**-digits)

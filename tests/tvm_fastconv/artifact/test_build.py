@@ -10,9 +10,9 @@ from tvm import relax, te
 from tvm_fastconv.artifact.artifact import read_artifact
 from tvm_fastconv.artifact.build import _write_tensors
 from tvm_fastconv.artifact.manifest import CallRecord
-from tvm_fastconv.artifact.typed_json import to_json
 from tvm_fastconv.errors import ArtifactError, TargetError
 from tvm_fastconv.runtime.compiled_model import load
+from tvm_fastconv.typed_json import to_json
 
 from ...close import assert_close
 

@@ -3,7 +3,7 @@ from typing import Annotated
 
 import pytest
 
-from tvm_fastconv.artifact.typed_json import AtMost, from_json, to_json
+from tvm_fastconv.typed_json import AtMost, from_json, to_json
 
 
 @dataclass(frozen=True)

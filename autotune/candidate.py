@@ -1,0 +1,62 @@
+"""What a trial is about, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_fastconv.topi.knobs import KnobSet
+from tvm_fastconv.topi.machine import Machine
+
+
+@dataclass(frozen=True)
+class Task:
+    """An operator and what it is asked.
+
+    Attributes
+    ----------
+    op : str
+    problem : Problem
+    """
+
+    op: str
+    problem: Any
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """As records know it."""
+        return self.op, self.problem.key
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A task with knobs for it."""
+
+    task: Task
+    knobs: KnobSet
+
+
+@dataclass(frozen=True)
+class Device:
+    """What candidates are built for.
+
+    Attributes
+    ----------
+    target : str
+        As `resolve_target` takes it.
+    machine : Machine
+    threads : int
+        Of parallel loops.
+    """
+
+    target: str
+    machine: Machine
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a candidate: seconds of one call, or the reason why there are none."""
+
+    seconds: float | None
+    error: str | None = None

@@ -1,0 +1,109 @@
+"""Trials on this machine: as many candidates are built at once as there are cores, then timed one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from . import measure_candidate
+from .candidate import Candidate, Device, Outcome
+from .processes import Worker, WorkerError
+
+BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0
+"""After which a candidate counts as hanging; a layer takes 0.1 to 1 s to build, and its reference a few."""
+
+TRIAL_TURNS, TURN_SECONDS = 3, 0.01
+"""Of a trial, whose time is the best turn: what a shared machine adds, it adds to some."""
+
+
+class Runner(Protocol):
+    """What measures candidates on some device."""
+
+    @property
+    def device(self) -> Device:
+        """What candidates are built for."""
+
+    @property
+    def width(self) -> int:
+        """How many candidates are built at once."""
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
+        """Build, check and time candidates, each on its own."""
+
+    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
+        """Seconds of candidates of one task, in turns; ``None`` where one of them fails."""
+
+    def close(self) -> None:
+        """Let go of the device."""
+
+
+class LocalRunner:
+    """Measures in worker processes of this machine.
+
+    Parameters
+    ----------
+    device : Device
+        This machine.
+    workers : int, optional
+        Processes that build side by side; by default one for each core that this process may use.
+    """
+
+    def __init__(self, device: Device, workers: int | None = None) -> None:
+        self.device = device
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._workers = [Worker(device.threads) for _ in range(workers or len(self._cores))]
+
+    @property
+    def width(self) -> int:
+        """How many candidates are built at once."""
+        return len(self._workers)
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
+        """Build, check and time candidates; a failure is that candidate's outcome."""
+        outcomes: list[Outcome] = []
+        for first in range(0, len(candidates), self.width):
+            outcomes += self._round(candidates[first : first + self.width])
+        return outcomes
+
+    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
+        """Seconds of candidates of one task, in turns; ``None`` where one of them fails."""
+        worker = self._workers[0]
+        try:
+            for slot, candidate in enumerate(candidates):
+                worker.call(
+                    measure_candidate.build_candidate, slot, candidate, self.device, seconds=BUILD_SECONDS
+                )
+            seconds = TIME_SECONDS + len(candidates) * turns
+            slots = list(range(len(candidates)))
+            return worker.call(measure_candidate.time_candidates, slots, turns, TURN_SECONDS, seconds=seconds)
+        except WorkerError:
+            return None
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def _round(self, candidates: Sequence[Candidate]) -> list[Outcome]:
+        workers = self._workers[: len(candidates)]
+        for worker, candidate in zip(workers, candidates, strict=True):
+            worker.send(measure_candidate.build_candidate, 0, candidate, self.device)
+        failed: dict[int, str] = {}
+        for place, worker in enumerate(workers):
+            try:
+                worker.receive(BUILD_SECONDS)
+            except WorkerError as error:
+                failed[place] = str(error)
+        return [
+            Outcome(None, failed[place]) if place in failed else self._time(worker)
+            for place, worker in enumerate(workers)
+        ]
+
+    def _time(self, worker: Worker) -> Outcome:
+        try:
+            arguments = [0], TRIAL_TURNS, TURN_SECONDS
+            (times,) = worker.call(measure_candidate.time_candidates, *arguments, seconds=TIME_SECONDS)
+        except WorkerError as error:
+            return Outcome(None, str(error))
+        return Outcome(min(times))

@@ -1,0 +1,79 @@
+"""Build a candidate, compare its answer with the reference, and time it: what runs in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+import tvm_ffi
+
+from tvm_fastconv.measure.timing import interleave
+from tvm_fastconv.relay_passes import PASS_CONFIG
+from tvm_fastconv.runtime.threads import use_threads
+from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.topi.build_operator import build
+
+from .candidate import Candidate, Device, Task
+
+TOLERANCE = 2e-5
+"""Of floats, relative to the largest output: what a layer may differ by from plain float32; Winograd comes closest."""
+
+Run = Callable[[], object]
+
+_runs: dict[int, Run] = {}
+_expected: dict[Task, np.ndarray] = {}
+
+
+def build_candidate(slot: int, candidate: Candidate, device: Device) -> None:
+    """Have ``candidate`` ready in ``slot``, once its answer has been checked.
+
+    Raises
+    ------
+    ValueError
+        It computes something else than the reference.
+    """
+    _runs.pop(slot, None)
+    use_threads(device.threads, tvm_ffi)
+    made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
+    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        function = made.func.with_attr("global_symbol", "main")
+        library = tvm.compile(function, target=resolve_target(device.target))
+    # What it does not write must not look right by chance: nan, or 0xAA in every byte.
+    unset = np.full(made.result_shape, np.nan if made.result_dtype.startswith("float") else -86)
+    out = tvm.runtime.tensor(unset.astype(made.result_dtype))
+    values = [tvm.runtime.tensor(array) for array in made.arrays]
+    library(*values, out)
+    if candidate.task not in _expected:
+        _expected.clear()
+        _expected[candidate.task] = made.reference()
+    check_answer(out.numpy(), _expected[candidate.task])
+    run = library.jit()["main"]
+    _runs[slot] = lambda: run(*values, out)
+
+
+def check_answer(got: np.ndarray, want: np.ndarray) -> None:
+    """Compare an answer with the reference: integers are equal, floats within `TOLERANCE` of the largest.
+
+    Raises
+    ------
+    ValueError
+        It differs.
+    """
+    if got.shape != want.shape:
+        raise ValueError(f"wrong answer: shape {got.shape}, not {want.shape}")
+    if np.issubdtype(want.dtype, np.floating):
+        largest = np.abs(want).max(initial=0.0)
+        difference = np.abs(got.astype(np.float64) - want).max(initial=0.0)
+        if not difference <= TOLERANCE * largest:
+            raise ValueError(
+                f"wrong answer: off by {difference / max(largest, 1e-30):.0e} of the largest value"
+            )
+    elif not np.array_equal(got, want):
+        raise ValueError(f"wrong answer: {np.mean(got != want):.0%} of the values differ")
+
+
+def time_candidates(slots: list[int], turns: int, seconds: float) -> list[list[float]]:
+    """Seconds of a call of each, ``turns`` times in turns that take ``seconds`` at least."""
+    times = interleave({str(slot): _runs[slot] for slot in slots}, turns, seconds)
+    return [list(times[str(slot)].samples) for slot in slots]

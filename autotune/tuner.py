@@ -1,0 +1,286 @@
+"""Tunes a network: which task is searched next, what is kept of it, and what is on the disk meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tvm_fastconv.topi.operators import operator_of
+from tvm_fastconv.topi.planner import Measured, Records
+
+from .candidate import Candidate, Device, Outcome, Task
+from .comparison import Ratio, paired_ratio
+from .cost_model import CostModel
+from .local_runner import Runner
+from .records import Conditions, Line, Trial, Verdict, append_records
+from .search import Search
+
+log = logging.getLogger(__name__)
+
+BATCH = 4
+"""Candidates of a round, for each that the runner builds at once."""
+
+FIRST_GAIN, STALLED_GAIN, FADING = 0.2, 0.1, 0.55
+"""What a task's next round is expected to save of its time: at first, and ever less after rounds that saved nothing."""
+
+LEAST_GAIN = 0.004
+"""Of a task's time; what is expected to save less is not searched any further."""
+
+FINALISTS, FINAL_TURNS = 3, 15
+LEAST_RATIO = 1.01
+"""By which the lower end of the interval must beat the default."""
+
+
+class Network(Protocol):
+    """What is tuned."""
+
+    def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
+        """The tasks that run and how often, and all that the planner compared, under ``records``."""
+
+
+@dataclass
+class Budget:
+    """When to end: after ``trials`` or ``seconds``, whichever comes first."""
+
+    trials: float = math.inf
+    seconds: float = math.inf
+    used: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.seconds - (time.monotonic() - self.started)
+
+    @property
+    def spent(self) -> bool:
+        """Whether it is time to end."""
+        return self.used >= self.trials or self.left <= 0
+
+
+@dataclass
+class TaskState:
+    """A task and how far its search is.
+
+    Attributes
+    ----------
+    calls : int
+        Of the network; 0 of a task that was compared with one that runs.
+    rounds, stalled : int
+        Batches so far, and those since the last that saved anything.
+    gain : float
+        What the last batch saved of the time.
+    verdict : Verdict, optional
+    """
+
+    search: Search
+    calls: int = 0
+    rounds: int = 0
+    stalled: int = 0
+    gain: float = 0.0
+    verdict: Verdict | None = None
+
+    @property
+    def default_seconds(self) -> float:
+        """Of the default knobs; infinite where they failed or were not timed yet."""
+        return self.search.times.get(self.search.default, math.inf)
+
+    @property
+    def saving(self) -> float:
+        """Seconds of the network that the next batch is expected to save."""
+        if self.search.exhausted or not self.calls:
+            return 0.0
+        expected = FIRST_GAIN if not self.rounds else 0.5 * self.gain + STALLED_GAIN * FADING**self.stalled
+        return 0.0 if expected < LEAST_GAIN else expected * self.calls * self.search.seconds
+
+
+Show = Callable[["Tuner"], None]
+
+
+class Tuner:
+    """Searches the tasks of a network.
+
+    Parameters
+    ----------
+    network : Network
+    runner : Runner
+    conditions : Conditions
+    processor : str
+    clock : float
+        Cycles in a second, by which times are set against estimates.
+    path : str
+        The file of records that grows.
+    lines : sequence of Line
+        What was measured before; nothing of it is measured again.
+    seed : int
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        runner: Runner,
+        conditions: Conditions,
+        processor: str,
+        clock: float,
+        path: str,
+        lines: Sequence[Line] = (),
+        seed: int = 0,
+    ) -> None:
+        self.network, self.runner, self.conditions, self.processor = network, runner, conditions, processor
+        self.clock, self.path, self.seed = clock, path, seed
+        self.states: dict[Task, TaskState] = {}
+        self.models: dict[str, CostModel] = defaultdict(lambda: CostModel(self.device))
+        self.failures: Counter[str] = Counter()
+        self._known: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+        for line in lines:
+            if isinstance(line, Trial) and line.conditions == conditions:
+                self._known[line.task].append(line)
+        self._teach()
+
+    @property
+    def device(self) -> Device:
+        """What is tuned for."""
+        return self.runner.device
+
+    @property
+    def running(self) -> list[TaskState]:
+        """The tasks that the network runs, those that take longest by default first."""
+        states = [state for state in self.states.values() if state.calls]
+        return sorted(states, key=lambda state: -state.calls * min(state.default_seconds, 1e9))
+
+    def seconds(self, default: bool = False) -> float:
+        """Of all running tasks together, at their best or by default."""
+        return sum(
+            state.calls * (state.default_seconds if default else state.search.seconds)
+            for state in self.running
+        )
+
+    def run(self, budget: Budget, show: Show = lambda tuner: None) -> list[Verdict]:
+        """Search until the budget is spent or nothing is left to expect; returns the verdicts."""
+        self._dispatch({})
+        self._measure_defaults(budget, show)
+        self._dispatch(self._measured())  # other operators may run than by estimate
+        self._measure_defaults(budget, show)
+        while not budget.spent:
+            state = max(self.states.values(), key=lambda state: state.saving, default=None)
+            if state is None or not state.saving:
+                break
+            self._search(state, budget)
+            show(self)
+        self._dispatch(self._measured())
+        for state in self.states.values():
+            self._decide(state)
+            show(self)
+        return [state.verdict for state in self.states.values() if state.verdict is not None]
+
+    def _dispatch(self, records: Records) -> None:
+        calls, compared = self.network.dispatched(records)
+        for state in self.states.values():
+            state.calls = 0
+        for task in [*calls, *compared]:
+            if task not in self.states:
+                self.states[task] = self._state(task)
+            self.states[task].calls = calls[task]
+
+    def _state(self, task: Task) -> TaskState:
+        """A new task, with what was measured of it before."""
+        search = Search(task, self.device, self.seed)
+        kind = operator_of(task.op).knobs
+        for trial in self._known[task.key]:
+            search.observe(kind.from_json(trial.knobs), trial.seconds)
+        return TaskState(search)
+
+    def _teach(self) -> None:
+        """Hand what was measured before to the models, whatever network it was for."""
+        for (op, key), trials in self._known.items():
+            operator = operator_of(op)
+            task = Task(op, operator.problem.from_key(key))
+            default = operator.knobs.default(task.problem, self.device.machine)
+            for trial in trials:
+                knobs = operator.knobs.from_json(trial.knobs)
+                self.models[op].observe(Candidate(task, knobs), trial.seconds, knobs == default)
+        for model in self.models.values():
+            model.fit()
+
+    def _measure_defaults(self, budget: Budget, show: Show) -> None:
+        """Time the defaults of all tasks, those that run first."""
+        waiting = [state for state in self.states.values() if state.search.default not in state.search.times]
+        waiting.sort(key=lambda state: -state.calls)
+        step = max(1, self.runner.width)
+        for first in range(0, len(waiting), step):
+            batch = waiting[first : first + step]
+            if budget.spent:
+                return
+            self._try([Candidate(state.search.task, state.search.default) for state in batch], budget)
+            show(self)
+
+    def _search(self, state: TaskState, budget: Budget) -> None:
+        before, model = state.search.seconds, self.models[state.search.task.op]
+        count = int(min(BATCH * self.runner.width, budget.trials - budget.used))
+        self._try(state.search.propose(count, model), budget)
+        model.fit()
+        state.rounds += 1
+        state.gain = 1 - state.search.seconds / before if before < math.inf else FIRST_GAIN
+        state.stalled = 0 if state.gain > LEAST_GAIN else state.stalled + 1
+
+    def _try(self, candidates: Sequence[Candidate], budget: Budget) -> None:
+        """Run trials; they are on the disk before this returns."""
+        outcomes = self.runner.run(candidates)
+        budget.used += len(candidates)
+        trials = [self._trial(*pair) for pair in zip(candidates, outcomes, strict=True)]
+        append_records(self.path, trials)
+        for candidate, outcome in zip(candidates, outcomes, strict=True):
+            search = self.states[candidate.task].search
+            search.observe(candidate.knobs, outcome.seconds)
+            is_default = candidate.knobs == search.default
+            self.models[candidate.task.op].observe(candidate, outcome.seconds, is_default)
+            if outcome.error is not None:
+                self.failures[outcome.error] += 1
+                log.info("%s %s: %s", candidate.task.op, candidate.knobs.to_json(), outcome.error)
+
+    def _trial(self, candidate: Candidate, outcome: Outcome) -> Trial:
+        op, problem = candidate.task.key
+        return Trial(
+            op=op, problem=problem, knobs=candidate.knobs.to_json(), conditions=self.conditions,
+            processor=self.processor, seconds=outcome.seconds, error=outcome.error,
+        )  # fmt: skip
+
+    def _measured(self) -> Records:
+        """What dispatch would be told now."""
+        return {
+            task.key: Measured(state.search.best.to_json(), state.search.seconds * self.clock)
+            for task, state in self.states.items()
+            if state.search.seconds < math.inf
+        }
+
+    def _decide(self, state: TaskState) -> None:
+        """Set the fastest knobs of a task against its default once more, in turns."""
+        search = state.search
+        if state.default_seconds == math.inf:
+            return
+        knobs, ratio = search.default, Ratio(1.0, 1.0, 1.0)
+        seconds = default_seconds = state.default_seconds
+        rivals = [knobs for knobs in search.fastest(FINALISTS) if knobs != search.default]
+        rivals = [knobs for knobs in rivals if search.times[knobs] < state.default_seconds]
+        if state.calls and rivals:
+            candidates = [Candidate(search.task, each) for each in (search.default, *rivals)]
+            times = self.runner.compare(candidates, FINAL_TURNS)
+            if times is not None:
+                default_seconds = seconds = sorted(times[0])[FINAL_TURNS // 2]
+                ratios = [paired_ratio(times[0], each) for each in times[1:]]
+                best = max(range(len(rivals)), key=lambda place: ratios[place].median)
+                if ratios[best].low >= LEAST_RATIO:
+                    knobs, ratio = rivals[best], ratios[best]
+                    seconds = sorted(times[1 + best])[FINAL_TURNS // 2]
+        op, problem = search.task.key
+        state.verdict = Verdict(
+            op=op, problem=problem, knobs=knobs.to_json(), conditions=self.conditions, processor=self.processor,
+            seconds=seconds, default_seconds=default_seconds, ratio=ratio.median, low=ratio.low, high=ratio.high,
+            cycles=seconds * self.clock,
+        )  # fmt: skip
+        append_records(self.path, [state.verdict])

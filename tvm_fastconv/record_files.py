@@ -1,0 +1,47 @@
+"""Which files of records ``compile`` reads, and what of them holds for it."""
+
+import os
+from collections.abc import Sequence
+
+import tvm
+
+from tvm_fastconv.autotune.candidate import Device
+from tvm_fastconv.autotune.conditions import conditions_of
+from tvm_fastconv.autotune.records import Line, Verdict, measured, read_records
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Records
+
+from .notices import notify
+from .targets import spec_of
+
+RecordFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
+
+VARIABLE = "FASTCONV_RECORDS"
+"""Environment variable that names files of records, with colons between them."""
+
+
+def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine, threads: int) -> Records:
+    """What was measured of problems under the conditions that a model is compiled for.
+
+    Warns where files hold verdicts and none is for these conditions.
+
+    Raises
+    ------
+    ArtifactError
+        A file cannot be read.
+    """
+    paths = _paths(files)
+    lines: list[Line] = [line for path in paths for line in read_records(path)]
+    conditions = conditions_of(Device(spec_of(target), machine, threads))
+    found = measured(lines, conditions)
+    others = {line.conditions for line in lines if isinstance(line, Verdict)}
+    if others and not found:
+        known = "; ".join(sorted(map(str, others))[:3])
+        notify(f"no record is for {conditions}; {', '.join(map(str, paths))} has some for {known}")
+    return found
+
+
+def _paths(files: RecordFiles) -> Sequence[str | os.PathLike[str]]:
+    if files is None:
+        return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
+    return [files] if isinstance(files, str | os.PathLike) else files

@@ -1,0 +1,173 @@
+"""``tune``: find faster knobs and operators for a model, on the device that will run it."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvm_fastconv.autotune.candidate import Device, Task
+from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
+from tvm_fastconv.autotune.conditions import conditions_of, processor_name
+from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
+from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
+from tvm_fastconv.autotune.tuner import Budget, Tuner
+from tvm_fastconv.relay_passes.module.asked_problems import asked_problems
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Planner, Records
+
+from .compiler import compile_prepared
+from .errors import InputError
+from .measure.machine_row import measure_clock
+from .measure.timing import interleave
+from .method_patterns import Methods
+from .prepare import Prepared, prepare
+from .runtime.cpu import missing_features
+from .runtime.threads import check_threads
+from .targets import cpu_features, spec_of
+from .tvm_log import quiet_tvm
+
+NETWORK_TURNS = 21
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What came of tuning.
+
+    Attributes
+    ----------
+    verdicts : tuple of Verdict
+        What was added to the records, one for each operator and problem that the model may run.
+    trials : int
+        Candidates that were measured.
+    network : Ratio, optional
+        How many times faster the whole model is than untuned, in turns; ``None`` where it cannot run here.
+    withdrawn : bool
+        Whether the model was slower with these records than without, so that they were withdrawn.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    trials: int
+    network: Ratio | None
+    withdrawn: bool
+
+
+@quiet_tvm()
+def tune(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    records: str | os.PathLike[str],
+    target: str | Path | tvm.target.Target = "native",
+    machine: Machine | str | Path | None = None,
+    methods: Methods | None = None,
+    trials: int | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    runner: Runner | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    show: Callable[[Tuner], None] | None = None,
+) -> Tuning:
+    """Find faster knobs and operators for a model, and add what was found to a file of records.
+
+    The default knobs of every operator are its first trial, and others are recorded only where they beat them in turns
+    by more than the noise. A later call with the same file goes on where this one ended; nothing is measured twice.
+
+    Parameters
+    ----------
+    model, example_inputs, target, machine, methods
+        As for `compile`, which takes the records for the same of them.
+    records : path
+        The file of records, which grows; it is made where there is none.
+    trials : int, optional
+        Candidates to measure at most.
+    seconds : float, optional
+        Time to search at most; comparing the whole model at the end comes on top. Without ``trials`` and ``seconds``,
+        the search ends where little is left to expect.
+    threads : int, optional
+        That the model is to run with; by default one for each core.
+    runner : Runner, optional
+        Where candidates are measured; by default in worker processes of this machine.
+    seed : int
+    progress : callable, optional
+        Called with the name of each step as it begins.
+    show : callable, optional
+        Called with the `Tuner` whenever something was measured.
+
+    Raises
+    ------
+    ModelError, TargetError, MethodError
+        As by `compile`.
+    ArtifactError
+        The records cannot be read or written.
+    InputError
+        ``trials``, ``seconds`` or ``threads`` is no positive number, or ``target`` cannot run here.
+    """
+    for name, value in (("trials", trials), ("seconds", seconds)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value!r}; allowed: more than 0")
+    threads, tell = check_threads(threads), progress or (lambda step: None)
+    known = read_records(records) if os.path.exists(records) else []
+    append_records(records, [])
+    prepared = prepare(model, example_inputs, target, machine, methods, None, tell)
+    device = Device(spec_of(prepared.target), prepared.machine, threads)
+    conditions = conditions_of(device)
+    if runner is None:
+        if missing := missing_features(cpu_features(prepared.target)):
+            raise InputError(
+                f"this machine cannot run what is compiled for {target}: it lacks {', '.join(missing)}"
+            )
+        runner = LocalRunner(device)
+    tell("tuning")
+    tuner = Tuner(
+        _Network(prepared), runner, conditions, processor_name(), measure_clock(), str(records), known, seed
+    )
+    budget = Budget(trials or math.inf, seconds or math.inf)
+    try:
+        verdicts = tuner.run(budget, show or (lambda tuner: None))
+    finally:
+        runner.close()
+    lines = [*known, *verdicts]
+    ratio = _compare(prepared, measured(lines, conditions), threads, tell)
+    withdrawn = ratio is not None and ratio.high < 1
+    if withdrawn:
+        append_records(records, [_withdrawal(verdict) for verdict in verdicts])
+    return Tuning(tuple(verdicts), budget.used, ratio, withdrawn)
+
+
+class _Network:
+    """A prepared model as the tuner sees it."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
+        """The tasks that run and how often, and all that the planner compared."""
+        planner = Planner(self.prepared.machine, records)
+        calls = asked_problems(self.prepared.dispatched(planner))
+        compared = [Task(op, problem) for op, problem in planner.questions]
+        running = Counter({task: calls[task.key] for task in compared if task.key in calls})
+        return running, compared
+
+
+def _compare(prepared: Prepared, records: Records, threads: int, tell: Callable[[str], None]) -> Ratio | None:
+    """The whole model tuned against untuned, in turns; ``None`` where it cannot run here."""
+    inputs = prepared.imported.example_inputs
+    if inputs is None or missing_features(cpu_features(prepared.target)):
+        return None
+    tell("comparing the whole model with and without records")
+    untuned, tuned = (
+        compile_prepared(prepared, known, threads=threads, verify=False) for known in ({}, records)
+    )
+    times = interleave({"untuned": lambda: untuned(*inputs), "tuned": lambda: tuned(*inputs)}, NETWORK_TURNS)
+    return paired_ratio(times["untuned"].samples, times["tuned"].samples)
+
+
+def _withdrawal(verdict: Verdict) -> Withdrawal:
+    fields = ("op", "problem", "knobs", "conditions", "processor", "seconds")
+    return Withdrawal(**{name: getattr(verdict, name) for name in fields})
