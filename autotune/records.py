@@ -23,8 +23,7 @@ from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.notices import notify
 from tvm_fastconv.regular_files import open_regular
 from tvm_fastconv.topi.planner import Measured
-from tvm_fastconv.topi.problem import one_line
-from tvm_fastconv.typed_json import from_json
+from tvm_fastconv.typed_json import from_json, one_line
 
 MAX_BYTES = 1 << 30
 """Of a file of records; a line takes about 500 bytes."""
@@ -135,9 +134,9 @@ def from_line(text: str) -> Line:
         The line is none of ours, or damaged.
     """
     fields = json.loads(text)
-    if not isinstance(fields, dict) or fields.get("kind") not in _KINDS:
+    kind = _KINDS.get(str(fields.pop("kind", None))) if isinstance(fields, dict) else None
+    if kind is None:
         raise ValueError("neither a trial, nor a verdict, nor a withdrawal")
-    kind = _KINDS[fields.pop("kind")]
     fields |= {name: one_line(fields.get(name)) for name in ("problem", "knobs")}
     return from_json(kind, fields, "line")
 

@@ -4,12 +4,18 @@
 pipe ends: with its parent, it ends too.
 """
 
+import ctypes
+import signal
 import sys
 from multiprocessing.connection import Connection
+
+PR_SET_PDEATHSIG = 1
+"""Of ``<linux/prctl.h>``."""
 
 
 def main() -> None:
     """Answer calls: ``(function, arguments)`` → ``(True, result)`` or ``(False, what went wrong in one line)``."""
+    _end_with_parent()
     connection = Connection(int(sys.argv[1]))
     while True:
         try:
@@ -25,6 +31,13 @@ def main() -> None:
             connection.send(answer)
         except BrokenPipeError:
             return
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process, also while it hangs, once the thread that started it has ended (Linux)."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

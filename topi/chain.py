@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tvm import te
 
+from tvm_fastconv.typed_json import one_line
+
 from .conv2d import ConvProblem, conv2d, conv2d_reference, pack_weight
 from .depthwise_conv2d import DepthwiseProblem, depthwise_conv2d, kernel_major, pack_depthwise_weight
 from .fixed_stencil_conv2d import StencilProblem, fixed_stencil_conv2d_reference, fixed_stencils
 from .knobs import KnobSet
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_operator
-from .problem import Problem, one_line
+from .problem import Problem
 from .schedules.cpu.tile import LoopsOnly, TileKnobs
 from .schedules.cpu.window import WindowKnobs, window_cost
 from .window import extents
@@ -119,9 +121,7 @@ class ChainKnobs(KnobSet):
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps(
-            {"rows": self.rows, "stages": [asdict(knobs) for knobs in self.stages]}, sort_keys=True
-        )
+        return one_line(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

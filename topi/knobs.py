@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from tvm_fastconv.typed_json import one_line
+
 from .machine import Machine
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class KnobSet(ABC):
 
     def to_json(self) -> str:
         """One line, as block annotations and tuning records hold it."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return one_line(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Self":

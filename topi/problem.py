@@ -2,17 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tvm_fastconv.typed_json import from_json
+from tvm_fastconv.typed_json import from_json, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-def one_line(fields: Any) -> str:
-    """JSON that is the same for equal fields."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .report import LayerReport
     from .runtime.compiled_model import CompiledModel, load
+    from .tuning import Tuning, tune
 
 __version__ = "0.1.0"
 
@@ -45,9 +46,11 @@ __all__ = [
     "SpatialSeparable",
     "TargetError",
     "Tucker",
+    "Tuning",
     "compile",
     "load",
     "ops",
+    "tune",
 ]
 
 _MODULE_OF = {
@@ -61,8 +64,10 @@ _MODULE_OF = {
     "Lookup": "configs",
     "SpatialSeparable": "configs",
     "Tucker": "configs",
+    "Tuning": "tuning",
     "compile": "compiler",
     "load": "runtime.compiled_model",
+    "tune": "tuning",
 }
 
 _MODULES = ("ops",)

@@ -31,6 +31,8 @@ def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine,
         A file cannot be read.
     """
     paths = _paths(files)
+    if not paths:
+        return {}
     lines: list[Line] = [line for path in paths for line in read_records(path)]
     conditions = conditions_of(Device(spec_of(target), machine, threads))
     found = measured(lines, conditions)

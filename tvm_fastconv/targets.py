@@ -77,7 +77,9 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
 
 def spec_of(target: tvm.target.Target) -> str:
     """Return the text that `resolve_target` makes ``target``, which it has made, from."""
-    options = [str(target.attrs["mtriple"]), f"-mcpu={target.attrs['mcpu']}"]
+    options = [str(target.attrs["mtriple"])]
+    if cpu := str(target.attrs.get("mcpu", "")):
+        options.append(f"-mcpu={cpu}")
     if features := [str(item) for item in target.attrs.get("mattr", ())]:
         options.append(f"-mattr={','.join(features)}")
     return " ".join([*options, f"-num-cores={int(target.attrs['num-cores'])}"])

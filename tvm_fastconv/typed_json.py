@@ -5,6 +5,7 @@ A type is one of: ``str``, ``int``, ``float``, ``bool``, ``None``, a union of th
 """
 
 import dataclasses
+import json
 import types
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,11 @@ class AtMost:
 def to_json(record: Any) -> dict[str, Any]:
     """Return a dataclass instance as plain dicts, lists and scalars, in the order of its fields."""
     return _plain(dataclasses.asdict(record))
+
+
+def one_line(fields: Any) -> str:
+    """JSON without line breaks, the same for equal fields."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def from_json(cls: type[Record], data: Any, where: str) -> Record:

@@ -8,8 +8,8 @@ from typing import Any
 import tvm
 from tvm import tirx
 
-from tvm_fastconv.topi.problem import one_line
 from tvm_fastconv.topi.schedules.loops import anchors_of
+from tvm_fastconv.typed_json import one_line
 
 from .collect_layers import recorded_calls
 

@@ -22,9 +22,11 @@ from .report import report_verb
 from .run import run_verb
 from .signals import ending_tidily
 from .targets import targets_verb
+from .tune import tune_verb
 
 VERBS: dict[str, Callable[..., None]] = {
     "compile": compile_verb,
+    "tune": tune_verb,
     "run": run_verb,
     "eval": eval_verb,
     "bench": bench_verb,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Json, Model, Shapes, parse_shape
+from .arguments import Json, Model, Shapes, Threads, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -25,6 +25,11 @@ def compile_verb(
     methods: Annotated[
         str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
     ] = None,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(help="A file of fastconv tune; may be given more than once. Also: FASTCONV_RECORDS."),
+    ] = None,
+    threads: Threads = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     dump_ir: Annotated[str | None, typer.Option(help="Folder for the graph after every pass.")] = None,
     json: Json = False,
@@ -50,6 +55,8 @@ def compile_verb(
             target=target,
             machine=machine,
             methods=None if methods is None else read_methods(methods),
+            records=records or None,
+            threads=threads,
             verify=verify,
             dump_ir=dump_ir,
             progress=show,

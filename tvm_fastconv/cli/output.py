@@ -3,16 +3,21 @@
 import dataclasses
 import json
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 _WIDTH_OF_A_PIPE = 160
+_EVERY = 10.0
+"""Seconds between lines about work that takes minutes."""
+
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's control, format and surrogate characters and its own line breaks."""
 
@@ -79,6 +84,37 @@ def progress(text: str) -> Iterator[Callable[[str], None]]:
 
     show(text)
     yield show
+
+
+@contextmanager
+def live_table(columns: Sequence[str]) -> Iterator[Callable[[Sequence[Sequence[object]], str], None]]:
+    """Show a table on stderr that changes until the block ends; yields a function of its rows and the line below.
+
+    Only the line is shown where there is no terminal, every `_EVERY` seconds.
+    """
+    console = _console(sys.stderr)
+    if console.is_terminal:
+        with Live(console=console, transient=True) as live:
+            yield lambda rows, caption: live.update(_table(columns, rows, caption))
+        return
+    shown = float("-inf")
+
+    def show(_rows: Sequence[Sequence[object]], caption: str) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= _EVERY:
+            print(_one_line(caption), file=sys.stderr, flush=True)
+            shown = time.monotonic()
+
+    yield show
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> Table:
+    table = Table(caption=_text(caption), caption_justify="left", caption_style="")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place > 1 else "left")
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
 
 
 def _console(file: TextIO) -> Console:

@@ -1,0 +1,55 @@
+"""A runner that measures nothing: times are a function of the knobs, so that searches can be tested."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+from tvm_fastconv.autotune.candidate import Candidate, Device, Outcome, Task
+from tvm_fastconv.autotune.records import Conditions
+from tvm_fastconv.topi.machines import ROWS
+
+from ..topi.operator_cases import CASES
+
+DEVICE = Device("x86_64-linux-gnu -mcpu=znver4 -num-cores=2", ROWS["znver4"])
+CONDITIONS = Conditions(cpu="-mcpu=znver4", threads=1, package="0", tvm="0")
+CLOCK = 1e9
+
+
+def task(name: str) -> Task:
+    return Task(*CASES[name])
+
+
+def chance(text: str) -> float:
+    """The same number from 0 to 1 for the same text, in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
+def landscape(candidate: Candidate) -> float:
+    """Seconds that follow the estimate, bent where it knows nothing: narrow tiles are cheap, strips have a best."""
+    knobs, problem = candidate.knobs, candidate.task.problem
+    seconds = knobs.cycles(problem, DEVICE.machine) / CLOCK
+    width, strip = getattr(knobs, "tile_w", 1), getattr(knobs, "strip", 1)
+    bend = (1 + 0.02 * width) * (1 + 0.1 * abs(math.log2(strip) - 1))
+    return seconds * bend * (1 + 0.02 * chance(knobs.to_json()))
+
+
+class FakeRunner:
+    """Asks ``landscape`` in place of a device; None is a candidate that fails."""
+
+    def __init__(self, times: Callable[[Candidate], float | None] = landscape, width: int = 2) -> None:
+        self.device, self.width, self.times = DEVICE, width, times
+        self.tried: list[Candidate] = []
+        self.compared: list[Candidate] = []
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
+        self.tried += candidates
+        found = [self.times(candidate) for candidate in candidates]
+        return [Outcome(seconds, None if seconds else "it broke") for seconds in found]
+
+    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
+        self.compared += candidates
+        found = [self.times(candidate) or 1.0 for candidate in candidates]
+        return [[seconds * (1 + 0.001 * turn) for turn in range(turns)] for seconds in found]
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -1,0 +1,111 @@
+"""``fastconv tune``: search for faster knobs on this machine, and keep them in a file of records."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .arguments import Json, Model, Shapes, Threads, parse_shape
+from .output import live_table, print_facts, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from tvm_fastconv.autotune.tuner import Tuner
+    from tvm_fastconv.tuning import Tuning
+
+COLUMNS = ("operator", "problem", "calls", "share", "trials", "default ms", "best ms", "times faster")
+SHOWN = 15
+"""Tasks in the table while it is live; what follows them takes little time."""
+
+
+def tune_verb(
+    model: Model,
+    records: Annotated[str, typer.Option(help="The file of records to add to, such as records.jsonl.")],
+    target: Annotated[str, typer.Option(help="What to compile for; it has to run here.")] = "native",
+    machine: Annotated[str | None, typer.Option(help="A file of fastconv targets --measure.")] = None,
+    shape: Shapes = None,
+    methods: Annotated[
+        str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Candidates to measure at most.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Time to search at most.")] = None,
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    json: Json = False,
+) -> None:
+    """Tune a model on this machine; compile takes what was found with --records.
+
+    Whatever was measured is in the file at once: interrupted, the same command goes on from there.
+    """
+    from tvm_fastconv.report import TensorSpec
+    from tvm_fastconv.runtime.array_files import random_inputs
+
+    specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
+    with progress("loading the compiler"):
+        from tvm_fastconv.cli.method_files import read_methods
+        from tvm_fastconv.tuning import tune
+
+        asked = None if methods is None else read_methods(methods)
+    start = time.monotonic()
+    with live_table(COLUMNS) as update:
+
+        def show(tuner: "Tuner") -> None:
+            update(_rows(tuner)[:SHOWN], _total(tuner, start, seconds))
+
+        found = tune(
+            model, random_inputs(specs) or None, records=records, target=target, machine=machine, methods=asked,
+            trials=trials, seconds=seconds, threads=threads, seed=seed, show=show,
+            progress=lambda step: update([], step),
+        )  # fmt: skip
+    if json:
+        print_json(_facts(found, records) | {"verdicts": [_verdict(verdict) for verdict in found.verdicts]})
+        return
+    kept = [verdict for verdict in found.verdicts if verdict.ratio != 1]
+    if kept:
+        rows = [(v.op, f"{v.ratio:.3f}", f"{v.low:.3f} to {v.high:.3f}", v.knobs) for v in kept]
+        print_table(("operator", "times faster", "interval of 95 %", "knobs"), rows)
+    print_facts(_facts(found, records))
+
+
+def _rows(tuner: "Tuner") -> list[tuple[object, ...]]:
+    from tvm_fastconv.autotune.describe import describe
+
+    total = tuner.seconds()
+    return [
+        (
+            state.search.task.op, describe(state.search.task), state.calls,
+            f"{state.calls * state.search.seconds / total:.0%}", len(state.search.times),
+            f"{1e3 * state.default_seconds:.4f}", f"{1e3 * state.search.seconds:.4f}",
+            f"{state.default_seconds / state.search.seconds:.2f}",
+        )
+        for state in tuner.running
+        if state.search.times
+    ]  # fmt: skip
+
+
+def _total(tuner: "Tuner", start: float, seconds: float | None) -> str:
+    default, best = tuner.seconds(default=True), tuner.seconds()
+    left = "" if seconds is None else f", {max(0.0, seconds - (time.monotonic() - start)):.0f} s left"
+    tried = sum(len(state.search.times) for state in tuner.states.values())
+    times = (
+        f"{1e3 * default:.3f} ms by default, {1e3 * best:.3f} ms at best"
+        if best < float("inf")
+        else "starting"
+    )
+    return f"all operators {times}; {tried} trials, {sum(tuner.failures.values())} failed{left}"
+
+
+def _facts(found: "Tuning", records: str) -> dict[str, object]:
+    network = "not compared" if found.network is None else str(found.network)
+    kept = sum(verdict.ratio != 1 for verdict in found.verdicts)
+    return {
+        "records": records,
+        "trials": found.trials,
+        "faster than default": f"{kept} of {len(found.verdicts)} problems",
+        "whole model, times faster": network + (": slower, records withdrawn" if found.withdrawn else ""),
+    }
+
+
+def _verdict(verdict: object) -> dict[str, object]:
+    from tvm_fastconv.typed_json import to_json
+
+    return to_json(verdict)
