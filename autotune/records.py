@@ -168,7 +168,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Line]:
 
 
 def append_records(path: str | os.PathLike[str], entries: Iterable[Line]) -> None:
-    """Add lines to a file, which then is on the disk; it is made where there is none.
+    """Add lines, of which there may be none, to a file; they then are on the disk. It is made where there is none.
 
     Raises
     ------
@@ -176,14 +176,11 @@ def append_records(path: str | os.PathLike[str], entries: Iterable[Line]) -> Non
         It cannot be written.
     """
     text = "".join(f"{to_line(entry)}\n" for entry in entries).encode()
-    if not text:
-        return
     try:
         with open(path, "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _ends_within_a_line(file):
-                text = b"\n" + text
-            file.write(text)
+            if text:
+                file.write(b"\n" * _ends_within_a_line(file) + text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

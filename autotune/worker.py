@@ -5,6 +5,7 @@ pipe ends: with its parent, it ends too.
 """
 
 import ctypes
+import pickle
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -19,10 +20,11 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     while True:
         try:
-            function, arguments = connection.recv()
+            message = connection.recv_bytes()
         except EOFError:
             return
         try:
+            function, arguments = pickle.loads(message)
             answer = (True, function(*arguments))
         except Exception as error:
             line = (str(error).strip() or type(error).__name__).splitlines()[-1]

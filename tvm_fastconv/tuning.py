@@ -22,6 +22,7 @@ from tvm_fastconv.topi.planner import Planner, Records
 
 from .compiler import compile_prepared
 from .errors import InputError
+from .machine_files import target_and_machine
 from .measure.machine_row import measure_clock
 from .measure.timing import interleave
 from .method_patterns import Methods
@@ -114,15 +115,16 @@ def tune(
     threads, tell = check_threads(threads), progress or (lambda step: None)
     known = read_records(records) if os.path.exists(records) else []
     append_records(records, [])
-    prepared = prepare(model, example_inputs, target, machine, methods, None, tell)
-    device = Device(spec_of(prepared.target), prepared.machine, threads)
+    resolved, row = target_and_machine(target, machine)
+    device = Device(spec_of(resolved), row, threads)
     conditions = conditions_of(device)
     if runner is None:
-        if missing := missing_features(cpu_features(prepared.target)):
+        if missing := missing_features(cpu_features(resolved)):
             raise InputError(
                 f"this machine cannot run what is compiled for {target}: it lacks {', '.join(missing)}"
             )
         runner = LocalRunner(device)
+    prepared = prepare(model, example_inputs, resolved, row, methods, None, tell)
     tell("tuning")
     tuner = Tuner(
         _Network(prepared), runner, conditions, processor_name(), measure_clock(), str(records), known, seed
