@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
+
+from tvm_fastconv.measure.machine_row import measure_clock
 
 from . import measure_candidate
 from .candidate import Candidate, Device, Outcome
+from .conditions import processor_name
 from .processes import Worker, WorkerError
 
 BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0
@@ -27,6 +31,18 @@ class Runner(Protocol):
     @property
     def width(self) -> int:
         """How many candidates are built at once."""
+
+    @property
+    def here(self) -> bool:
+        """Whether the device is this machine, on which whole models can be compared as well."""
+
+    @property
+    def clock(self) -> float:
+        """Cycles of the device in a second."""
+
+    @property
+    def processor(self) -> str:
+        """What the device calls its processor."""
 
     def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Build, check and time candidates, each on its own."""
@@ -49,15 +65,23 @@ class LocalRunner:
         Processes that build side by side; by default one for each core that this process may use.
     """
 
+    here = True
+
     def __init__(self, device: Device, workers: int | None = None) -> None:
         self.device = device
-        self._cores = sorted(os.sched_getaffinity(0))
-        self._workers = [Worker(device.threads) for _ in range(workers or len(self._cores))]
+        count = workers or len(os.sched_getaffinity(0))
+        self._workers = [Worker(device.threads) for _ in range(count)]
+        self.processor = processor_name()
 
     @property
     def width(self) -> int:
         """How many candidates are built at once."""
         return len(self._workers)
+
+    @cached_property
+    def clock(self) -> float:
+        """Cycles in a second."""
+        return measure_clock()
 
     def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Build, check and time candidates; a failure is that candidate's outcome."""

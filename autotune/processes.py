@@ -21,7 +21,17 @@ START_SECONDS = 120.0
 
 
 class WorkerError(Exception):
-    """A call failed in the worker, or the worker with it; the message says which."""
+    """A call failed in the worker, or the worker with it; the message says which.
+
+    Attributes
+    ----------
+    kind : str, optional
+        The name of the exception's class that the call raised.
+    """
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Worker:
@@ -70,7 +80,7 @@ class Worker:
             self.close()
             raise WorkerError(f"the process that ran it {_ending(status)}") from None
         if not done:
-            raise WorkerError(answer)
+            raise WorkerError(*answer)
         return answer
 
     def call(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:

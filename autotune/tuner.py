@@ -110,9 +110,6 @@ class Tuner:
     network : Network
     runner : Runner
     conditions : Conditions
-    processor : str
-    clock : float
-        Cycles in a second, by which times are set against estimates.
     path : str
         The file of records that grows.
     lines : sequence of Line
@@ -125,14 +122,12 @@ class Tuner:
         network: Network,
         runner: Runner,
         conditions: Conditions,
-        processor: str,
-        clock: float,
         path: str,
         lines: Sequence[Line] = (),
         seed: int = 0,
     ) -> None:
-        self.network, self.runner, self.conditions, self.processor = network, runner, conditions, processor
-        self.clock, self.path, self.seed = clock, path, seed
+        self.network, self.runner, self.conditions = network, runner, conditions
+        self.path, self.seed = path, seed
         self.states: dict[Task, TaskState] = {}
         self.models: dict[str, CostModel] = defaultdict(lambda: CostModel(self.device))
         self.failures: Counter[str] = Counter()
@@ -247,13 +242,13 @@ class Tuner:
         op, problem = candidate.task.key
         return Trial(
             op=op, problem=problem, knobs=candidate.knobs.to_json(), conditions=self.conditions,
-            processor=self.processor, seconds=outcome.seconds, error=outcome.error,
+            processor=self.runner.processor, seconds=outcome.seconds, error=outcome.error,
         )  # fmt: skip
 
     def _measured(self) -> Records:
         """What dispatch would be told now."""
         return {
-            task.key: Measured(state.search.best.to_json(), state.search.seconds * self.clock)
+            task.key: Measured(state.search.best.to_json(), state.search.seconds * self.runner.clock)
             for task, state in self.states.items()
             if state.search.seconds < math.inf
         }
@@ -279,8 +274,8 @@ class Tuner:
                     seconds = sorted(times[1 + best])[FINAL_TURNS // 2]
         op, problem = search.task.key
         state.verdict = Verdict(
-            op=op, problem=problem, knobs=knobs.to_json(), conditions=self.conditions, processor=self.processor,
+            op=op, problem=problem, knobs=knobs.to_json(), conditions=self.conditions, processor=self.runner.processor,
             seconds=seconds, default_seconds=default_seconds, ratio=ratio.median, low=ratio.low, high=ratio.high,
-            cycles=seconds * self.clock,
+            cycles=seconds * self.runner.clock,
         )  # fmt: skip
         append_records(self.path, [state.verdict])

@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Answer calls: ``(function, arguments)`` → ``(True, result)`` or ``(False, what went wrong in one line)``."""
+    """Answer calls, ``(function, arguments)``: ``(True, result)`` or ``(False, (what went wrong, class of error))``."""
     _end_with_parent()
     connection = Connection(int(sys.argv[1]))
     while True:
@@ -28,7 +28,7 @@ def main() -> None:
             answer = (True, function(*arguments))
         except Exception as error:
             line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            answer = (False, line)
+            answer = (False, (line, type(error).__name__))
         try:
             connection.send(answer)
         except BrokenPipeError:

@@ -12,7 +12,7 @@ import tvm
 
 from tvm_fastconv.autotune.candidate import Device, Task
 from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
-from tvm_fastconv.autotune.conditions import conditions_of, processor_name
+from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
 from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
 from tvm_fastconv.autotune.tuner import Budget, Tuner
@@ -23,7 +23,6 @@ from tvm_fastconv.topi.planner import Planner, Records
 from .compiler import compile_prepared
 from .errors import InputError
 from .machine_files import target_and_machine
-from .measure.machine_row import measure_clock
 from .measure.timing import interleave
 from .method_patterns import Methods
 from .prepare import Prepared, prepare
@@ -93,7 +92,8 @@ def tune(
     threads : int, optional
         That the model is to run with; by default one for each core.
     runner : Runner, optional
-        Where candidates are measured; by default in worker processes of this machine.
+        Where candidates are measured, such as an `RPCRunner`, which then says what ``target``, ``machine`` and
+        ``threads`` are; by default worker processes of this machine.
     seed : int
     progress : callable, optional
         Called with the name of each step as it begins.
@@ -115,27 +115,25 @@ def tune(
     threads, tell = check_threads(threads), progress or (lambda step: None)
     known = read_records(records) if os.path.exists(records) else []
     append_records(records, [])
-    resolved, row = target_and_machine(target, machine)
-    device = Device(spec_of(resolved), row, threads)
-    conditions = conditions_of(device)
     if runner is None:
+        resolved, row = target_and_machine(target, machine)
         if missing := missing_features(cpu_features(resolved)):
             raise InputError(
                 f"this machine cannot run what is compiled for {target}: it lacks {', '.join(missing)}"
             )
-        runner = LocalRunner(device)
-    prepared = prepare(model, example_inputs, resolved, row, methods, None, tell)
+        runner = LocalRunner(Device(spec_of(resolved), row, threads))
+    device = runner.device
+    prepared = prepare(model, example_inputs, device.target, device.machine, methods, None, tell)
+    conditions = conditions_of(device)
     tell("tuning")
-    tuner = Tuner(
-        _Network(prepared), runner, conditions, processor_name(), measure_clock(), str(records), known, seed
-    )
+    tuner = Tuner(_Network(prepared), runner, conditions, str(records), known, seed)
     budget = Budget(trials or math.inf, seconds or math.inf)
     try:
         verdicts = tuner.run(budget, show or (lambda tuner: None))
     finally:
         runner.close()
     lines = [*known, *verdicts]
-    ratio = _compare(prepared, measured(lines, conditions), threads, tell)
+    ratio = _compare(prepared, measured(lines, conditions), device.threads, tell) if runner.here else None
     withdrawn = ratio is not None and ratio.high < 1
     if withdrawn:
         append_records(records, [_withdrawal(verdict) for verdict in verdicts])

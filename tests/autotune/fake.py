@@ -36,8 +36,11 @@ def landscape(candidate: Candidate) -> float:
 class FakeRunner:
     """Asks ``landscape`` in place of a device; None is a candidate that fails."""
 
+    here = True
+
     def __init__(self, times: Callable[[Candidate], float | None] = landscape, width: int = 2) -> None:
         self.device, self.width, self.times = DEVICE, width, times
+        self.clock, self.processor = CLOCK, "a core"
         self.tried: list[Candidate] = []
         self.compared: list[Candidate] = []
 

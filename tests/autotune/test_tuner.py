@@ -30,7 +30,7 @@ class Fixed:
 
 
 def _tuner(path: Path, network: object, runner: FakeRunner, known: Sequence = (), seed: int = 0) -> Tuner:
-    return Tuner(network, runner, CONDITIONS, "a core", CLOCK, str(path), known, seed)  # type: ignore[arg-type]
+    return Tuner(network, runner, CONDITIONS, str(path), known, seed)  # type: ignore[arg-type]
 
 
 def test_what_beats_the_default_is_recorded_and_acts(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from .eval import eval_verb
 from .output import print_error, print_warning
 from .report import report_verb
 from .run import run_verb
+from .serve import serve_verb
 from .signals import ending_tidily
 from .targets import targets_verb
 from .tune import tune_verb
@@ -27,6 +28,7 @@ from .tune import tune_verb
 VERBS: dict[str, Callable[..., None]] = {
     "compile": compile_verb,
     "tune": tune_verb,
+    "serve": serve_verb,
     "run": run_verb,
     "eval": eval_verb,
     "bench": bench_verb,

@@ -1,11 +1,13 @@
 """Values that the command line parses, and the options that several verbs share."""
 
 import math
+import os
 from typing import Annotated
 
 import typer
 
 from tvm_fastconv.errors import InputError
+from tvm_fastconv.regular_files import open_regular
 
 Model = Annotated[
     str, typer.Argument(help="A .pt2 or .onnx file, package.module:factory or file.py:factory.")
@@ -18,6 +20,16 @@ Shapes = Annotated[
     typer.Option("--shape", help="Shape of an input, such as 1x3x224x224; once per input, in order."),
 ]
 
+
+Secret = Annotated[
+    str | None,
+    typer.Option(help="A file with the secret that tuners and devices share; else FASTCONV_SECRET."),
+]
+
+SECRET = "FASTCONV_SECRET"
+"""Environment variable with the secret; an argument could be read by everybody on the machine."""
+
+MAX_SECRET_BYTES = 4096
 
 MAX_AXES = 8
 MAX_ELEMENTS = 2**28
@@ -43,3 +55,37 @@ def parse_shape(text: str) -> tuple[int, ...]:
             f"--shape {text[:80]!r} is too large; allowed: up to {MAX_AXES} sizes, {MAX_ELEMENTS} elements in all"
         )
     return tuple(map(int, parts))
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return ``("10.0.0.1", 9190)`` for ``10.0.0.1:9190``.
+
+    Raises
+    ------
+    InputError
+        It is no host and port.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
+        raise InputError(f"{text[:80]!r} is no address; write HOST:PORT, such as 127.0.0.1:9190")
+    return host, int(port)
+
+
+def read_secret(path: str | None) -> str:
+    """The secret in a file, without white space around it, else that of the environment; empty where there is none.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds nothing.
+    """
+    if path is None:
+        return os.environ.get(SECRET, "")
+    try:
+        with open_regular(path) as file:
+            secret = file.read(MAX_SECRET_BYTES).decode(errors="replace").strip()
+    except OSError as error:
+        raise InputError(f"cannot read the secret {path}: {error.strerror}") from None
+    if not secret:
+        raise InputError(f"the secret {path} is empty")
+    return secret

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import Json, Model, Shapes, Threads, parse_shape
+from tvm_fastconv.errors import InputError
+
+from .arguments import Json, Model, Secret, Shapes, Threads, parse_address, parse_shape, read_secret
 from .output import live_table, print_facts, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from tvm_fastconv.autotune.rpc_runner import RPCRunner
     from tvm_fastconv.autotune.tuner import Tuner
     from tvm_fastconv.tuning import Tuning
 
@@ -29,13 +32,22 @@ def tune_verb(
     trials: Annotated[int | None, typer.Option(min=1, help="Candidates to measure at most.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Time to search at most.")] = None,
     threads: Threads = None,
+    rpc: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a tracker: tune on devices of fastconv serve.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="What those devices are called.")] = None,
+    secret_file: Secret = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     json: Json = False,
 ) -> None:
-    """Tune a model on this machine; compile takes what was found with --records.
+    """Tune a model on the device that will run it; compile takes what was found with --records.
 
     Whatever was measured is in the file at once: interrupted, the same command goes on from there.
     """
+    if (rpc is None) != (key is None):
+        raise InputError(
+            "--rpc and --key belong together: where the tracker is, and which devices to ask it for"
+        )
     from tvm_fastconv.report import TensorSpec
     from tvm_fastconv.runtime.array_files import random_inputs
 
@@ -45,6 +57,7 @@ def tune_verb(
         from tvm_fastconv.tuning import tune
 
         asked = None if methods is None else read_methods(methods)
+        runner = None if rpc is None or key is None else _remote(rpc, key, read_secret(secret_file), threads)
     start = time.monotonic()
     with live_table(COLUMNS) as update:
 
@@ -53,7 +66,8 @@ def tune_verb(
 
         found = tune(
             model, random_inputs(specs) or None, records=records, target=target, machine=machine, methods=asked,
-            trials=trials, seconds=seconds, threads=threads, seed=seed, show=show,
+            trials=trials, seconds=seconds, threads=threads, runner=runner, seed=seed,
+            show=show,
             progress=lambda step: update([], step),
         )  # fmt: skip
     if json:
@@ -64,6 +78,13 @@ def tune_verb(
         rows = [(v.op, f"{v.ratio:.3f}", f"{v.low:.3f} to {v.high:.3f}", v.knobs) for v in kept]
         print_table(("operator", "times faster", "interval of 95 %", "knobs"), rows)
     print_facts(_facts(found, records))
+
+
+def _remote(rpc: str, key: str, secret: str, threads: int | None) -> "RPCRunner":
+    from tvm_fastconv.autotune.rpc_runner import RPCRunner
+    from tvm_fastconv.autotune.rpc_trial import Address
+
+    return RPCRunner(Address(*parse_address(rpc), key, secret), threads or 1)
 
 
 def _rows(tuner: "Tuner") -> list[tuple[object, ...]]:
