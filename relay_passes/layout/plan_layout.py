@@ -1,4 +1,4 @@
-"""NHWC inside, NCHW only where somebody needs it.
+"""NHWC inside, NCHW only where somebody needs it; or NCHW as the source has it, for a target that wants that.
 
 Every 4-D value has two faces, NCHW and NHWC, and each is made only when it is asked for. Convolutions and pooling ask
 for NHWC; what works in either order (element-wise operators, ``concat``, ``split``, reductions, resizing, the
@@ -17,13 +17,35 @@ from ..graph.source_values import Values, note_values, source_values
 from ..graph.thresholds import DECISIONS
 from .layout_rules import ELEMENTWISE, RULES, AsIs, to_channel_first, to_channel_last
 
+SOURCE_LAYOUT = "NCHW"
+"""What PyTorch and ONNX have."""
+LAYOUTS = ("NHWC", SOURCE_LAYOUT)
+
 
 @tvm.transform.module_pass(opt_level=0, name="PlanLayout")
 class PlanLayout:
-    """Move convolutions and what surrounds them to NHWC."""
+    """Move convolutions and what surrounds them to NHWC.
+
+    Parameters
+    ----------
+    layout : str
+        ``"NHWC"``; or ``"NCHW"``, which leaves everything as the source has it.
+
+    Raises
+    ------
+    ValueError
+        It is another one.
+    """
+
+    def __init__(self, layout: str) -> None:
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout {layout!r} cannot be planned; allowed: {', '.join(LAYOUTS)}")
+        self.layout = layout
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
+        if self.layout == SOURCE_LAYOUT:
+            return mod
         mod = relax.transform.ConvertToDataflow(min_size=1)(mod).clone()
         values = source_values(mod)
         faces: Values = {}
