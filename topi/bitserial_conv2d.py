@@ -26,7 +26,7 @@ from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
 from .int8_conv2d import QuantizedProblem
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.skip_rows import rows_inside
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes, stage
@@ -331,4 +331,5 @@ def make_bitserial_conv2d(
     return Sample(func, arrays, lambda: pack_bits(bitserial_conv2d_reference(data, signs, params) >= at))
 
 
-register_operator("bitserial_conv2d", BitserialProblem, BitserialKnobs, make_bitserial_conv2d)
+register_operator("bitserial_conv2d", BitserialProblem)
+register_knobs("llvm", "bitserial_conv2d", BitserialKnobs, make_bitserial_conv2d)

@@ -26,7 +26,7 @@ from .bitserial_conv2d import (
 )
 from .borders import class_of
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.bitserial_depthwise import DepthwiseBitKnobs, DepthwiseBitLoops
 from .window import extents, stage
 
@@ -253,6 +253,5 @@ def make_bitserial_depthwise_conv2d(
     )
 
 
-register_operator(
-    "bitserial_depthwise_conv2d", DepthwiseBitProblem, DepthwiseBitKnobs, make_bitserial_depthwise_conv2d
-)
+register_operator("bitserial_depthwise_conv2d", DepthwiseBitProblem)
+register_knobs("llvm", "bitserial_depthwise_conv2d", DepthwiseBitKnobs, make_bitserial_depthwise_conv2d)

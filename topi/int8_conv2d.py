@@ -16,7 +16,7 @@ from tvm import te, tirx
 from .borders import QuantizedParams, class_of, offset_table
 from .conv2d import conv2d_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, steps
@@ -162,4 +162,5 @@ def make_int8_conv2d(
     return Sample(func, arrays, lambda: int8_conv2d_reference(levels, weight, params))
 
 
-register_operator("int8_conv2d", Int8Problem, Int8Knobs, make_int8_conv2d)
+register_operator("int8_conv2d", Int8Problem)
+register_knobs("llvm", "int8_conv2d", Int8Knobs, make_int8_conv2d)

@@ -81,7 +81,7 @@ class Planner:
         text = self.records.get((op, problem.key))
         if text is None:
             return None
-        kind = operator_of(op).knobs
+        kind = operator_of(self.machine.kind, op).knobs
         try:
             knobs = kind.from_json(text)
         except ValueError as error:
@@ -93,7 +93,7 @@ class Planner:
         return Plan(op, problem, knobs, knobs.cycles(problem, self.machine), "record")
 
     def _default(self, op: str, problem: Problem) -> Plan[Any] | None:
-        knobs = operator_of(op).knobs.default(problem, self.machine)
+        knobs = operator_of(self.machine.kind, op).knobs.default(problem, self.machine)
         return (
             None
             if knobs is None
