@@ -3,8 +3,8 @@
 Every 4-D value has two faces, NCHW and NHWC, and each is made only when it is asked for. Convolutions and pooling ask
 for NHWC; what works in either order (element-wise operators, ``concat``, ``split``, reductions, resizing, the
 reshapes of a channel shuffle) follows its inputs; whatever this pass does not know gets NCHW. A transpose is emitted
-where a face is missing, once per value, so chains of NHWC operators carry none. A chain that binarizes or quantizes
-what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
+where a face is missing, once per value, so chains of NHWC operators carry none. A chain that leaves few
+levels of what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
 """
 
 from dataclasses import replace
@@ -63,7 +63,7 @@ def _is_straight_line(func: relax.Function) -> bool:
     )
 
 
-def _quantized_inputs(func: relax.Function) -> set[relax.Var]:
+def _few_level_inputs(func: relax.Function) -> set[relax.Var]:
     """What is computed element by element between a plane and a convolution, if a decision is among it."""
     values = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
 
@@ -101,7 +101,7 @@ class _Planner:
         """``func`` with its layouts planned; the types of its inputs and outputs stay."""
         params = list(func.params)
         self.firsts = {param: param for param in params}
-        self.wanted = _quantized_inputs(func)
+        self.wanted = _few_level_inputs(func)
         with self.builder.function("planned", params, attrs=dict(func.attrs or {}), private=True):
             with self.builder.dataflow():
                 for block in func.body.blocks:
