@@ -45,7 +45,7 @@ class Search:
     """
 
     def __init__(self, task: Task, device: Device, seed: int = 0, guided: bool = True) -> None:
-        kind = operator_of(task.op).knobs
+        kind = operator_of(device.machine.kind, task.op).knobs
         default = kind.default(task.problem, device.machine)
         if default is None:
             raise LookupError(f"{task.op} has no knobs for {task.problem.key}")

@@ -185,7 +185,7 @@ class Tuner:
     def _state(self, task: Task) -> TaskState:
         """A new task, with what was measured of it before."""
         search = Search(task, self.device, self.seed)
-        kind = operator_of(task.op).knobs
+        kind = operator_of(self.device.machine.kind, task.op).knobs
         for trial in self._known[task.key]:
             search.observe(kind.from_json(trial.knobs), trial.seconds)
         return TaskState(search)
@@ -193,7 +193,7 @@ class Tuner:
     def _teach(self) -> None:
         """Hand what was measured before to the models, whatever network it was for."""
         for (op, key), trials in self._known.items():
-            operator = operator_of(op)
+            operator = operator_of(self.device.machine.kind, op)
             task = Task(op, operator.problem.from_key(key))
             default = operator.knobs.default(task.problem, self.device.machine)
             for trial in trials:

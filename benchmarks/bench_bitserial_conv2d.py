@@ -77,7 +77,7 @@ def build_ours(module: Any, inputs: tuple[Any, ...], settings: runner.Settings) 
     Raises
     ------
     RuntimeError
-        A layer of it is not bit-serial.
+        A layer of it is not bitserial.
     """
     ours = runner.Ours(module, inputs, settings)
     for name in CONVS:

@@ -4,7 +4,7 @@
 
     simplify       same meaning, simpler graph: duplicates merged, idioms cancelled, constants folded
     approximate    sign(0) is +1 in front of binary layers
-    canonicalize   same meaning, simpler graph: batch norm folded, NHWC inside
+    canonicalize   same meaning, simpler graph: batch norm folded, the layout that the target wants (NHWC)
     approximate    on request: a dense layer becomes a structured one
     dispatch       standard operators → ours, exactly; the dense ones last, since they take everything
     fuse           element-wise operators into the operator before them; equal functions shared
@@ -37,6 +37,7 @@ from .dense.dispatch_depthwise import DispatchDepthwise
 from .dense.dispatch_winograd import DispatchWinograd
 from .layout.dispatch_transpose import DispatchTranspose
 from .layout.plan_layout import PlanLayout
+from .layout.wanted_layout import wanted_layout
 from .lookup.approximate_lookup import ApproximateLookup
 from .lookup.dispatch_lookup import DispatchLookup
 from .module.canonicalize_constant_sums import CanonicalizeConstantSums, FoldRunningSums
@@ -80,11 +81,11 @@ def approximate_signs() -> Passes:
     return [ApproximateSign()]
 
 
-def canonicalize() -> Passes:
-    """Batch norm folded, NHWC inside."""
+def canonicalize(machine: Machine) -> Passes:
+    """Batch norm folded, planes in the layout that ``machine``'s kind of target wants."""
     return [
         CanonicalizeBatchNorm(),
-        PlanLayout(),
+        PlanLayout(wanted_layout(machine.kind)),
         relax.transform.FoldConstant(),
         relax.transform.DeadCodeElimination(),
     ]
@@ -133,7 +134,8 @@ def graph_passes(planner: Planner, methods: Mapping[str, Method] | None = None) 
     """Everything up to a fused module, whose functions are still plain loops; ``methods`` by layer name."""
     chosen = methods or {}
     return [
-        *simplify(), *approximate_signs(), *canonicalize(), *approximate(chosen), *dispatch(planner, chosen), *fuse(),
+        *simplify(), *approximate_signs(), *canonicalize(planner.machine), *approximate(chosen),
+        *dispatch(planner, chosen), *fuse(),
     ]  # fmt: skip
 
 
@@ -143,7 +145,7 @@ def phases(target: tvm.target.Target, machine: Machine) -> dict[str, Passes]:
     return {
         "simplify": simplify(),
         "approximate signs": approximate_signs(),
-        "canonicalize": canonicalize(),
+        "canonicalize": canonicalize(machine),
         "approximate": approximate({}),
         "dispatch": dispatch(planner, {}),
         "fuse": fuse(),

@@ -41,7 +41,12 @@ def choices(model: Any, inputs: Any, target: str, methods: Any = None) -> Choice
     planner = Planner(machine_of(resolved))
     mod = import_model(model, inputs).mod
     with resolved, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
-        canonical = _run([*pipeline.simplify(), *pipeline.approximate_signs(), *pipeline.canonicalize()], mod)
+        before = [
+            *pipeline.simplify(),
+            *pipeline.approximate_signs(),
+            *pipeline.canonicalize(planner.machine),
+        ]
+        canonical = _run(before, mod)
         chosen = resolve_methods(methods, named_layers(canonical["main"]))
         passes = [*pipeline.approximate(chosen), *pipeline.dispatch(planner, chosen), *pipeline.fuse()]
         fused = _run(passes, canonical)

@@ -6,7 +6,7 @@ from tvm import te, tirx
 
 from .dense import MatmulProblem, rows_times_columns
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.tile import TileKnobs
 from .window import extents
 
@@ -61,4 +61,5 @@ def make_batch_matmul(
     return Sample(func, (a, b), lambda: batch_matmul_reference(a, b))
 
 
-register_operator("batch_matmul", MatmulProblem, TileKnobs, make_batch_matmul)
+register_operator("batch_matmul", MatmulProblem)
+register_knobs("llvm", "batch_matmul", TileKnobs, make_batch_matmul)

@@ -9,7 +9,7 @@ from tvm import te, tirx
 from .bits import WORD
 from .conv2d import Conv2dParams
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.rows import RowKnobs
 from .window import extents
@@ -105,4 +105,5 @@ def make_bit_max_pool2d(
     return Sample(func, (data, *flip), reference)
 
 
-register_operator("bit_max_pool2d", BitPoolProblem, RowKnobs, make_bit_max_pool2d)
+register_operator("bit_max_pool2d", BitPoolProblem)
+register_knobs("llvm", "bit_max_pool2d", RowKnobs, make_bit_max_pool2d)

@@ -9,7 +9,7 @@ from tvm import te, tirx
 
 from .bits import WORD, WORD_BITS, pack_bits, pack_digits, word_count
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.rows import RowKnobs
 from .window import extents, reduce_axes, stage
@@ -199,4 +199,5 @@ def make_bitpack(
     return Sample(func, tuple(arrays), lambda: bitpack_reference(data, grid or how, groups))
 
 
-register_operator("bitpack", BitpackProblem, RowKnobs, make_bitpack)
+register_operator("bitpack", BitpackProblem)
+register_knobs("llvm", "bitpack", RowKnobs, make_bitpack)

@@ -16,7 +16,7 @@ from tvm import tirx
 from .bitpack import Thresholds, bitpack_reference, flip_words, threshold_rows
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, marked, register_operator
+from .operators import Sample, marked, register_knobs, register_operator
 from .problem import Problem
 from .schedules.registry import body_of
 
@@ -117,4 +117,5 @@ def make_bitpack_planar(
     return Sample(func, arrays, lambda: bitpack_planar_reference(data, how, groups))
 
 
-register_operator("bitpack_planar", PlanarProblem, PlanarKnobs, make_bitpack_planar)
+register_operator("bitpack_planar", PlanarProblem)
+register_knobs("llvm", "bitpack_planar", PlanarKnobs, make_bitpack_planar)

@@ -1,4 +1,4 @@
-"""Convolution of few-bit activations by few-bit weights, as popcounts of packed words; exact in int32.
+"""Convolution of few-level activations by few-level weights, as popcounts of packed words; exact in int32.
 
 An activation is ``x = r·q + m`` with ``q`` an unsigned integer of some binary digits, a weight ``n = Σ u_p · s_p``
 with signs ``s_p = ±1``. ±1 activations are ``q`` of one bit with r = 2, m = −1; ±1 weights have the one plane u = 1;
@@ -8,7 +8,7 @@ ternary weights have two. With D the number of differing bits and P the number o
 
 where ``table`` holds what does not depend on the data. A padded tap has q = 0, which adds nothing; that its value is
 not m but the padding is a matter of the table too, which therefore differs between the inside and the borders
-(`borders`). This is the bit-serial decomposition of Zhou et al., DoReFa-Net (arXiv:1606.06160, eq. 3), in
+(`borders`). This is the bitserial decomposition of Zhou et al., DoReFa-Net (arXiv:1606.06160, eq. 3), in
 the exclusive-or form of Rastegari et al., XNOR-Net (arXiv:1603.05279, section 3.2).
 """
 
@@ -21,20 +21,20 @@ from tvm import te, tirx
 
 from .bitpack import pack_decisions
 from .bits import WORD_BITS, pack_bits, pack_digits, unpack_digits, word_count
-from .borders import QuantizedParams, border_classes, class_of, offset_table
+from .borders import FewLevelParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
-from .int8_conv2d import QuantizedProblem
+from .int8_conv2d import FewLevelProblem
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.skip_rows import rows_inside
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes, stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class BitserialParams(QuantizedParams):
-    """A bit-serial convolution apart from its data: r is ``step``, m is ``offset``.
+class BitserialParams(FewLevelParams):
+    """A bitserial convolution apart from its data: r is ``step``, m is ``offset``.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class BitserialParams(QuantizedParams):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BitserialProblem(QuantizedProblem):
+class BitserialProblem(FewLevelProblem):
     """A convolution of packed bits; ``packed`` says that its result is bits again."""
 
     layer: BitserialParams
@@ -331,4 +331,5 @@ def make_bitserial_conv2d(
     return Sample(func, arrays, lambda: pack_bits(bitserial_conv2d_reference(data, signs, params) >= at))
 
 
-register_operator("bitserial_conv2d", BitserialProblem, BitserialKnobs, make_bitserial_conv2d)
+register_operator("bitserial_conv2d", BitserialProblem)
+register_knobs("llvm", "bitserial_conv2d", BitserialKnobs, make_bitserial_conv2d)

@@ -26,8 +26,8 @@ from .bitserial_conv2d import (
 )
 from .borders import class_of
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
-from .schedules.cpu.bitserial_depthwise import DepthwiseBitKnobs, DepthwiseBitLoops
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
+from .schedules.cpu.bitserial_depthwise import BitserialDepthwiseKnobs, BitserialDepthwiseLoops
 from .window import extents, stage
 
 MAX_TAPS = 49
@@ -35,16 +35,16 @@ MAX_TAPS = 49
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthwiseBitProblem(BitserialProblem):
+class BitserialDepthwiseProblem(BitserialProblem):
     """A convolution of packed bits, one channel per group, all groups in one row of words."""
 
     @property
-    def depthwise_loops(self) -> DepthwiseBitLoops:
+    def depthwise_loops(self) -> BitserialDepthwiseLoops:
         """As the template sees it."""
         conv = self.layer.conv
         height, columns = conv.output_size(self.height, self.width)
         words, taps = columns * word_count(conv.groups), conv.kernel[0] * conv.kernel[1]
-        return DepthwiseBitLoops(batch=self.batch, height=height, words=words, taps=taps)
+        return BitserialDepthwiseLoops(batch=self.batch, height=height, words=words, taps=taps)
 
 
 def bitserial_depthwise_conv2d_reference(
@@ -230,7 +230,10 @@ def _strided_window(words: te.Tensor, params: BitserialParams, row: int) -> te.T
 
 
 def make_bitserial_depthwise_conv2d(
-    problem: DepthwiseBitProblem, knobs: DepthwiseBitKnobs, _machine: Machine, rng: np.random.Generator
+    problem: BitserialDepthwiseProblem,
+    knobs: BitserialDepthwiseKnobs,
+    _machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`bitserial_depthwise_conv2d`, or its packed form, alone."""
     params, conv, plane = problem.layer, problem.layer.conv, (problem.height, problem.width)
@@ -253,6 +256,5 @@ def make_bitserial_depthwise_conv2d(
     )
 
 
-register_operator(
-    "bitserial_depthwise_conv2d", DepthwiseBitProblem, DepthwiseBitKnobs, make_bitserial_depthwise_conv2d
-)
+register_operator("bitserial_depthwise_conv2d", BitserialDepthwiseProblem)
+register_knobs("llvm", "bitserial_depthwise_conv2d", BitserialDepthwiseKnobs, make_bitserial_depthwise_conv2d)

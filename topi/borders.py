@@ -1,4 +1,4 @@
-"""Padding of quantized convolutions: which taps lie inside the plane, and what the others add.
+"""Padding of convolutions of few-level values: which taps lie inside the plane, and what the others add.
 
 A padded tap holds a value of its own, not what level 0 stands for. What that changes depends on the filter and on which
 taps of it lie outside: nothing of the data. It is therefore a table, with an entry for every distinct set of taps: few,
@@ -15,7 +15,7 @@ from .conv2d import Conv2dParams
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizedParams:
+class FewLevelParams:
     """A convolution of ``x = step · q + offset`` with unsigned integers q, apart from its data.
 
     Attributes
@@ -36,7 +36,7 @@ class QuantizedParams:
     padding_value: int = 0
 
 
-def border_classes(params: QuantizedParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def border_classes(params: FewLevelParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Which taps lie inside the plane, for every distinct row and column of outputs.
 
     Returns
@@ -51,7 +51,7 @@ def border_classes(params: QuantizedParams, height: int, width: int) -> tuple[np
     )
 
 
-def offset_table(weight: np.ndarray, params: QuantizedParams, height: int, width: int) -> np.ndarray:
+def offset_table(weight: np.ndarray, params: FewLevelParams, height: int, width: int) -> np.ndarray:
     """What offset and padding add to ``step · Σ q · weight``, int64 (row classes, column classes, o).
 
     Parameters
@@ -64,7 +64,7 @@ def offset_table(weight: np.ndarray, params: QuantizedParams, height: int, width
     return params.offset * inside + params.padding_value * (taps.sum((1, 2)) - inside)
 
 
-def class_of(params: QuantizedParams, height: int, width: int, y: tirx.Var, x: tirx.Var) -> tuple:
+def class_of(params: FewLevelParams, height: int, width: int, y: tirx.Var, x: tirx.Var) -> tuple:
     """Row and column class of the output at (y, x), as index expressions."""
     return tuple(
         _class(*_border(inside), at)
@@ -72,7 +72,7 @@ def class_of(params: QuantizedParams, height: int, width: int, y: tirx.Var, x: t
     )
 
 
-def _taps_inside(params: QuantizedParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _taps_inside(params: FewLevelParams, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """For each axis: bool (outputs, kernel extent)."""
     conv, out = params.conv, params.conv.output_size(height, width)
     masks = []

@@ -17,9 +17,9 @@ def build(name: str, problem: Problem, knobs: KnobSet, machine: Machine, seed: i
     Raises
     ------
     LookupError
-        There is no operator ``name``, or it has no template for this kind of machine.
+        There is no operator ``name``, or it has no knobs or no template for this kind of machine.
     """
-    made = operator_of(name).make(problem, knobs, machine, np.random.default_rng(seed))
+    made = operator_of(machine.kind, name).make(problem, knobs, machine, np.random.default_rng(seed))
     attrs = made.func.attrs
     if attrs is not None and attrs.get("tirx.is_scheduled"):
         return made

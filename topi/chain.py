@@ -19,7 +19,7 @@ from .depthwise_conv2d import DepthwiseProblem, depthwise_conv2d, kernel_major, 
 from .fixed_stencil_conv2d import StencilProblem, fixed_stencil_conv2d_reference, fixed_stencils
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator
+from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import LoopsOnly, TileKnobs
 from .schedules.cpu.window import WindowKnobs, window_cost
@@ -250,4 +250,5 @@ def _stage(
     return partial(conv2d, **how), [len(arrays) - 1]
 
 
-register_operator("chain", ChainProblem, ChainKnobs, make_chain)
+register_operator("chain", ChainProblem)
+register_knobs("llvm", "chain", ChainKnobs, make_chain)

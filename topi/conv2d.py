@@ -20,7 +20,7 @@ import tvm
 from tvm import te, tirx
 
 from .machine import Machine
-from .operators import Make, Sample, operator_attrs, register_operator, te_function
+from .operators import Make, Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes
@@ -223,4 +223,5 @@ def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:
     return make
 
 
-register_operator("conv2d", ConvProblem, TileKnobs, packed_conv_maker("conv2d", conv2d))
+register_operator("conv2d", ConvProblem)
+register_knobs("llvm", "conv2d", TileKnobs, packed_conv_maker("conv2d", conv2d))

@@ -9,7 +9,7 @@ from tvm import te, tirx
 
 from .conv2d import pack_weight
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, reduce_axes, stage
@@ -113,4 +113,5 @@ def make_dense(
     return Sample(func, arrays, lambda: dense_reference(data, weight))
 
 
-register_operator("dense", MatmulProblem, TileKnobs, make_dense)
+register_operator("dense", MatmulProblem)
+register_knobs("llvm", "dense", TileKnobs, make_dense)

@@ -8,7 +8,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window, reduce_axes
 
@@ -110,4 +110,5 @@ def make_depthwise_conv2d(
     return Sample(func, (data, packed), reference)
 
 
-register_operator("depthwise_conv2d", DepthwiseProblem, WindowKnobs, make_depthwise_conv2d)
+register_operator("depthwise_conv2d", DepthwiseProblem)
+register_knobs("llvm", "depthwise_conv2d", WindowKnobs, make_depthwise_conv2d)

@@ -16,7 +16,7 @@ from tvm import te, tirx
 from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .depthwise_conv2d import kernel_major
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window
 
@@ -153,4 +153,5 @@ def make_fixed_stencils(
     return Sample(func, (data,), lambda: fixed_stencil_conv2d_reference(data, kernels, params))
 
 
-register_operator("fixed_stencils", StencilProblem, WindowKnobs, make_fixed_stencils)
+register_operator("fixed_stencils", StencilProblem)
+register_knobs("llvm", "fixed_stencils", WindowKnobs, make_fixed_stencils)

@@ -14,7 +14,7 @@ import tvm
 from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem, packed_conv_maker
-from .operators import register_operator
+from .operators import register_knobs, register_operator
 from .schedules.cpu.grouped import WIDTHS, GroupedKnobs, GroupedLoops, groups_of_a_vector, is_permuted
 from .schedules.cpu.tile import TileKnobs
 from .window import extents, padded_window, steps
@@ -95,6 +95,5 @@ def grouped_conv2d(
     )
 
 
-register_operator(
-    "grouped_conv2d", GroupedProblem, GroupedKnobs, packed_conv_maker("grouped_conv2d", grouped_conv2d)
-)
+register_operator("grouped_conv2d", GroupedProblem)
+register_knobs("llvm", "grouped_conv2d", GroupedKnobs, packed_conv_maker("grouped_conv2d", grouped_conv2d))

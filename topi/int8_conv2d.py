@@ -13,10 +13,10 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from .borders import QuantizedParams, class_of, offset_table
+from .borders import FewLevelParams, class_of, offset_table
 from .conv2d import conv2d_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, steps
@@ -29,12 +29,12 @@ DOT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizedProblem(Problem):
+class FewLevelProblem(Problem):
     """A convolution of a plane of levels."""
 
     height: int
     width: int
-    layer: QuantizedParams
+    layer: FewLevelParams
 
     def tile_loops(self, steps: int, step_bytes: int) -> TileLoops:
         """As the register tile sees it, with so many steps of so many bytes for each tap."""
@@ -53,7 +53,7 @@ class QuantizedProblem(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8Problem(QuantizedProblem):
+class Int8Problem(FewLevelProblem):
     """A convolution of one group on dot products."""
 
     @property
@@ -78,7 +78,7 @@ class Int8Knobs(TileKnobs):
         return machine.dot_product_cost * super().cycles(problem, machine)
 
 
-def int8_conv2d_reference(levels: np.ndarray, weight: np.ndarray, params: QuantizedParams) -> np.ndarray:
+def int8_conv2d_reference(levels: np.ndarray, weight: np.ndarray, params: FewLevelParams) -> np.ndarray:
     """Slow, obvious: ``levels`` (n, h, w, c) uint8, ``weight`` (o, c / groups, kh, kw) int8 → (n, oh, ow, o) int32."""
     data = (params.step * levels.astype(np.int64) + params.offset - params.padding_value).astype(np.float32)
     # The convolution pads with zeros: padding_value is taken from every value and its product added again.
@@ -100,7 +100,7 @@ def int8_conv2d(
     levels: te.Tensor,
     weight: te.Tensor,
     table: te.Tensor,
-    params: QuantizedParams,
+    params: FewLevelParams,
     tile: TileKnobs,
     attrs: dict[str, str],
 ) -> te.Tensor:
@@ -162,4 +162,5 @@ def make_int8_conv2d(
     return Sample(func, arrays, lambda: int8_conv2d_reference(levels, weight, params))
 
 
-register_operator("int8_conv2d", Int8Problem, Int8Knobs, make_int8_conv2d)
+register_operator("int8_conv2d", Int8Problem)
+register_knobs("llvm", "int8_conv2d", Int8Knobs, make_int8_conv2d)

@@ -16,7 +16,7 @@ from tvm import tirx
 
 from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator
+from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.lookup import LookupKnobs, LookupLoops
 from .schedules.registry import body_of
 from .sparse_lists import Slab, SparseFilters
@@ -97,4 +97,5 @@ def make_lookup_conv2d(
     return Sample(func, arrays, lambda: lookup_conv2d_reference(planes, weight, params))
 
 
-register_operator("lookup_conv2d", LookupProblem, LookupKnobs, make_lookup_conv2d)
+register_operator("lookup_conv2d", LookupProblem)
+register_knobs("llvm", "lookup_conv2d", LookupKnobs, make_lookup_conv2d)

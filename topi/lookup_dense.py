@@ -16,7 +16,7 @@ from tvm import tirx
 
 from .dense import dense_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator
+from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.lookup_dense import LookupDenseKnobs
 from .schedules.registry import body_of
@@ -78,4 +78,5 @@ def make_lookup_dense(
     return Sample(func, (data, *rows.arrays), lambda: lookup_dense_reference(data, weight))
 
 
-register_operator("lookup_dense", LookupDenseProblem, LookupDenseKnobs, make_lookup_dense)
+register_operator("lookup_dense", LookupDenseProblem)
+register_knobs("llvm", "lookup_dense", LookupDenseKnobs, make_lookup_dense)

@@ -17,14 +17,25 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True)
 class Level:
-    """A width of vectors: the LLVM feature that has it, and a processor of which nothing else is known."""
+    """A width of vectors: the LLVM feature that has it, and a processor of which nothing else is known.
+
+    ``dot_products`` and ``counts_words`` are the features with which a machine of this level has what its fields of
+    these names say; ``""`` where no feature gives it.
+    """
 
     feature: str
     machine: Machine
+    dot_products: str = ""
+    counts_words: str = ""
 
 
 GENERIC = (
-    Level("avx512f", Machine(name="avx512", lanes=16, registers=32, fma_per_cycle=1.0, digit_cost=1.3)),
+    Level(
+        "avx512f",
+        Machine(name="avx512", lanes=16, registers=32, fma_per_cycle=1.0, digit_cost=1.3),
+        dot_products="avx512vnni",
+        counts_words="avx512vpopcntdq",
+    ),
     Level("avx2", Machine(name="avx2", lanes=8, registers=16)),
     Level("neon", Machine(name="neon", lanes=4, registers=32)),
     Level("sse2", Machine(name="sse", lanes=4, registers=16)),
@@ -83,6 +94,10 @@ def machine_of(target: tvm.target.Target) -> Machine:
         # Features may be switched off: the row of a processor then says nothing.
         return replace(
             row if row.lanes == level.machine.lanes else level.machine,
-            dot_products=codegen.target_has_features("avx512vnni", target),
-            counts_words=codegen.target_has_features("avx512vpopcntdq", target),
+            dot_products=_has(level.dot_products, target),
+            counts_words=_has(level.counts_words, target),
         )
+
+
+def _has(feature: str, target: tvm.target.Target) -> bool:
+    return bool(feature) and bool(codegen.target_has_features(feature, target))

@@ -1,4 +1,4 @@
-"""Our operators by name: which problem each is asked, which knobs it has, and how to make one alone.
+"""Our operators by name: which problem each is asked; and for each kind of target, its knobs and how to make one alone.
 
 Operators are registered where they are written. What is made alone, from a problem and knobs, is what the compiler
 makes of them in a network, on random data: tests, sweeps and tuning run it.
@@ -54,40 +54,80 @@ Make = Callable[[Any, Any, Machine, np.random.Generator], Sample]
 
 @dataclass(frozen=True)
 class Operator:
-    """An entry of the registry."""
+    """An operator as one kind of target has it.
 
+    Attributes
+    ----------
+    kind : str
+        Of target.
+    name : str
+    problem : type of Problem
+        The same for every kind.
+    knobs : type of KnobSet
+    make : callable
+        ``make(problem, knobs, machine, rng)`` makes one alone.
+    """
+
+    kind: str
     name: str
     problem: type[Problem]
     knobs: type[KnobSet]
     make: Make
 
 
-_OPERATORS: dict[str, Operator] = {}
+_PROBLEMS: dict[str, type[Problem]] = {}
+_OPERATORS: dict[tuple[str, str], Operator] = {}
 
 
-def register_operator(name: str, problem: type[Problem], knobs: type[KnobSet], make: Make) -> None:
-    """Add an operator; ``make(problem, knobs, machine, rng)`` makes one alone."""
-    if name in _OPERATORS:
+def register_operator(name: str, problem: type[Problem]) -> None:
+    """Add an operator that is asked ``problem``."""
+    if name in _PROBLEMS:
         raise ValueError(f"operator {name} is registered already")
-    _OPERATORS[name] = Operator(name, problem, knobs, make)
+    _PROBLEMS[name] = problem
 
 
-def operator_of(name: str) -> Operator:
-    """The operator called ``name``.
+def register_knobs(kind: str, name: str, knobs: type[KnobSet], make: Make) -> None:
+    """Let targets of ``kind`` (``"llvm"``) have the operator ``name``, with these knobs.
 
     Raises
     ------
     LookupError
-        There is none.
+        There is no such operator.
+    ValueError
+        They have it already.
     """
-    if name not in _OPERATORS:
-        raise LookupError(f"there is no operator {name}; known: {', '.join(sorted(_OPERATORS))}")
-    return _OPERATORS[name]
+    problem = _problem_of(name)
+    if (kind, name) in _OPERATORS:
+        raise ValueError(f"operator {name} has knobs for targets of kind {kind} already")
+    _OPERATORS[kind, name] = Operator(kind, name, problem, knobs, make)
 
 
-def operator_names() -> tuple[str, ...]:
-    """Of all operators, sorted."""
-    return tuple(sorted(_OPERATORS))
+def operator_of(kind: str, name: str) -> Operator:
+    """The operator called ``name`` as targets of ``kind`` have it.
+
+    Raises
+    ------
+    LookupError
+        There is none, or they have none.
+    """
+    _problem_of(name)
+    if (kind, name) not in _OPERATORS:
+        kinds = sorted(known for known, other in _OPERATORS if other == name)
+        raise LookupError(
+            f"operator {name} has no knobs for targets of kind {kind}; kinds that it has: {', '.join(kinds) or 'none'}"
+        )
+    return _OPERATORS[kind, name]
+
+
+def operator_names(kind: str) -> tuple[str, ...]:
+    """Of all operators that targets of ``kind`` have, sorted."""
+    return tuple(sorted(name for known, name in _OPERATORS if known == kind))
+
+
+def _problem_of(name: str) -> type[Problem]:
+    if name not in _PROBLEMS:
+        raise LookupError(f"there is no operator {name}; known: {', '.join(sorted(_PROBLEMS))}")
+    return _PROBLEMS[name]
 
 
 def operator_attrs(name: str, problem: Problem, knobs: KnobSet) -> dict[str, str]:

@@ -98,7 +98,7 @@ class Planner:
         if record is None:
             return None
         text = record.knobs
-        kind = operator_of(op).knobs
+        kind = operator_of(self.machine.kind, op).knobs
         try:
             knobs = kind.from_json(text)
         except ValueError as error:
@@ -110,7 +110,7 @@ class Planner:
         return self._plan(op, problem, knobs, "record", record.cycles)
 
     def _default(self, op: str, problem: Problem) -> Plan[Any] | None:
-        knobs = operator_of(op).knobs.default(problem, self.machine)
+        knobs = operator_of(self.machine.kind, op).knobs.default(problem, self.machine)
         return None if knobs is None else self._plan(op, problem, knobs, "default")
 
     def _plan(

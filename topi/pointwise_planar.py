@@ -16,7 +16,7 @@ from tvm import tirx
 from .conv2d import Conv2dParams, conv2d_reference
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator
+from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.registry import body_of
 
@@ -137,4 +137,5 @@ def make_pointwise_planar(
     )
 
 
-register_operator("pointwise_planar", PointwiseProblem, PointwiseKnobs, make_pointwise_planar)
+register_operator("pointwise_planar", PointwiseProblem)
+register_knobs("llvm", "pointwise_planar", PointwiseKnobs, make_pointwise_planar)

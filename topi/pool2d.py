@@ -8,7 +8,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window, reduce_axes
@@ -141,4 +141,5 @@ def make_pool2d(
 
 
 for _kind in ("max", "avg"):
-    register_operator(f"{_kind}_pool2d", PoolProblem, WindowKnobs, make_pool2d)
+    register_operator(f"{_kind}_pool2d", PoolProblem)
+    register_knobs("llvm", f"{_kind}_pool2d", WindowKnobs, make_pool2d)

@@ -16,7 +16,7 @@ from tvm import tirx
 
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, marked, register_operator
+from .operators import Sample, marked, register_knobs, register_operator
 from .problem import Problem
 from .schedules.registry import body_of
 
@@ -105,4 +105,5 @@ def make_transpose(
     return Sample(func, (data,), lambda: transpose_reference(data, 1, 1))
 
 
-register_operator("transpose", TransposeProblem, TransposeKnobs, make_transpose)
+register_operator("transpose", TransposeProblem)
+register_knobs("llvm", "transpose", TransposeKnobs, make_transpose)

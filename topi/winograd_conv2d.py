@@ -19,7 +19,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator, te_function
+from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.tile import TileLoops
 from .schedules.cpu.winograd import WinogradKnobs, WinogradLoops
 from .window import extents, padded_window, reduce_axes, stage
@@ -267,4 +267,5 @@ def make_winograd_conv2d(
     return Sample(func, arrays, lambda: winograd_conv2d_reference(data, weight, params, m))
 
 
-register_operator("winograd_conv2d", WinogradProblem, WinogradKnobs, make_winograd_conv2d)
+register_operator("winograd_conv2d", WinogradProblem)
+register_knobs("llvm", "winograd_conv2d", WinogradKnobs, make_winograd_conv2d)

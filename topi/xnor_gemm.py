@@ -14,7 +14,7 @@ from tvm.s_tir import Schedule
 from .bits import word_count
 from .byte_counts import MAX_RUN, count_by_bytes
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_operator
+from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .pack_matrix import pack_columns, pack_rows, vector_start
 from .problem import Problem
 from .schedules.cpu.tile import TileLoops
@@ -145,4 +145,5 @@ def make_xnor_gemm(
     return Sample(func, (a, b), reference, (tiles, knobs.tile_h, problem.columns))
 
 
-register_operator("xnor_gemm", XnorGemmProblem, XnorGemmKnobs, make_xnor_gemm)
+register_operator("xnor_gemm", XnorGemmProblem)
+register_knobs("llvm", "xnor_gemm", XnorGemmKnobs, make_xnor_gemm)

@@ -103,7 +103,7 @@ def prepare(
     signed = run(pipeline.approximate_signs(), simple)
     turned = _turned_signs(simple, signed)
     signed = name_values(signed) if turned and not imported.program else signed
-    canonical = run(pipeline.canonicalize(), signed)
+    canonical = run(pipeline.canonicalize(row), signed)
     chosen = resolve_methods(methods, named_layers(canonical["main"]))
     approximated = run(pipeline.approximate(chosen), canonical)
     approximated = with_output_errors(canonical, approximated, imported.example_inputs)

@@ -14,8 +14,9 @@ from tvm.target import codegen
 
 from tvm_fastconv.topi.machines import machine_of
 
+from .architectures import ARCHITECTURES, Architecture
 from .errors import TargetError
-from .runtime.cpu import CHECKED_FEATURES, host_features
+from .runtime.cpu import host_features
 
 DEFAULT_CORES = 4
 """Cores assumed where a target is not this machine and does not say ``-num-cores``."""
@@ -26,14 +27,8 @@ MAX_CORES = 1024
 NATIVE_CPU = "FASTCONV_NATIVE_CPU"
 """Environment variable with LLVM's name of the CPU that ``native`` stands for, in place of this machine's own."""
 
-# Extensions of the newest CPUs that LLVM uses by itself and that the loader cannot check: switched off.
-_UNCHECKED = ("avx10.1", "avx10.2", "egpr", "ndd", "nf", "ccmp", "ppx", "push2pop2", "zu")
-
-# Not an instruction, but a preference of LLVM's vectoriser.
-_PREFER_256 = "prefer-256-bit"
-
 _OPTIONS = ("mcpu", "mattr", "num-cores")
-_TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(CHECKED_FEATURES))
+_TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(ARCHITECTURES))
 _GRAMMAR = (
     '"native", an LLVM triple such as "x86_64-linux-gnu", or a TVM tag, each optionally followed by '
     "-mcpu=NAME, -mattr=+FEATURE,-FEATURE and -num-cores=N"
@@ -87,7 +82,7 @@ def spec_of(target: tvm.target.Target) -> str:
 
 def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
     """Return the LLVM features that code for ``target`` may use and the loader has to find in the CPU, sorted."""
-    return tuple(sorted(_llvm_features(target) & CHECKED_FEATURES[architecture(target)]))
+    return tuple(sorted(_llvm_features(target) & set(ARCHITECTURES[architecture(target)].features)))
 
 
 def architecture(target: tvm.target.Target) -> str:
@@ -99,9 +94,8 @@ def known_cpus(triple: str) -> tuple[str, ...]:
     """Return LLVM's names of the 64-bit CPUs of ``triple``'s architecture, one spelling of each."""
     names = sorted(codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm", "mtriple": triple})))
     dashed = [name for name in names if name.replace("_", "-") == name or name.replace("_", "-") not in names]
-    if triple.startswith("x86_64"):
-        return tuple(name for name in dashed if "64bit" in _features_of(triple, name))
-    return tuple(dashed)
+    needed = _row(triple).cpu_feature
+    return tuple(name for name in dashed if not needed or needed in _features_of(triple, name))
 
 
 def known_tags() -> tuple[str, ...]:
@@ -129,7 +123,7 @@ def _native_config() -> dict[str, Any]:
     if other:
         _check_cpu(triple, other, NATIVE_CPU)
     cpu = other or str(codegen.llvm_get_system_cpu())
-    named = _features_of(triple, cpu) & CHECKED_FEATURES[triple.split("-")[0]]
+    named = _features_of(triple, cpu) & set(_row(triple).features)
     present = host_features()
     lacking, further = sorted(named - present), sorted(present - named)
     if other:
@@ -190,9 +184,11 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
         _check_cpu(triple, cpu, "mcpu")
     _check_features(triple, mattr)
     features = _features_of(triple, cpu, mattr)
-    mattr += [f"-{name}" for name in _UNCHECKED if name in features]
-    if "avx512f" in features and f"+{_PREFER_256}" not in mattr and f"-{_PREFER_256}" not in mattr:
-        mattr.append(f"-{_PREFER_256}")
+    row = _row(triple)
+    mattr += [f"-{name}" for name in row.unchecked if name in features]
+    for preference, feature in row.unwanted.items():
+        if feature in features and f"+{preference}" not in mattr and f"-{preference}" not in mattr:
+            mattr.append(f"-{preference}")
     # Parsed features and the tag describe what was; TVM derives them again from the parts above.
     kept = {key: value for key, value in config.items() if key != "tag" and not key.startswith("feature.")}
     kept.setdefault("num-cores", DEFAULT_CORES)
@@ -201,7 +197,7 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
 
 def _is_supported(config: dict[str, Any]) -> bool:
     first, *others = (str(config.get("mtriple", "")) or _host_triple()).split("-")
-    return config["kind"] == "llvm" and first in CHECKED_FEATURES and "linux" in others
+    return config["kind"] == "llvm" and first in ARCHITECTURES and "linux" in others
 
 
 def _check_cpu(triple: str, cpu: str, where: str) -> None:
@@ -212,14 +208,17 @@ def _check_cpu(triple: str, cpu: str, where: str) -> None:
 
 def _check_features(triple: str, mattr: list[str]) -> None:
     """Refuse features that the loader could not check, and the basic ones that no code can do without."""
-    known = set(CHECKED_FEATURES[triple.split("-")[0]])
-    if triple.startswith("x86_64"):
-        known |= {_PREFER_256, *_UNCHECKED}
+    row = _row(triple)
+    known = {*row.features, *row.unchecked, *row.unwanted}
     for item in mattr:
         if item[:1] not in ("+", "-") or item[1:] not in known:
             raise TargetError(
                 f"unknown feature {item!r} in mattr for {triple}; write +NAME or -NAME; {_suggest(item[1:], known)}"
             )
+
+
+def _row(triple: str) -> Architecture:
+    return ARCHITECTURES[triple.split("-")[0]]
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

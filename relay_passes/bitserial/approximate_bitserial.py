@@ -1,6 +1,6 @@
 """On request: a dense layer becomes ``(sign(x) * B) · K · α``, as in XNOR-Net (Rastegari et al., arXiv:1603.05279).
 
-``B`` are the weights' bits with a scale ``α`` per filter (`decompose.binary`). ``K`` is the mean magnitude of the
+``B`` are the weights' bits with a scale ``α`` per filter (`decompose.few_levels`). ``K`` is the mean magnitude of the
 input under each window, in each group of channels (section 3.2, eq. 11): without it the result would not follow the
 input's size. All of it is written in standard operators; `DispatchBitserial` recognises the rest. The mean under the
 windows is a convolution, which reports list as a layer of its own, ``<layer>.magnitude``. An operand that has so few
@@ -14,7 +14,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.configs import Bitserial, Method
-from tvm_fastconv.decompose.binary import binarize
+from tvm_fastconv.decompose.few_levels import few_levels
 
 from ..graph.layer_names import layer_name, with_layer_name
 from ..graph.layer_notes import LayerNotes
@@ -26,7 +26,7 @@ from .weight_levels import WeightLevels, weight_levels
 
 @tvm.transform.module_pass(opt_level=0, name="ApproximateBitserial")
 class ApproximateBitserial:
-    """Binarize the layers that ``methods`` names; those that have so few levels already are left alone.
+    """Give few levels to the layers that ``methods`` names; those that have so few already are left alone.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ class _Layers:
         if config is None or few_level_candidate(call) is None:
             return None
         weight, error = _few_levels(call, config.weight_bits)
-        binary = relax.Call(call.op, [call.args[0], weight], call.attrs)
-        exact = few_level_layer(rewriter, binary)
+        fewer = relax.Call(call.op, [call.args[0], weight], call.attrs)
+        exact = few_level_layer(rewriter, fewer)
         if isinstance(exact, FewLevelLayer) and (error is None or exact.activation.digits == 1):
-            return None if error is None else self._noted(call, error, keep_name(binary, call))
+            return None if error is None else self._noted(call, error, keep_name(fewer, call))
         signs = rewriter.builder_.emit(plus_or_minus_one(call.args[0]))
         sums = rewriter.emit(relax.Call(call.op, [signs, weight], call.attrs), call)
         return self._noted(call, error, relax.op.multiply(sums, self._magnitude(rewriter, call)))
@@ -100,6 +100,6 @@ def _few_levels(call: relax.Call, bits: int) -> tuple[relax.Expr, float | None]:
     levels = weight_levels(by_filter)
     if isinstance(levels, WeightLevels) and len(levels.bit_planes) <= bits:
         return call.args[1], None
-    found = binarize(np.ascontiguousarray(by_filter), bits)
+    found = few_levels(np.ascontiguousarray(by_filter), bits)
     made = found.weight.T if op_name(call) == "matmul" else found.weight
     return relax.const(np.ascontiguousarray(made)), found.error

@@ -2,7 +2,7 @@
 
 A layer qualifies when its input is a few-level value (`activation_levels`) and its weights lie on a grid
 (`weight_levels`); with many levels, dot products of bytes may be faster. What decides the input's bits is packed by
-`bitpack`; where that is another bit-serial layer, whose floats nobody else reads, the layer compares its integer sums
+`bitpack`; where that is another bitserial layer, whose floats nobody else reads, the layer compares its integer sums
 with a threshold per channel and writes bits itself. A depthwise layer may be faster in floats when floats are wanted:
 it then waits for such a decision.
 """
@@ -28,7 +28,7 @@ from ..graph.layer_notes import LayerNotes
 from ..graph.near_miss import NearMiss
 from ..graph.operator_call import OPAQUE, operator_call
 from ..graph.rewrite import CallRewriter, op_name, rewrite_calls
-from .bit_layers import BitLayer, bit_layer
+from .bitserial_layers import BitserialLayer, bitserial_layer
 from .decisions import Decision, trace_back
 from .few_level_calls import as_plane, int8_layer, pack_planar, scaled_floats, stands_for_levels
 from .few_level_costs import fastest, obstacle_to_bits
@@ -37,7 +37,7 @@ from .few_level_layers import FewLevelLayer, few_level_layer, obstacle_to_levels
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchBitserial")
 class DispatchBitserial:
-    """Swap few-bit layers for bit-serial operators.
+    """Swap few-level layers for bitserial operators.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class _Bitserial:
     def __init__(self, planner: Planner, methods: Mapping[str, Method]) -> None:
         self.planner, self.methods = planner, methods
         self.notes = LayerNotes("run on bits")
-        self.sums: dict[relax.Var, BitLayer] = {}
+        self.sums: dict[relax.Var, BitserialLayer] = {}
         self.in_floats: dict[relax.Expr, FewLevelLayer] = {}
         self.packed: dict[tuple[relax.Expr, int], relax.Expr] = {}
 
@@ -94,12 +94,12 @@ class _Bitserial:
             way = "bits"
         if way == "dense":
             self.notes.note(name, method="bitserial", reason=reason)
-            if found.is_bit_depthwise and rewriter.binding is not None:
+            if found.is_bitserial_depthwise and rewriter.binding is not None:
                 self.in_floats[rewriter.binding] = found
             return None
         if way == "int8":
             return int8_layer(rewriter, found, reason, self.planner)
-        layer = bit_layer(found, self._words(rewriter, found), reason, self.planner)
+        layer = bitserial_layer(found, self._words(rewriter, found), reason, self.planner)
         total = layer.totals(rewriter)
         self.sums[total] = layer
         return scaled_floats(rewriter, call, total, found.scale)
@@ -174,7 +174,7 @@ class _Bitserial:
     def _decided_by_sums(
         self, rewriter: CallRewriter, source: relax.Expr, decision: Decision, channels: int, groups: int
     ) -> relax.Expr | None:
-        """Bits about the sums of a bit-serial layer whose floats nobody reads: packed before they are stored."""
+        """Bits about the sums of a bitserial layer whose floats nobody reads: packed before they are stored."""
         if groups > 1 and channels // groups % WORD_BITS:
             return None
         if (waiting := self.in_floats.get(source)) is not None and rewriter.uses[source] <= 1:
@@ -196,7 +196,7 @@ class _Bitserial:
         """Bits about a layer that is faster in floats as long as floats are wanted."""
         self.notes.take_back(layer_name(layer.call) or "")
         reason = "1-bit activations, 1 weight plane, one channel per group"
-        made = bit_layer(layer, self._words(rewriter, layer), reason, self.planner)
+        made = bitserial_layer(layer, self._words(rewriter, layer), reason, self.planner)
         return _decisions(rewriter, made, decision.scaled(layer.scale), channels)
 
     def _decided_by_pool(
@@ -224,7 +224,7 @@ class _Bitserial:
 
 
 def _decisions(
-    rewriter: CallRewriter, sums: BitLayer, decision: Decision, channels: int
+    rewriter: CallRewriter, sums: BitserialLayer, decision: Decision, channels: int
 ) -> relax.Expr | None:
     """``decision`` about the integer sums of a layer, moved into it."""
     at, flip = decision.integers(channels)

@@ -76,7 +76,7 @@ def stands_for_levels(rewriter: CallRewriter, stored: relax.Expr, layer: FewLeve
             Levels(
                 digits=digits,
                 groups=layer.packed_groups,
-                channels=layer.quantized.channels,
+                channels=layer.params.channels,
                 step=activation.step,
                 offset=activation.offset,
                 scale=activation.scale,
@@ -84,7 +84,7 @@ def stands_for_levels(rewriter: CallRewriter, stored: relax.Expr, layer: FewLeve
         )
 
 
-def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
+def bitserial_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
     """What the report says of a layer on bits."""
     params, report = layer.bitserial, layer_report("bitserial", layer.call, layer.weight, reason)
     planes, taps = len(params.bit_planes), params.conv.kernel[0] * params.conv.kernel[1]
@@ -97,7 +97,7 @@ def bit_report(layer: FewLevelLayer, reason: str) -> dict[str, Any]:
 def int8_layer(rewriter: CallRewriter, layer: FewLevelLayer, reason: str, planner: Planner) -> relax.Expr:
     """The layer as dot products of bytes: levels by standard operators, sums, scaled floats."""
     weight, scale = layer.integers
-    params, plan = layer.quantized, planner.planned("int8_conv2d", layer.int8_problem)
+    params, plan = layer.params, planner.planned("int8_conv2d", layer.int8_problem)
     levels = _levels(rewriter, as_plane(rewriter, layer.data), layer)
     stands_for_levels(rewriter, levels, layer, digits=0)
     height, width = (int(size) for size in list(levels.ty.shape)[1:3])

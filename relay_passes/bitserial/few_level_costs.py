@@ -21,11 +21,11 @@ FLOAT_WINDOW = 3
 def fastest(layer: FewLevelLayer, planner: Planner) -> tuple[str, str]:
     """(``bits``, ``int8`` or ``dense``; the reason in words) by estimated cycles."""
     machine = planner.machine
-    if layer.is_bit_depthwise:
+    if layer.is_bitserial_depthwise:
         return _fastest_depthwise(layer, machine)
     costs = {}
     if (obstacle := obstacle_to_bits(layer, machine)) is None:
-        costs["bits"] = planner.planned("bitserial_conv2d", layer.bit_problem).cycles
+        costs["bits"] = planner.planned("bitserial_conv2d", layer.bitserial_problem).cycles
     if _runs_on_int8(layer, machine):
         costs["int8"] = planner.planned("int8_conv2d", layer.int8_problem).cycles
     if not costs:
@@ -65,9 +65,9 @@ def _weights_in_words(levels: WeightLevels) -> str:
 
 def obstacle_to_bits(layer: FewLevelLayer, machine: Machine) -> str | None:
     """Why it cannot run on bits: it has no tile, or its groups fill no vectors (one lane at a time is slow)."""
-    groups, loops = layer.conv.groups, layer.bit_problem.loops
+    groups, loops = layer.conv.groups, layer.bitserial_problem.loops
     wide = groups == 1 or loops.out_channels >= machine.lanes // 2
-    if layer.is_bit_depthwise or (wide and any(feasible_tiles(loops, machine))):
+    if layer.is_bitserial_depthwise or (wide and any(feasible_tiles(loops, machine))):
         return None
     single = dataclasses.replace(loops, pixel_sums=1, vector_sums=1)
     if wide and any(feasible_tiles(single, machine)):

@@ -13,8 +13,8 @@ import numpy as np
 from tvm import relax, tirx
 
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, BitserialProblem, weight_values
-from tvm_fastconv.topi.bitserial_depthwise_conv2d import MAX_TAPS, DepthwiseBitProblem
-from tvm_fastconv.topi.borders import QuantizedParams
+from tvm_fastconv.topi.bitserial_depthwise_conv2d import MAX_TAPS, BitserialDepthwiseProblem
+from tvm_fastconv.topi.borders import FewLevelParams
 from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 from tvm_fastconv.topi.int8_conv2d import Int8Problem
 
@@ -52,9 +52,9 @@ class FewLevelLayer:
     weight: np.ndarray
 
     @property
-    def quantized(self) -> QuantizedParams:
+    def params(self) -> FewLevelParams:
         """The layer on the integers that its input stands for."""
-        return QuantizedParams(
+        return FewLevelParams(
             conv=self.conv,
             channels=self.weight.shape[1] * self.conv.groups,
             step=self.activation.step,
@@ -66,19 +66,19 @@ class FewLevelLayer:
     def bitserial(self) -> BitserialParams:
         """The layer on bits."""
         return BitserialParams(
-            **vars(self.quantized), activation_bits=self.activation.digits, bit_planes=self.levels.bit_planes
+            **vars(self.params), activation_bits=self.activation.digits, bit_planes=self.levels.bit_planes
         )
 
     @property
-    def is_bit_depthwise(self) -> bool:
+    def is_bitserial_depthwise(self) -> bool:
         """Whether it is one plane of weights on one bit per group, as many outputs as inputs, and not too many taps."""
         single = self.activation.digits == 1 and self.levels.bit_planes == (1,) and self._taps <= MAX_TAPS
-        return single and 1 < self.conv.groups == self.conv.out_channels == self.quantized.channels
+        return single and 1 < self.conv.groups == self.conv.out_channels == self.params.channels
 
     @property
     def packed_groups(self) -> int:
         """Groups of channels that begin with a word of their own."""
-        return 1 if self.is_bit_depthwise else self.conv.groups
+        return 1 if self.is_bitserial_depthwise else self.conv.groups
 
     @property
     def scale(self) -> np.ndarray:
@@ -92,20 +92,20 @@ class FewLevelLayer:
         return (values // 2, 2 * self.scale) if (values % 2 == 0).all() else (values, self.scale)
 
     @property
-    def bit_problem(self) -> BitserialProblem:
+    def bitserial_problem(self) -> BitserialProblem:
         """What is asked of an operator on bits."""
-        kind = DepthwiseBitProblem if self.is_bit_depthwise else BitserialProblem
+        kind = BitserialDepthwiseProblem if self.is_bitserial_depthwise else BitserialProblem
         return kind(**self._plane, layer=self.bitserial)
 
     @property
     def int8_problem(self) -> Int8Problem:
         """What is asked of the operator on bytes."""
-        return Int8Problem(**self._plane, layer=self.quantized)
+        return Int8Problem(**self._plane, layer=self.params)
 
     @property
     def float_problem(self) -> ConvProblem:
         """What is asked of the dense operator."""
-        return ConvProblem(**self._plane, channels=self.quantized.channels, conv=self.conv)
+        return ConvProblem(**self._plane, channels=self.params.channels, conv=self.conv)
 
     @property
     def _plane(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""NHWC inside, NCHW only where somebody needs it.
+"""NHWC inside, NCHW only where somebody needs it; or NCHW as the source has it, for a target that wants that.
 
 Every 4-D value has two faces, NCHW and NHWC, and each is made only when it is asked for. Convolutions and pooling ask
 for NHWC; what works in either order (element-wise operators, ``concat``, ``split``, reductions, resizing, the
 reshapes of a channel shuffle) follows its inputs; whatever this pass does not know gets NCHW. A transpose is emitted
-where a face is missing, once per value, so chains of NHWC operators carry none. A chain that binarizes or quantizes
-what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
+where a face is missing, once per value, so chains of NHWC operators carry none. A chain that leaves few
+levels of what a convolution reads asks for NHWC too: it will be recognised together with the convolution.
 """
 
 from dataclasses import replace
@@ -17,13 +17,35 @@ from ..graph.source_values import Values, note_values, source_values
 from ..graph.thresholds import DECISIONS
 from .layout_rules import ELEMENTWISE, RULES, AsIs, to_channel_first, to_channel_last
 
+SOURCE_LAYOUT = "NCHW"
+"""What PyTorch and ONNX have."""
+LAYOUTS = ("NHWC", SOURCE_LAYOUT)
+
 
 @tvm.transform.module_pass(opt_level=0, name="PlanLayout")
 class PlanLayout:
-    """Move convolutions and what surrounds them to NHWC."""
+    """Move convolutions and what surrounds them to NHWC.
+
+    Parameters
+    ----------
+    layout : str
+        ``"NHWC"``; or ``"NCHW"``, which leaves everything as the source has it.
+
+    Raises
+    ------
+    ValueError
+        It is another one.
+    """
+
+    def __init__(self, layout: str) -> None:
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout {layout!r} cannot be planned; allowed: {', '.join(LAYOUTS)}")
+        self.layout = layout
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod`` that consists of dataflow blocks."""
+        if self.layout == SOURCE_LAYOUT:
+            return mod
         mod = relax.transform.ConvertToDataflow(min_size=1)(mod).clone()
         values = source_values(mod)
         faces: Values = {}
@@ -41,7 +63,7 @@ def _is_straight_line(func: relax.Function) -> bool:
     )
 
 
-def _quantized_inputs(func: relax.Function) -> set[relax.Var]:
+def _few_level_inputs(func: relax.Function) -> set[relax.Var]:
     """What is computed element by element between a plane and a convolution, if a decision is among it."""
     values = {binding.var: binding.value for block in func.body.blocks for binding in block.bindings}
 
@@ -79,7 +101,7 @@ class _Planner:
         """``func`` with its layouts planned; the types of its inputs and outputs stay."""
         params = list(func.params)
         self.firsts = {param: param for param in params}
-        self.wanted = _quantized_inputs(func)
+        self.wanted = _few_level_inputs(func)
         with self.builder.function("planned", params, attrs=dict(func.attrs or {}), private=True):
             with self.builder.dataflow():
                 for block in func.body.blocks:

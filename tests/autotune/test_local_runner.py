@@ -131,7 +131,7 @@ def test_all_knobs_of_a_task_have_the_same_reference() -> None:
     device = _device()
     for name in NAMES:
         asked = task(name)
-        make = operator_of(asked.op).make
+        make = operator_of(device.machine.kind, asked.op).make
         search = Search(asked, device)
         some = [search.default, *list(search.space)[:: max(1, len(search.space) // 3)]]
         answers = [

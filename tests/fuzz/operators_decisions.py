@@ -61,7 +61,7 @@ def between(draw: Draw, x: Value) -> str | None:
 
 @operator()
 def levels(draw: Draw, x: Value) -> str | None:
-    """A few-bit activation."""
+    """A few-level activation."""
     for _ in range(_TRIES):
         bits, step = draw.rng.randint(1, 4), draw.number(0.1, 1.5)
         top = 2**bits - 1

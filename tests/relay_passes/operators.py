@@ -18,7 +18,12 @@ PLANNER = Planner(machine_of(HASWELL))
 
 def canonical(model: nn.Module, x: torch.Tensor, *passes: Any) -> tvm.IRModule:
     """``model`` as the dispatching passes get it, and then through ``passes``."""
-    before = [*pipeline.simplify(), *pipeline.approximate_signs(), *pipeline.canonicalize(), *passes]
+    before = [
+        *pipeline.simplify(),
+        *pipeline.approximate_signs(),
+        *pipeline.canonicalize(PLANNER.machine),
+        *passes,
+    ]
     return tvm.transform.Sequential(before)(import_model(model.eval(), x).mod)
 
 

@@ -8,8 +8,8 @@ from tvm_fastconv.topi.bit_max_pool2d import BitPoolProblem
 from tvm_fastconv.topi.bitpack import BitpackProblem
 from tvm_fastconv.topi.bitpack_planar import PlanarProblem
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, BitserialProblem
-from tvm_fastconv.topi.bitserial_depthwise_conv2d import DepthwiseBitProblem
-from tvm_fastconv.topi.borders import QuantizedParams
+from tvm_fastconv.topi.bitserial_depthwise_conv2d import BitserialDepthwiseProblem
+from tvm_fastconv.topi.borders import FewLevelParams
 from tvm_fastconv.topi.chain import ChainProblem
 from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 from tvm_fastconv.topi.dense import MatmulProblem
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, Problem]] = {
     "fixed_stencils": ("fixed_stencils", StencilProblem(**INPUT, conv=conv(120, groups=24), kernels=KERNELS)),
     "dense": ("dense", MatmulProblem(batch=2, rows=3, inner=50, columns=21)),
     "batch_matmul": ("batch_matmul", MatmulProblem(batch=2, rows=7, inner=50, columns=21)),
-    "int8_conv2d": ("int8_conv2d", Int8Problem(**PLANE, layer=QuantizedParams(conv=conv(40), channels=24))),
+    "int8_conv2d": ("int8_conv2d", Int8Problem(**PLANE, layer=FewLevelParams(conv=conv(40), channels=24))),
     "bitserial_conv2d": ("bitserial_conv2d", BitserialProblem(**BITS)),
     "bitserial_conv2d, packed": ("bitserial_conv2d", BitserialProblem(batch=2, **BITS, packed=True)),
     "bitserial_conv2d, 2 bits, packed": (
@@ -90,9 +90,9 @@ CASES: dict[str, tuple[str, Problem]] = {
         "bitserial_conv2d",
         BitserialProblem(**PLANE, layer=BitserialParams(conv=conv(32, groups=2), channels=64)),
     ),
-    "bitserial_depthwise_conv2d": ("bitserial_depthwise_conv2d", DepthwiseBitProblem(**ONE_EACH)),
+    "bitserial_depthwise_conv2d": ("bitserial_depthwise_conv2d", BitserialDepthwiseProblem(**ONE_EACH)),
     "bitserial_depthwise_conv2d, packed": (
-        "bitserial_depthwise_conv2d", DepthwiseBitProblem(batch=2, **ONE_EACH, packed=True),
+        "bitserial_depthwise_conv2d", BitserialDepthwiseProblem(batch=2, **ONE_EACH, packed=True),
     ),
     "lookup_conv2d": ("lookup_conv2d", LookupProblem(batch=2, **INPUT, conv=conv(40), nonzeros=300)),
     "lookup_dense": ("lookup_dense", LookupDenseProblem(batch=2, inputs=300, outputs=40, nonzeros=500)),

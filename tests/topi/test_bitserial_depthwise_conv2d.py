@@ -5,7 +5,7 @@ import torch
 from tvm_fastconv.topi.bits import pack_bits
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, border_table
 from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
-    DepthwiseBitProblem,
+    BitserialDepthwiseProblem,
     bitserial_depthwise_conv2d,
     bitserial_depthwise_conv2d_packed,
     bitserial_depthwise_conv2d_reference,
@@ -14,7 +14,7 @@ from tvm_fastconv.topi.bitserial_depthwise_conv2d import (
     sign_rows,
 )
 from tvm_fastconv.topi.conv2d import Conv2dParams
-from tvm_fastconv.topi.schedules.cpu.bitserial_depthwise import DepthwiseBitKnobs
+from tvm_fastconv.topi.schedules.cpu.bitserial_depthwise import BitserialDepthwiseKnobs
 
 from .run_operator import each_isa, machine, run_compute
 
@@ -68,9 +68,9 @@ def _torch(bits: np.ndarray, signs: np.ndarray, params: BitserialParams) -> np.n
     return out.permute(0, 2, 3, 1).numpy().astype(np.int32)
 
 
-def _knobs(params: BitserialParams, isa: str, packed: bool = False) -> DepthwiseBitKnobs:
-    problem = DepthwiseBitProblem(batch=2, height=PLANE[0], width=PLANE[1], layer=params, packed=packed)
-    return DepthwiseBitKnobs.default(problem, machine(isa))
+def _knobs(params: BitserialParams, isa: str, packed: bool = False) -> BitserialDepthwiseKnobs:
+    problem = BitserialDepthwiseProblem(batch=2, height=PLANE[0], width=PLANE[1], layer=params, packed=packed)
+    return BitserialDepthwiseKnobs.default(problem, machine(isa))
 
 
 @pytest.mark.parametrize("name", CASES)

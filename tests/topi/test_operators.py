@@ -1,9 +1,13 @@
 """Every operator alone, made from a problem and knobs as sweeps and tuning make it, against its slow reference."""
 
+from __future__ import annotations
+
+import dataclasses
 import itertools
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,9 +17,11 @@ from tvm.s_tir import Schedule
 from tvm_fastconv.topi import operators
 from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.chain import ChainProblem, operator_of_stage
+from tvm_fastconv.topi.conv2d import ConvProblem
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import GENERIC, ROWS
+from tvm_fastconv.topi.operators import Sample
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.loops import anchors_of
@@ -56,8 +62,8 @@ def _check(op: str, problem: Problem, knobs: KnobSet, isa: str) -> None:
 
 
 def test_every_operator_has_a_case() -> None:
-    assert sorted({op for op, _ in CASES.values()}) == list(operators.operator_names())
-    assert all(type(problem) is operators.operator_of(op).problem for op, problem in CASES.values())
+    assert sorted({op for op, _ in CASES.values()}) == list(operators.operator_names("llvm"))
+    assert all(type(problem) is operators.operator_of("llvm", op).problem for op, problem in CASES.values())
 
 
 @each_isa
@@ -74,7 +80,8 @@ def test_the_default_of_dot_products_equals_the_reference() -> None:
 
 def _members(name: str) -> list[KnobSet]:
     op, problem = CASES[name]
-    space = operators.operator_of(op).knobs.space(problem, machine(_isa(op, "avx2")))
+    where = machine(_isa(op, "avx2"))
+    space = operators.operator_of(where.kind, op).knobs.space(problem, where)
     seen = list(itertools.islice(space, SEEN))
     return random.Random(0).sample(seen, min(MEMBERS, len(seen)))
 
@@ -95,7 +102,7 @@ def test_the_default_is_of_the_space_and_survives_json(name: str) -> None:
     for where in MACHINES.values():
         knobs = _default(op, problem, where)
         assert type(knobs).from_json(knobs.to_json()) == knobs
-        assert knobs in operators.operator_of(op).knobs.space(problem, where), where.name
+        assert knobs in operators.operator_of(where.kind, op).knobs.space(problem, where), where.name
 
 
 @pytest.mark.parametrize("name", [name for name, (op, _) in CASES.items() if op not in WITHOUT_ANCHOR])
@@ -145,7 +152,7 @@ def _broken(text: str) -> Iterator[str]:
     yield from ("{}", "[]", "null", f"[{text}]", text[:-1], "")
 
 
-@pytest.mark.parametrize("op", operators.operator_names())
+@pytest.mark.parametrize("op", operators.operator_names("llvm"))
 def test_other_fields_and_values_than_positive_integers_are_refused(op: str) -> None:
     problem = next(problem for name, problem in CASES.values() if name == op)
     knobs = _default(op, problem, machine("avx2"))
@@ -158,10 +165,81 @@ def test_an_unknown_operator_is_an_error_that_names_the_known_ones() -> None:
     op, problem = CASES["conv2d"]
     with pytest.raises(LookupError, match="there is no operator telepathy; known: ") as error:
         build("telepathy", problem, _default(op, problem, machine("avx2")), machine("avx2"))
-    assert all(name in str(error.value) for name in operators.operator_names())
+    assert all(name in str(error.value) for name in operators.operator_names("llvm"))
 
 
 def test_an_operator_is_registered_once() -> None:
-    known = operators.operator_of("conv2d")
     with pytest.raises(ValueError, match="operator conv2d is registered already"):
-        operators.register_operator("conv2d", known.problem, known.knobs, known.make)
+        operators.register_operator("conv2d", ConvProblem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beads(KnobSet):
+    """Of another kind of target than a CPU."""
+
+    rods: int
+
+    @classmethod
+    def space(cls, problem: ConvProblem, machine: Machine) -> Iterator[Beads]:
+        yield from (cls(rods=rods) for rods in range(1, machine.registers + 1))
+
+    @classmethod
+    def default(cls, problem: ConvProblem, machine: Machine) -> Beads:
+        return min(cls.space(problem, machine), key=lambda knobs: knobs.cycles(problem, machine))
+
+    def cycles(self, problem: ConvProblem, machine: Machine) -> float:
+        return problem.height * problem.width / self.rods
+
+
+ABACUS = Machine(lanes=1, registers=13, kind="abacus")
+
+
+@pytest.fixture
+def on_an_abacus(monkeypatch: pytest.MonkeyPatch) -> list[KnobSet]:
+    """The knobs with which a convolution was made on an abacus."""
+    made: list[KnobSet] = []
+
+    def make(problem: ConvProblem, knobs: Beads, _machine: Machine, rng: np.random.Generator) -> Sample:
+        made.append(knobs)
+        cpu = operators.operator_of("llvm", "conv2d")
+        sample = cpu.make(problem, cpu.knobs.default(problem, machine("avx2")), machine("avx2"), rng)
+        return dataclasses.replace(sample, func=sample.func.with_attr("tirx.is_scheduled", True))
+
+    monkeypatch.setattr(operators, "_OPERATORS", dict(operators._OPERATORS))
+    operators.register_knobs("abacus", "conv2d", Beads, make)
+    return made
+
+
+def test_each_kind_of_target_has_its_own_knobs(on_an_abacus: list[KnobSet]) -> None:
+    """The problem is the same; what the planner says and what is built belong to the machine's kind."""
+    op, problem = CASES["conv2d"]
+    here, there = (operators.operator_of(kind, op) for kind in ("llvm", "abacus"))
+    assert (here.problem, there.problem) == (ConvProblem, ConvProblem)
+    assert here.knobs is not there.knobs is Beads
+    assert Planner(ABACUS).planned(op, problem).knobs == Beads(rods=13)
+    record = {(op, problem.key): Beads(rods=3).to_json()}
+    recorded = Planner(ABACUS, record).planned(op, problem)
+    assert (recorded.knobs, recorded.source) == (Beads(rods=3), "record")
+    assert Planner(machine("avx2"), record).planned(op, problem).source == "default"
+    build(op, problem, recorded.knobs, ABACUS)
+    assert on_an_abacus == [recorded.knobs]
+    assert operators.operator_names("abacus") == ("conv2d",)
+
+
+def test_a_kind_that_lacks_an_operator_is_an_error_that_names_both(on_an_abacus: list[KnobSet]) -> None:
+    op, problem = CASES["dense"]
+    lacks = "operator dense has no knobs for targets of kind abacus; kinds that it has: llvm"
+    with pytest.raises(LookupError, match=lacks):
+        Planner(ABACUS).plan(op, problem)
+    with pytest.raises(LookupError, match=lacks):
+        build(op, problem, Beads(rods=1), ABACUS)
+    with pytest.raises(LookupError, match="kinds that it has: abacus, llvm"):
+        operators.operator_of("sundial", "conv2d")
+
+
+def test_knobs_are_registered_once_for_a_kind_and_only_of_operators(on_an_abacus: list[KnobSet]) -> None:
+    known = operators.operator_of("abacus", "conv2d")
+    with pytest.raises(ValueError, match="operator conv2d has knobs for targets of kind abacus already"):
+        operators.register_knobs("abacus", "conv2d", known.knobs, known.make)
+    with pytest.raises(LookupError, match="there is no operator telepathy; known: "):
+        operators.register_knobs("abacus", "telepathy", known.knobs, known.make)

@@ -34,7 +34,7 @@ DEFAULT = TileKnobs.default(PROBLEM, MACHINE)
 
 def _another(op: str, problem: Problem) -> Any:
     """The best knobs by estimate that are not the default."""
-    kind = operator_of(op).knobs
+    kind = operator_of(MACHINE.kind, op).knobs
     default = kind.default(problem, MACHINE)
     others = (knobs for knobs in kind.space(problem, MACHINE) if knobs != default)
     return min(others, key=lambda knobs: knobs.cycles(problem, MACHINE))

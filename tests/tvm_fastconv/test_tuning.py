@@ -35,7 +35,7 @@ class Fast(FakeRunner):
         super().__init__(self._seconds)
 
     def _seconds(self, candidate: Candidate) -> float:
-        kind = operator_of(candidate.task.op).knobs
+        kind = operator_of(self.device.machine.kind, candidate.task.op).knobs
         default = kind.default(candidate.task.problem, self.device.machine)
         return landscape(candidate) * (1.0 if candidate.knobs != default else 3.0)
 
@@ -113,8 +113,8 @@ def test_several_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.Mon
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     found = fc.tune(_model(), X, records=first, trials=40, threads=1, runner=runner)
     kept = next(verdict for verdict in found.verdicts if verdict.ratio > 1)
-    problem = operator_of(kept.op).problem.from_key(kept.problem)
-    default = operator_of(kept.op).knobs.default(problem, runner.device.machine)
+    problem = operator_of(runner.device.machine.kind, kept.op).problem.from_key(kept.problem)
+    default = operator_of(runner.device.machine.kind, kept.op).knobs.default(problem, runner.device.machine)
     append_records(second, [dataclasses.replace(kept, knobs=default.to_json())])
 
     def schedules(*files: Path) -> set[str]:

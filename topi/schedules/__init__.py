@@ -1,8 +1,8 @@
 """Schedules: how a fused PrimFunc is laid out in loops, vectors and registers.
 
 `schedule_primfunc` is the only entry. A function that holds one of our operators is scheduled around that block, the
-anchor, by the template that the registry has for it; everything else falls to the generic schedule, which always
-applies.
+anchor, by the template that the registry has for it; everything else falls to the generic schedule of the
+kind of target, which always applies.
 """
 
 import tvm
@@ -13,9 +13,8 @@ from tvm.s_tir.schedule import SBlockRV
 from ..machine import Machine
 from . import cpu, x86  # noqa: F401  they register their templates
 from .cpu.chain import schedule_chain
-from .cpu.generic import schedule_generic
 from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
-from .registry import Site, template_of
+from .registry import Site, generic_of, template_of
 
 
 def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
@@ -34,7 +33,7 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
     Raises
     ------
     LookupError
-        It holds an operator of ours that has no template for this kind of target.
+        It holds an operator of ours that has no template for this kind of target, or the kind has no generic schedule.
     """
     sch = Schedule(tvm.IRModule({"main": func}))
     if len(anchors_of(sch)) > 1:
@@ -45,7 +44,7 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
         if anchor is not None:
             site = _alone(sch, anchor, machine)
             template_of(machine.kind, site.op).schedule(site)
-    schedule_generic(sch, machine)
+    generic_of(machine.kind)(sch, machine)
     return sch.mod["main"].with_attr("tirx.is_scheduled", True)
 
 

@@ -1,6 +1,6 @@
 """Which template lays out which operator, for which kind of target; what is written as loops has a body instead.
 
-Both are registered where they are written.
+What is none of our operators goes to the kind's generic schedule. All are registered where they are written.
 """
 
 from collections.abc import Callable, Iterable
@@ -113,3 +113,28 @@ def body_of(kind: str, operator: str) -> Callable[..., tirx.PrimFunc]:
     if (kind, operator) not in _BODIES:
         raise LookupError(f"operator {operator} has no body for targets of kind {kind}")
     return _BODIES[kind, operator]
+
+
+Generic = Callable[[Schedule, Machine], None]
+
+_GENERIC: dict[str, Generic] = {}
+
+
+def register_generic(kind: str, schedule: Generic) -> None:
+    """Lay out by ``schedule`` whatever no template has touched, for targets of ``kind``."""
+    if kind in _GENERIC:
+        raise ValueError(f"{kind} has a generic schedule already")
+    _GENERIC[kind] = schedule
+
+
+def generic_of(kind: str) -> Generic:
+    """What lays out whatever no template has touched.
+
+    Raises
+    ------
+    LookupError
+        Nothing does.
+    """
+    if kind not in _GENERIC:
+        raise LookupError(f"there is no generic schedule for targets of kind {kind}")
+    return _GENERIC[kind]

@@ -9,13 +9,17 @@ import sys
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from ..architectures import ARCHITECTURES
 from ..errors import ArtifactError
 
 _HEADER = struct.Struct("<4sBB10xHHI8xQQI6xHHH")
 _SECTION = struct.Struct("<IIQQQQ24x")
 _CLASS_64, _LITTLE_ENDIAN, _SHARED_OBJECT, _NO_BITS = 2, 1, 3, 8
 
-MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+MACHINES = {3: "i386", 40: "arm", 243: "riscv64"} | {
+    row.elf_machine: row.name for row in ARCHITECTURES.values()
+}
+"""``e_machine`` → name; some that we do not compile for have one too, for errors."""
 
 
 @dataclass(frozen=True)

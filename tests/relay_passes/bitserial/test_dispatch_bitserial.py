@@ -1,4 +1,4 @@
-"""Few-bit layers written in every way we know, from PyTorch to the answer of the compiled file."""
+"""Few-level layers written in every way we know, from PyTorch to the answer of the compiled file."""
 
 import warnings
 from collections.abc import Callable

@@ -86,7 +86,9 @@ def test_a_convolution_reads_an_image_in_place_but_not_many_channels(
             result = builder.emit_output(y)
         builder.emit_func_output(result)
     with TARGET:
-        mod = tvm.transform.Sequential([*canonicalize(), DispatchDense(PLANNER)])(builder.get())
+        mod = tvm.transform.Sequential([*canonicalize(PLANNER.machine), DispatchDense(PLANNER)])(
+            builder.get()
+        )
     values = [binding.value for binding in mod["main"].body.blocks[0].bindings]
     found = ["conv2d" if op_name(value) == "call_tir" else op_name(value) for value in values]
     assert [name for name in found if name] == operators

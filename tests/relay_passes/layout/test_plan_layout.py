@@ -69,7 +69,7 @@ def test_between_two_convolutions(name: str) -> None:
     """The result is the same, and where an operator knows both orders only the borders carry a transpose."""
     middle, transposes = BETWEEN[name]
     before = _module(lambda bb, x: _conv(bb, middle(bb, _conv(bb, x))))
-    after = PlanLayout()(before)
+    after = PlanLayout("NHWC")(before)
     x = np.random.default_rng(1).standard_normal((2, 8, 6, 10), np.float32)
     want = evaluate(before, x)
     # 1e-5: sums of 72 terms in another order, twice
@@ -81,7 +81,7 @@ def test_between_two_convolutions(name: str) -> None:
 
 
 def test_pooled_features_leave_without_a_transpose() -> None:
-    after = PlanLayout()(_module(lambda bb, x: bb.emit(op.mean(_conv(bb, x), [2, 3]))))
+    after = PlanLayout("NHWC")(_module(lambda bb, x: bb.emit(op.mean(_conv(bb, x), [2, 3]))))
     ops = [op_name(b.value) for block in after["main"].body.blocks for b in block.bindings]
     assert ops == ["permute_dims", "nn.conv2d", "mean"]
 
@@ -109,7 +109,7 @@ def test_before_and_after() -> None:
                 R.output(u)
             return u
 
-    assert tvm_ffi.structural_equal(PlanLayout()(Before), After, map_free_vars=True)
+    assert tvm_ffi.structural_equal(PlanLayout("NHWC")(Before), After, map_free_vars=True)
 
 
 def test_what_has_no_planes_is_left_alone() -> None:
@@ -120,4 +120,4 @@ def test_what_has_no_planes_is_left_alone() -> None:
             result = builder.emit_output(op.nn.softmax(x, 1))
         builder.emit_func_output(result)
     before = builder.get()
-    assert tvm_ffi.structural_equal(PlanLayout()(before)["main"], before["main"], map_free_vars=True)
+    assert tvm_ffi.structural_equal(PlanLayout("NHWC")(before)["main"], before["main"], map_free_vars=True)

@@ -7,13 +7,15 @@ from torch import nn
 from tvm_fastconv.frontend import import_model
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.separable.separable_chains import Chain, separable_chains
+from tvm_fastconv.topi.machines import machine_of
 
+MACHINE = machine_of(tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "haswell"}))
 X = torch.randn(1, 16, 12, 12, generator=torch.Generator().manual_seed(0))
 
 
 def chains_of(model: nn.Module, x: torch.Tensor) -> list[Chain]:
     mod = tvm.IRModule({"main": import_model(model.eval(), (x,)).mod["main"]})
-    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize()])(mod)
+    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize(MACHINE)])(mod)
     return separable_chains(mod["main"])
 
 

@@ -12,6 +12,7 @@ from tvm_fastconv.relay_passes.separable.canonicalize_low_rank import Canonicali
 
 from ...choices import ZEN_4, choices
 from ...close import assert_close
+from .chains import MACHINE
 
 X = torch.randn(1, 32, 14, 12, generator=torch.Generator().manual_seed(0))
 
@@ -36,7 +37,7 @@ def _gaussian(size: int, channels: int = 32, multiplier: int = 1) -> nn.Conv2d:
 
 def _layers(conv: nn.Conv2d, methods: dict | None = None) -> list[str]:
     mod = tvm.IRModule({"main": import_model(nn.Sequential(conv).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), CanonicalizeLowRank(methods)]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(MACHINE), CanonicalizeLowRank(methods)]
     return named_layers(tvm.transform.Sequential(passes)(mod)["main"])
 
 
@@ -91,7 +92,7 @@ def test_infinite_weights_are_left(groups: int) -> None:
     norm = nn.BatchNorm2d(32)
     norm.weight.data.fill_(1e12)
     mod = tvm.IRModule({"main": import_model(nn.Sequential(conv, norm).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), CanonicalizeLowRank()]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(MACHINE), CanonicalizeLowRank()]
     assert named_layers(tvm.transform.Sequential(passes)(mod)["main"]) == ["0"]
 
 

@@ -31,7 +31,7 @@ def _cp(rank: int, bias: bool = False) -> list[nn.Module]:
 def _outputs(layers: list[nn.Module]) -> list[int]:
     """Output channels of the convolutions that are left."""
     mod = tvm.IRModule({"main": import_model(nn.Sequential(*layers).eval(), (X,)).mod["main"]})
-    passes = [*pipeline.simplify(), *pipeline.canonicalize(), PadRanks(MACHINE)]
+    passes = [*pipeline.simplify(), *pipeline.canonicalize(MACHINE), PadRanks(MACHINE)]
     main = tvm.transform.Sequential(passes)(mod)["main"]
     assert named_layers(main) == [str(i) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     values = [binding.value for block in main.body.blocks for binding in block.bindings]

@@ -14,7 +14,7 @@ from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.separable.separable_chains import separable_chains
 
 from ...close import assert_close
-from .chains import X, chains_of, depthwise
+from .chains import MACHINE, X, chains_of, depthwise
 
 
 def _found(model: nn.Module, x: torch.Tensor) -> list[tuple[str, str, list[str]]]:
@@ -168,14 +168,14 @@ def test_stencils_of_zeros_are_no_stencils() -> None:
 def test_layers_kept_apart_leave_the_others_a_chain() -> None:
     model = nn.Sequential(*STRUCTURES["inverted bottleneck"][0]()).eval()
     mod = tvm.IRModule({"main": import_model(model, (X,)).mod["main"]})
-    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize()])(mod)
+    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize(MACHINE)])(mod)
     chains = separable_chains(mod["main"], apart=["0"])
     assert [[stage.name for stage in chain.stages] for chain in chains] == [["2", "4"]]
 
 
 def test_the_graph_is_read_only() -> None:
     mod = tvm.IRModule({"main": import_model(nn.Sequential(*STRUCTURES["cp"][0]()).eval(), (X,)).mod["main"]})
-    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize()])(mod)
+    mod = tvm.transform.Sequential([*pipeline.simplify(), *pipeline.canonicalize(MACHINE)])(mod)
     before = mod.script()
     separable_chains(mod["main"])
     assert mod.script() == before

@@ -4,7 +4,13 @@ from tvm import te
 
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
-from tvm_fastconv.topi.schedules.registry import Template, register, register_body, template_of
+from tvm_fastconv.topi.schedules.registry import (
+    Template,
+    register,
+    register_body,
+    register_generic,
+    template_of,
+)
 from tvm_fastconv.topi.transpose import transpose
 
 
@@ -39,3 +45,15 @@ def test_an_operator_written_as_loops_needs_a_body_for_the_kind_of_target() -> N
 def test_bodies_are_registered_once() -> None:
     with pytest.raises(ValueError, match="transpose has a body for llvm already"):
         register_body("llvm", "transpose", lambda: None)
+
+
+def test_what_has_no_template_needs_a_generic_schedule_for_the_kind_of_target() -> None:
+    x = te.placeholder((8,), "float32", name="x")
+    func = te.create_prim_func([x, te.compute((8,), lambda i: x[i] + 1.0, name="y")])
+    with pytest.raises(LookupError, match="there is no generic schedule for targets of kind abacus"):
+        schedule_primfunc(func, Machine(lanes=4, registers=16, kind="abacus"))
+
+
+def test_a_kind_of_target_has_one_generic_schedule() -> None:
+    with pytest.raises(ValueError, match="llvm has a generic schedule already"):
+        register_generic("llvm", lambda sch, machine: None)

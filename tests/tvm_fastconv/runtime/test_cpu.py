@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tvm_fastconv.architectures import ARCHITECTURES, x86_64
 from tvm_fastconv.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="compares with x86 sources of truth")
@@ -19,11 +20,12 @@ def _run(code: str, **environment: str) -> set[str]:
 
 def test_cpuid_agrees_with_cpuinfo() -> None:
     flags = cpu._cpuinfo_flags()
-    assert cpu.host_features() == {name for name, where in cpu._X86_64.items() if where.flag in flags}
+    features = ARCHITECTURES["x86_64"].features
+    assert cpu.host_features() == {name for name, flag in features.items() if flag in flags}
 
 
 def test_an_old_c_library_leaves_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: _NoSymbols())
+    monkeypatch.setattr(x86_64.ctypes, "CDLL", lambda name: _NoSymbols())
     monkeypatch.setattr(cpu, "_cpuinfo_flags", lambda: frozenset({"avx2", "abm", "unrelated"}))
     assert cpu.host_features() == {"avx2", "lzcnt"}
 
@@ -49,6 +51,11 @@ def test_arm_reads_hwcaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(cpu, "_cpuinfo_flags", lambda: frozenset({"fp", "asimd", "asimddp"}))
     assert cpu.host_features() == {"neon", "dotprod"}
+
+
+def test_of_an_architecture_without_a_row_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "riscv64")
+    assert cpu.host_features() == frozenset()
 
 
 def test_neither_tvm_nor_numpy_is_imported() -> None:

@@ -1,4 +1,4 @@
-"""Schedules of bit-serial convolutions, and of those that decide and pack on the register tile."""
+"""Schedules of bitserial convolutions, and of those that decide and pack on the register tile."""
 
 from tvm.s_tir.schedule import LoopRV
 

@@ -20,7 +20,7 @@ ROWS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthwiseBitLoops:
+class BitserialDepthwiseLoops:
     """A depthwise convolution of bits as its template sees it: ``words`` are those of a row of outputs."""
 
     batch: int
@@ -29,34 +29,34 @@ class DepthwiseBitLoops:
     taps: int
 
 
-class DepthwiseBits(Protocol):
+class BitserialDepthwise(Protocol):
     """A problem of `bitserial_depthwise_conv2d`."""
 
     @property
-    def depthwise_loops(self) -> DepthwiseBitLoops:
+    def depthwise_loops(self) -> BitserialDepthwiseLoops:
         """As the template sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthwiseBitKnobs(KnobSet):
+class BitserialDepthwiseKnobs(KnobSet):
     """Knobs of the template: words of a vector, and output rows of a parallel task."""
 
     lanes: int
     rows: int
 
     @classmethod
-    def space(cls, problem: DepthwiseBits, machine: Machine) -> Iterator[Self]:
+    def space(cls, problem: BitserialDepthwise, machine: Machine) -> Iterator[Self]:
         """Any number of rows, in whole and half vectors."""
         for rows in range(1, problem.depthwise_loops.height + 1):
             for lanes in (machine.lanes, machine.lanes // 2):
                 yield cls(lanes=lanes, rows=rows)
 
     @classmethod
-    def default(cls, problem: DepthwiseBits, machine: Machine) -> Self:
+    def default(cls, problem: BitserialDepthwise, machine: Machine) -> Self:
         """Whole vectors, and rows enough for a thread."""
         return cls(lanes=machine.lanes, rows=min(ROWS, problem.depthwise_loops.height))
 
-    def cycles(self, problem: DepthwiseBits, machine: Machine) -> float:
+    def cycles(self, problem: BitserialDepthwise, machine: Machine) -> float:
         """Of the whole batch, to numbers."""
         loops = problem.depthwise_loops
         vectors = loops.batch * loops.height * -(-loops.words // self.lanes)
@@ -80,7 +80,7 @@ def _schedule_bitserial_depthwise(site: Site) -> None:
     The anchor is a vector of decisions, or of every digit, in rows of whole vectors; stage ``rows`` holds one row of an
     output, which the last block makes the result of.
     """
-    sch, counts, stages, knobs = site.sch, site.anchor, site.stages, site.knobs(DepthwiseBitKnobs)
+    sch, counts, stages, knobs = site.sch, site.anchor, site.stages, site.knobs(BitserialDepthwiseKnobs)
     rows = stages["rows"]
     last = sch.get_consumers(rows)[0]
     n, y, *_ = sch.get_loops(last)

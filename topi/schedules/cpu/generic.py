@@ -17,6 +17,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...machine import Machine
 from ..loops import is_reduction, top_blocks, vectorize_innermost, volume
+from ..registry import register_generic
 from .seams import cut_at_seams, seams_of
 
 MIN_TASKS = 16
@@ -162,3 +163,6 @@ def _walks_memory(sch: Schedule, block: SBlockRV, kinds: list[int]) -> bool:
 def _is_innermost(variable: tirx.Var, read: tirx.BufferRegion) -> bool:
     """Whether ``variable`` is the last index of what is read; a scalar has none."""
     return bool(len(read.region)) and variable.same_as(read.region[-1].min)
+
+
+register_generic("llvm", schedule_generic)

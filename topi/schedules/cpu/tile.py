@@ -34,7 +34,7 @@ class TileLoops:
     """An operator as the register tile sees it: all extents in elements.
 
     ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
-    ``pixel_sums`` and ``vector_sums`` are the sums that a bit-serial operator keeps for one pixel and one vector;
+    ``pixel_sums`` and ``vector_sums`` are the sums that a bitserial operator keeps for one pixel and one vector;
     ``panel_multiple`` divides a tile's output channels.
     """
 

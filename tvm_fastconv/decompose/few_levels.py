@@ -1,4 +1,4 @@
-"""Weights of one or a few bits: the nearest of ``scale · (±1 ±2 ±4 ...)``, one scale per filter."""
+"""Weights of few levels: the nearest of ``scale · (±1 ±2 ±4 ...)``, one scale per filter."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ CANDIDATES = 64
 
 
 @dataclass(frozen=True)
-class BinaryWeights:
+class FewLevelWeights:
     """``scale · levels`` in place of a weight.
 
     Attributes
@@ -33,8 +33,8 @@ class BinaryWeights:
         return (scale * self.levels).astype(np.float32)
 
 
-def binarize(weight: np.ndarray, bits: int = 1) -> BinaryWeights:
-    """Approximate ``weight`` (o, ...).
+def few_levels(weight: np.ndarray, bits: int = 1) -> FewLevelWeights:
+    """Approximate ``weight`` (o, ...) by 2^bits levels per filter.
 
     One bit has the closed form ``mean(|w|) · sign(w)`` (Rastegari et al., XNOR-Net, arXiv:1603.05279, eq. 6). More
     bits search the scale, whose best levels are the nearest odd ones.
@@ -52,7 +52,7 @@ def binarize(weight: np.ndarray, bits: int = 1) -> BinaryWeights:
     else:
         levels, scale = _search(filters, 2**bits - 1)
     size, missed = np.linalg.norm(filters), np.linalg.norm(filters - scale[:, None] * levels)
-    return BinaryWeights(levels.reshape(weight.shape), scale, float(missed / size) if size else 0.0)
+    return FewLevelWeights(levels.reshape(weight.shape), scale, float(missed / size) if size else 0.0)
 
 
 def _search(filters: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Few-level layers that run on packed bits: as integer sums, or as decisions about them that are packed again."""
+"""Few-level layers that run as bitserial operators: as integer sums, or as decisions that are packed again."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tvm_fastconv.topi.planner import Plan, Planner
 
 from ..graph.operator_call import OPAQUE, operator_call
 from ..graph.rewrite import CallRewriter
-from .few_level_calls import bit_report
+from .few_level_calls import bitserial_report
 from .few_level_layers import FewLevelLayer
 
 
 @dataclass(frozen=True)
-class BitLayer:
+class BitserialLayer:
     """A layer in the graph on a register tile, kept so that a decision about its sums can move into it."""
 
     layer: FewLevelLayer
@@ -47,21 +47,24 @@ class BitLayer:
         """Emit the layer as int32 sums."""
         signs, plan = (
             self.layer.levels.signs,
-            self.planner.planned("bitserial_conv2d", self.layer.bit_problem),
+            self.planner.planned("bitserial_conv2d", self.layer.bitserial_problem),
         )
         table = border_table(signs, self._params(plan), *self.plane)
-        constants, report = [pack_signs(signs, plan.knobs.panel), table], bit_report(self.layer, self.reason)
+        constants, report = (
+            [pack_signs(signs, plan.knobs.panel), table],
+            bitserial_report(self.layer, self.reason),
+        )
         return self._tiled(rewriter, bitserial_conv2d, plan, constants, report=report)
 
     def decisions(self, rewriter: CallRewriter, signs: np.ndarray, at: np.ndarray) -> relax.Var | None:
         """Emit the bits ``total >= at`` of the layer with ``signs``; ``None`` where no tile packs them."""
-        problem = dataclasses.replace(self.layer.bit_problem, packed=True)
+        problem = dataclasses.replace(self.layer.bitserial_problem, packed=True)
         plan = self.planner.plan("bitserial_conv2d", problem)
         if plan is None:
             return None
         table, panel = border_table(signs, self._params(plan), *self.plane), plan.knobs.panel
         limits = packed_limits(table, self.layer.activation.step, at, panel)
-        report = bit_report(self.layer, f"{self.reason}; writes bits")
+        report = bitserial_report(self.layer, f"{self.reason}; writes bits")
         constants = [pack_signs(signs, panel), limits]
         return self._tiled(rewriter, bitserial_conv2d_packed, plan, constants, report=report, pattern=OPAQUE)
 
@@ -105,7 +108,7 @@ class BitLayer:
         return height, width
 
 
-class DepthwiseBitLayer(BitLayer):
+class BitserialDepthwiseLayer(BitserialLayer):
     """A layer of one input and one output channel per group, on words of 32 channels."""
 
     def totals(self, rewriter: CallRewriter) -> relax.Var:
@@ -125,7 +128,7 @@ class DepthwiseBitLayer(BitLayer):
         return self._depthwise(rewriter, compute, plan, constants, reason, pattern=OPAQUE)
 
     def _plan(self, packed: bool) -> Plan[Any]:
-        problem = dataclasses.replace(self.layer.bit_problem, packed=packed)
+        problem = dataclasses.replace(self.layer.bitserial_problem, packed=packed)
         return self.planner.planned("bitserial_depthwise_conv2d", problem)
 
     def _row(self, plan: Plan[Any]) -> int:
@@ -148,12 +151,14 @@ class DepthwiseBitLayer(BitLayer):
             compute,
             constants,
             plan=plan,
-            report=bit_report(self.layer, reason) | stored,
+            report=bitserial_report(self.layer, reason) | stored,
             params=self.layer.bitserial,
             **more,
         )
 
 
-def bit_layer(layer: FewLevelLayer, words: relax.Expr, reason: str, planner: Planner) -> BitLayer:
+def bitserial_layer(layer: FewLevelLayer, words: relax.Expr, reason: str, planner: Planner) -> BitserialLayer:
     """``layer`` on its packed input."""
-    return (DepthwiseBitLayer if layer.is_bit_depthwise else BitLayer)(layer, words, reason, planner)
+    return (BitserialDepthwiseLayer if layer.is_bitserial_depthwise else BitserialLayer)(
+        layer, words, reason, planner
+    )
