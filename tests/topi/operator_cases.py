@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, Problem]] = {
     "conv2d, NCHW in": ("conv2d", ConvProblem(**INPUT, conv=conv(40, data_layout="NCHW"))),
     "conv2d in groups": ("conv2d", ConvProblem(**INPUT, conv=conv(64, groups=2))),
     "grouped_conv2d": ("grouped_conv2d", GroupedProblem(**INPUT, conv=conv(36, groups=4))),
+    "grouped_conv2d, in chunks": ("grouped_conv2d", GroupedProblem(**PLANE, channels=64, conv=conv(64, groups=8))),
     "grouped_conv2d, NCHW in": (
         "grouped_conv2d", GroupedProblem(batch=2, **INPUT, conv=conv(36, groups=4, data_layout="NCHW")),
     ),

@@ -4,9 +4,12 @@ import tvm
 from tvm import te
 from tvm.s_tir import Schedule
 
-from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference, pack_weight
+from tvm_fastconv.relay_passes.dense.direct_plan import plan_direct
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem, conv2d_reference, pack_weight
 from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.machines import ROWS
+from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.cpu.grouped import groups_of_a_vector, is_permuted
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
@@ -109,3 +112,22 @@ def test_a_vector_is_permuted_where_one_load_holds_it(
 )
 def test_groups_that_a_vector_touches(outputs: int, lanes: int, channels: int, touched: int) -> None:
     assert groups_of_a_vector(outputs, lanes, channels) == touched
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "size", "op", "chunks", "rows"),
+    [
+        (512, 32, 14, "conv2d", 4, 14),  # pixels of 512 channels are 2 KiB apart, of a chunk's 128 half a KiB
+        (112, 7, 28, "conv2d", 7, 28),
+        (512, 64, 14, "grouped_conv2d", 4, 14),
+        (120, 10, 28, "grouped_conv2d", 1, 7),  # panels end inside groups of 12: chunks would copy some twice
+    ],
+)
+def test_chunks_copy_the_channels_of_their_own_groups(
+    channels: int, groups: int, size: int, op: str, chunks: int, rows: int
+) -> None:
+    conv = Conv2dParams(kernel=(3, 3), out_channels=channels, groups=groups, padding=(1, 1, 1, 1))
+    plan = plan_direct(
+        Planner(ROWS["znver4"]), ConvProblem(height=size, width=size, channels=channels, conv=conv)
+    )
+    assert (plan.op, plan.knobs.chunks, plan.knobs.strip * plan.knobs.tile_h) == (op, chunks, rows)

@@ -22,7 +22,7 @@ from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import GENERIC, ROWS
 from tvm_fastconv.topi.operators import Sample
-from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.planner import Measured, Planner
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
@@ -217,7 +217,7 @@ def test_each_kind_of_target_has_its_own_knobs(on_an_abacus: list[KnobSet]) -> N
     assert (here.problem, there.problem) == (ConvProblem, ConvProblem)
     assert here.knobs is not there.knobs is Beads
     assert Planner(ABACUS).planned(op, problem).knobs == Beads(rods=13)
-    record = {(op, problem.key): Beads(rods=3).to_json()}
+    record = {(op, problem.key): Measured(Beads(rods=3).to_json(), 1e6)}
     recorded = Planner(ABACUS, record).planned(op, problem)
     assert (recorded.knobs, recorded.source) == (Beads(rods=3), "record")
     assert Planner(machine("avx2"), record).planned(op, problem).source == "default"

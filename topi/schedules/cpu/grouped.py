@@ -143,7 +143,7 @@ def vectorize_grouped_window(sch: Schedule, anchor: SBlockRV, window: SBlockRV, 
     """Copy the channels of a pixel in whole vectors and one rest, apart for what permuted vectors load behind them."""
     (inputs, outputs), lanes = _widths(sch, anchor), knobs.lanes
     if is_permuted(inputs, outputs, lanes):
-        sums = int(sch.get(anchor).iter_vars[3].dom.extent)
+        sums = int(sch.get(anchor).iter_vars[3].dom.extent) // knobs.chunks
         end = (sums - lanes) // outputs * inputs + inputs - 1 + lanes
         sch.storage_align(window, 0, 2, -(-end // lanes) * lanes, 0)
     if not isinstance(sch.get(anchor).iter_vars[0].dom.extent, tirx.IntImm):
