@@ -115,13 +115,12 @@ def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int]) -> 
     if (dtype := _dtype(tensor, value)) != spec.dtype:
         raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")
     shape = tuple(tensor.shape)
-    fits = (
-        shape == spec.shape
-        or (len(shape) == len(spec.shape)
+    fits = shape == spec.shape or (
+        len(shape) == len(spec.shape)
         and all(
             size > 0 and size == (wanted if isinstance(wanted, int) else sizes.setdefault(wanted, size))
             for size, wanted in zip(shape, spec.shape, strict=True)
-        ))
+        )
     )
     if not fits:
         known = "".join(f", {name} = {size}" for name, size in sizes.items() if name in spec.shape)
