@@ -19,7 +19,7 @@ from .depthwise_conv2d import DepthwiseProblem, depthwise_conv2d, kernel_major, 
 from .fixed_stencil_conv2d import StencilProblem, fixed_stencil_conv2d_reference, fixed_stencils
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_knobs, register_operator
+from .operators import Sample, activated, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import LoopsOnly, TileKnobs
 from .schedules.cpu.window import WindowKnobs, window_cost
@@ -205,32 +205,41 @@ def _one_row(stage: ConvProblem) -> LoopsOnly:
 def make_chain(
     problem: ChainProblem, knobs: ChainKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
-    """A chain alone, without anything between its stages."""
+    """A chain alone, with `activated` behind every stage; kernels in another order have nothing behind them."""
     data, _ = problem.stages[0].random(rng)
     arrays: list[np.ndarray] = [data]
-    weights, computes = [], []
+    plain = not any(map(_reorders, problem.stages))
+    weights, biases, computes = [], [], []
     for stage, tile in zip(problem.stages, knobs.stages, strict=True):
         _, weight = stage.random(rng)
         weight /= np.float32(np.sqrt(weight[0].size))
         weights.append(weight)
         computes.append(_stage(stage, tile, weight, arrays))
+        biases.append(rng.standard_normal(stage.conv.out_channels, np.float32) if plain else None)
+    arrays += [bias for bias in biases if bias is not None]
     tensors = [te.placeholder(extents(*a.shape), "float32", name=f"arg{i}") for i, a in enumerate(arrays)]
-    value = tensors[0]
-    for compute, packed in computes:
+    value, place = tensors[0], len(arrays) - len(biases)
+    for number, (compute, packed) in enumerate(computes):
         value = compute(value, *(tensors[i] for i in packed))
+        value = activated(value, tensors[place + number]) if plain else value
 
     def reference() -> np.ndarray:
         result = data
-        for stage, weight in zip(problem.stages, weights, strict=True):
+        for stage, weight, bias in zip(problem.stages, weights, biases, strict=True):
             if isinstance(stage, StencilProblem):
                 result = fixed_stencil_conv2d_reference(result, stage.array, stage.conv)
             else:
                 result = conv2d_reference(result, weight, stage.conv)
                 if isinstance(stage, DepthwiseProblem) and stage.kernel_major:
                     result = kernel_major(result, stage.channels, 3)
+            result = result if bias is None else np.maximum(result + bias, 0)
         return result
 
     return Sample(te.create_prim_func([*tensors, value]), tuple(arrays), reference)
+
+
+def _reorders(stage: ConvProblem) -> bool:
+    return isinstance(stage, StencilProblem) or (isinstance(stage, DepthwiseProblem) and stage.kernel_major)
 
 
 def _stage(

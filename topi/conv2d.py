@@ -20,7 +20,7 @@ import tvm
 from tvm import te, tirx
 
 from .machine import Machine
-from .operators import Make, Sample, operator_attrs, register_knobs, register_operator, te_function
+from .operators import Make, Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, padded_window, reduce_axes
@@ -218,8 +218,12 @@ def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:
         data, weight = problem.random(rng)
         arrays = (problem.stored(data), pack_weight(weight, knobs.panel))
         attrs = operator_attrs(name, problem, knobs)
-        func = te_function(compute, arrays, params=problem.conv, tile=knobs, attrs=attrs)
-        return Sample(func, arrays, lambda: conv2d_reference(data, weight, problem.conv))
+        how = {"params": problem.conv, "tile": knobs, "attrs": attrs}
+
+        def reference() -> np.ndarray:
+            return conv2d_reference(data, weight, problem.conv)
+
+        return activated_sample(compute, arrays, reference, problem.conv.out_channels, rng, **how)
 
     return make
 

@@ -9,7 +9,7 @@ from tvm import te, tirx
 
 from .conv2d import pack_weight
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
+from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .window import extents, reduce_axes, stage
@@ -109,8 +109,8 @@ def make_dense(
     weight = rng.standard_normal((problem.columns, problem.inner), np.float32)
     arrays = (data, pack_weight(weight[:, :, None, None], knobs.panel))
     attrs = operator_attrs("dense", problem, knobs)
-    func = te_function(dense, arrays, out_features=problem.columns, tile=knobs, attrs=attrs)
-    return Sample(func, arrays, lambda: dense_reference(data, weight))
+    how = {"out_features": problem.columns, "tile": knobs, "attrs": attrs}
+    return activated_sample(dense, arrays, lambda: dense_reference(data, weight), problem.columns, rng, **how)
 
 
 register_operator("dense", MatmulProblem)

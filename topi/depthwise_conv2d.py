@@ -8,7 +8,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
+from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.window import WindowKnobs, WindowLoops
 from .window import extents, padded_window, reduce_axes
 
@@ -101,13 +101,12 @@ def make_depthwise_conv2d(
     packed = pack_depthwise_weight(kernel_major(weight, channels, 0) if problem.kernel_major else weight)
     attrs = operator_attrs("depthwise_conv2d", problem, knobs)
     how = {"params": params, "tile": knobs, "attrs": attrs, "kernel_major": problem.kernel_major}
-    func = te_function(depthwise_conv2d, (data, packed), **how)
 
     def reference() -> np.ndarray:
         result = depthwise_conv2d_reference(data, weight, params)
         return kernel_major(result, channels, 3) if problem.kernel_major else result
 
-    return Sample(func, (data, packed), reference)
+    return activated_sample(depthwise_conv2d, (data, packed), reference, params.out_channels, rng, **how)
 
 
 register_operator("depthwise_conv2d", DepthwiseProblem)

@@ -146,3 +146,36 @@ def te_function(
     """``compute`` over tensors like ``arrays``."""
     tensors = [te.placeholder(extents(*a.shape), str(a.dtype), name=f"arg{i}") for i, a in enumerate(arrays)]
     return te.create_prim_func([*tensors, compute(*tensors, **kwargs)])
+
+
+def activated(value: te.Tensor, bias: te.Tensor) -> te.Tensor:
+    """What stands behind nearly every convolution of a network: a bias for each of the last axis, and ReLU."""
+    shape = list(value.shape)
+    added = te.compute(shape, lambda *i: value(*i) + bias[i[-1]], name="biased")
+    return te.compute(shape, lambda *i: tirx.max(added(*i), tirx.const(0.0, "float32")), name="activated")
+
+
+def activated_sample(
+    compute: Callable[..., te.Tensor],
+    arrays: tuple[np.ndarray, ...],
+    reference: Callable[[], np.ndarray],
+    channels: int,
+    rng: np.random.Generator,
+    **kwargs: Any,
+) -> Sample:
+    """An operator alone with `activated` behind it: knobs that are best without may not be with it.
+
+    Parameters
+    ----------
+    reference : callable
+        Of the operator.
+    channels : int
+        The last axis of its result.
+    """
+    bias = rng.standard_normal(channels, np.float32)
+
+    def with_bias(*tensors: te.Tensor, **how: Any) -> te.Tensor:
+        return activated(compute(*tensors[:-1], **how), tensors[-1])
+
+    func = te_function(with_bias, (*arrays, bias), **kwargs)
+    return Sample(func, (*arrays, bias), lambda: np.maximum(reference() + bias, 0))

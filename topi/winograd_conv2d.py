@@ -19,7 +19,7 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem
 from .machine import Machine
-from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
+from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.tile import TileLoops
 from .schedules.cpu.winograd import WinogradKnobs, WinogradLoops
 from .window import extents, padded_window, reduce_axes, stage
@@ -263,8 +263,12 @@ def make_winograd_conv2d(
     (data, weight), m, params = problem.random(rng), problem.m, problem.conv
     arrays = (problem.stored(data), pack_winograd_weight(weight, m, knobs.panel))
     attrs = operator_attrs("winograd_conv2d", problem, knobs)
-    func = te_function(winograd_conv2d, arrays, params=params, m=m, tile=knobs, attrs=attrs)
-    return Sample(func, arrays, lambda: winograd_conv2d_reference(data, weight, params, m))
+    how = {"params": params, "m": m, "tile": knobs, "attrs": attrs}
+
+    def reference() -> np.ndarray:
+        return winograd_conv2d_reference(data, weight, params, m)
+
+    return activated_sample(winograd_conv2d, arrays, reference, params.out_channels, rng, **how)
 
 
 register_operator("winograd_conv2d", WinogradProblem)

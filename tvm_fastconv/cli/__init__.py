@@ -18,6 +18,7 @@ from .compile import compile_verb
 from .demo import demo_verb
 from .eval import eval_verb
 from .output import print_error, print_warning
+from .records import records_app
 from .report import report_verb
 from .run import run_verb
 from .serve import serve_verb
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
+app.add_typer(records_app, name="records")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
