@@ -8,15 +8,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.planner import Measured, Records
 
 from .candidate import Candidate, Device, Outcome, Task
-from .comparison import Ratio, paired_ratio
+from .contest import FINAL_TURNS, Contest, Decision, decided_in_network
 from .cost_model import CostModel
 from .local_runner import Runner
+from .network import Network
 from .records import Conditions, Line, Trial, Verdict, append_records
 from .search import Search
 
@@ -31,16 +31,8 @@ FIRST_GAIN, STALLED_GAIN, FADING = 0.2, 0.1, 0.55
 LEAST_GAIN = 0.004
 """Of a task's time; what is expected to save less is not searched any further."""
 
-FINALISTS, FINAL_TURNS = 3, 15
-LEAST_RATIO = 1.01
-"""By which the lower end of the interval must beat the default."""
-
-
-class Network(Protocol):
-    """What is tuned."""
-
-    def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
-        """The tasks that run and how often, and all that the planner compared, under ``records``."""
+FINALISTS = 3
+"""Knobs of each task that are set against the default at the end."""
 
 
 @dataclass
@@ -75,7 +67,6 @@ class TaskState:
         Batches so far, and those since the last that saved anything.
     gain : float
         What the last batch saved of the time.
-    verdict : Verdict, optional
     """
 
     search: Search
@@ -83,7 +74,6 @@ class TaskState:
     rounds: int = 0
     stalled: int = 0
     gain: float = 0.0
-    verdict: Verdict | None = None
 
     @property
     def default_seconds(self) -> float:
@@ -168,10 +158,7 @@ class Tuner:
             self._search(state, budget)
             show(self)
         self._dispatch(self._measured())
-        for state in self.states.values():
-            self._decide(state)
-            show(self)
-        return [state.verdict for state in self.states.values() if state.verdict is not None]
+        return self._decide()
 
     def _dispatch(self, records: Records) -> None:
         calls, compared = self.network.dispatched(records)
@@ -253,29 +240,37 @@ class Tuner:
             if state.search.seconds < math.inf
         }
 
-    def _decide(self, state: TaskState) -> None:
-        """Set the fastest knobs of a task against its default once more, in turns."""
+    def _decide(self) -> list[Verdict]:
+        """Set the fastest knobs of every task against its default once more, in turns; the verdicts are written."""
+        found = [self._contest(state) for state in self.states.values()]
+        contests = [contest for contest in found if contest is not None]
+        decisions = decided_in_network(self.network, contests) or self._decided_alone(contests)
+        verdicts = [self._verdict(decision) for decision in decisions]
+        append_records(self.path, verdicts)
+        return verdicts
+
+    def _contest(self, state: TaskState) -> Contest | None:
         search = state.search
         if state.default_seconds == math.inf:
-            return
-        knobs, ratio = search.default, Ratio(1.0, 1.0, 1.0)
-        seconds = default_seconds = state.default_seconds
-        rivals = [knobs for knobs in search.fastest(FINALISTS) if knobs != search.default]
-        rivals = [knobs for knobs in rivals if search.times[knobs] < state.default_seconds]
-        if state.calls and rivals:
-            candidates = [Candidate(search.task, each) for each in (search.default, *rivals)]
-            times = self.runner.compare(candidates, FINAL_TURNS)
-            if times is not None:
-                default_seconds = seconds = sorted(times[0])[FINAL_TURNS // 2]
-                ratios = [paired_ratio(times[0], each) for each in times[1:]]
-                best = max(range(len(rivals)), key=lambda place: ratios[place].median)
-                if ratios[best].low >= LEAST_RATIO:
-                    knobs, ratio = rivals[best], ratios[best]
-                    seconds = sorted(times[1 + best])[FINAL_TURNS // 2]
-        op, problem = search.task.key
-        state.verdict = Verdict(
-            op=op, problem=problem, knobs=knobs.to_json(), conditions=self.conditions, processor=self.runner.processor,
-            seconds=seconds, default_seconds=default_seconds, ratio=ratio.median, low=ratio.low, high=ratio.high,
-            cycles=seconds * self.runner.clock,
+            return None
+        faster = [knobs for knobs in search.fastest(FINALISTS) if search.times[knobs] < state.default_seconds]
+        rivals = faster if state.calls else []
+        return Contest(search.task, self.device.machine, search.default, rivals, state.default_seconds)
+
+    def _decided_alone(self, contests: Sequence[Contest]) -> list[Decision]:
+        """By the operators alone, in turns on the device."""
+        found = []
+        for contest in contests:
+            candidates = [Candidate(contest.task, knobs) for knobs in (contest.default, *contest.rivals)]
+            times = self.runner.compare(candidates, FINAL_TURNS) if contest.rivals else None
+            found.append(contest.decide(times or [[contest.seconds] * FINAL_TURNS]))
+        return found
+
+    def _verdict(self, decision: Decision) -> Verdict:
+        op, problem = decision.task.key
+        return Verdict(
+            op=op, problem=problem, knobs=decision.knobs.to_json(), conditions=self.conditions,
+            processor=self.runner.processor, seconds=decision.seconds, default_seconds=decision.default_seconds,
+            ratio=decision.ratio.median, low=decision.ratio.low, high=decision.ratio.high,
+            cycles=decision.seconds * self.runner.clock,
         )  # fmt: skip
-        append_records(self.path, [state.verdict])

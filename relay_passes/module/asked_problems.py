@@ -17,16 +17,21 @@ OP, PROBLEM = "fastconv.op", "fastconv.problem"
 
 
 def asked_problems(mod: tvm.IRModule) -> Counter[tuple[str, str]]:
-    """Operator and key of the problem, and how many calls of ``main`` in a fused module run it.
+    """Operator and key of the problem, and how many calls of ``main`` in a fused module run it."""
+    asked = problems_of_functions(mod)
+    return Counter(asked[call.function] for call in recorded_calls(mod) if call.function in asked)
 
-    Operators that were fused into one function are one ``chain``.
+
+def problems_of_functions(mod: tvm.IRModule) -> dict[str, tuple[str, str]]:
+    """Operator and key of the problem that each function of a fused module is about.
+
+    Operators that were fused into one function are one ``chain``; a function without any of ours is left out.
     """
     functions = {
         var.name_hint: func for var, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)
     }
     asked = {name: _asked(func) for name, func in functions.items()}
-    found = [asked[call.function] for call in recorded_calls(mod)]
-    return Counter(question for question in found if question is not None)
+    return {name: question for name, question in asked.items() if question is not None}
 
 
 def _asked(func: tirx.PrimFunc) -> tuple[str, str] | None:

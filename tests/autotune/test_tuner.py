@@ -2,15 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tvm_fastconv.autotune.candidate import Candidate, Task
+from tvm_fastconv.autotune.network import Times
 from tvm_fastconv.autotune.records import Trial, Verdict, measured, read_records
 from tvm_fastconv.autotune.search import Search
-from tvm_fastconv.autotune.tuner import Budget, Tuner
+from tvm_fastconv.autotune.tuner import FINALISTS, Budget, Tuner
 from tvm_fastconv.topi.planner import Records
 
 from .fake import CLOCK, CONDITIONS, DEVICE, FakeRunner, landscape, task
@@ -27,6 +28,10 @@ class Fixed:
     def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
         self.told.append(records)
         return Counter(self.calls), [*self.calls, *self.compared]
+
+    def timed(self, _variants: Sequence[Records], _turns: int) -> list[Times]:
+        """It cannot run."""
+        return []
 
 
 def _tuner(path: Path, network: object, runner: FakeRunner, known: Sequence = (), seed: int = 0) -> Tuner:
@@ -187,3 +192,76 @@ def test_the_same_seed_tries_the_same(tmp_path: Path) -> None:
         _tuner(tmp_path / name, Fixed({SLOW: 1, FAST: 2}), runner, seed=5).run(Budget(trials=50))
         tried.append(runner.tried)
     assert tried[0] == tried[1]
+
+
+class Running(Fixed):
+    """A network that runs, and in which times are others than alone."""
+
+    def __init__(
+        self, calls: dict[Task, int], compared: Sequence[Task], times: Callable[[Candidate], float]
+    ) -> None:
+        super().__init__(calls, compared)
+        self.times, self.variants = times, []
+
+    def timed(self, variants: Sequence[Records], turns: int) -> list[Times]:
+        self.variants = list(variants)
+        return [
+            {
+                asked: [
+                    self.times(self._candidate(asked, records)) * (1 + 1e-4 * turn) for turn in range(turns)
+                ]
+                for asked in self._present(records)
+            }
+            for records in variants
+        ]
+
+    def _candidate(self, asked: Task, records: Records) -> Candidate:
+        kind = type(Search(asked, DEVICE).default)
+        return Candidate(asked, kind.from_json(records[asked.key].knobs))
+
+    def _present(self, records: Records) -> list[Task]:
+        """Of what competes, the one with the least cycles runs."""
+        rivals = [*self.calls, *self.compared]
+        return [min(rivals, key=lambda each: records[each.key].cycles)]
+
+
+def test_what_is_faster_alone_but_not_in_the_network_is_not_recorded(tmp_path: Path) -> None:
+    default = Search(SLOW, DEVICE).default
+    network = Running({SLOW: 1}, [], lambda candidate: 1.0 if candidate.knobs == default else 1.2)
+    (verdict,) = _tuner(tmp_path / "r.jsonl", network, FakeRunner()).run(Budget(trials=40))
+    assert (verdict.knobs, verdict.ratio, verdict.seconds) == (
+        default.to_json(),
+        1.0,
+        pytest.approx(1.0, rel=0.01),
+    )
+
+
+def test_in_the_network_the_best_of_the_finalists_wins(tmp_path: Path) -> None:
+    default = Search(SLOW, DEVICE).default
+    order: dict[str, int] = {}
+
+    def times(candidate: Candidate) -> float:
+        """The later a finalist comes, the faster it is."""
+        place = order.setdefault(candidate.knobs.to_json(), len(order))
+        return 1.0 if candidate.knobs == default else 1.0 - 0.1 * place
+
+    alone = FakeRunner(lambda candidate: 1.0 if candidate.knobs == default else 0.5)
+    network, runner = Running({SLOW: 1}, [], times), alone
+    (verdict,) = _tuner(tmp_path / "r.jsonl", network, runner).run(Budget(trials=40))
+    assert len(network.variants) == 1 + FINALISTS
+    assert verdict.knobs == network.variants[-1][SLOW.key].knobs
+    assert verdict.ratio == pytest.approx(1 / 0.7)
+    assert not runner.compared, "alone nothing is compared where the network runs"
+
+
+def test_operators_that_compete_are_both_timed_in_the_network(tmp_path: Path) -> None:
+    """Whichever of both the planner would choose, the other is made to run as well."""
+    rival = task("winograd_conv2d")
+    seconds = {SLOW: 3e-6, rival: 2e-6}
+    network = Running({SLOW: 1}, [rival], lambda candidate: seconds[candidate.task])
+    verdicts = _tuner(tmp_path / "r.jsonl", network, FakeRunner(lambda candidate: 1e-6)).run(
+        Budget(trials=10)
+    )
+    assert {verdict.task: verdict.seconds for verdict in verdicts} == {
+        each.key: pytest.approx(seconds[each], rel=0.01) for each in seconds
+    }
