@@ -14,18 +14,22 @@ def describe(task: Task) -> str:
 
 def _describe(problem: Any) -> str:
     layer = getattr(problem, "layer", None)
-    conv = getattr(problem, "conv", None) or getattr(problem, "window", None) or getattr(layer, "conv", None)
+    conv = _first(problem, "conv", "window") or getattr(layer, "conv", None)
     batch = f"{problem.batch} of " if problem.batch > 1 else ""
     if conv is None:
-        fields = json.loads(problem.key)
-        return batch + ", ".join(
-            f"{name} {value}" for name, value in fields.items() if name != "batch" and value
-        )
-    channels = getattr(problem, "channels", None) or getattr(layer, "channels", None)
+        fields = json.loads(problem.key).items()
+        return batch + ", ".join(f"{name} {value}" for name, value in fields if name != "batch" and value)
+    channels = _first(problem, "channels") or getattr(layer, "channels", None)
+    plane = f"{_first(problem, 'in_height', 'height')}x{_first(problem, 'in_width', 'width')}"
     sizes = f"{channels} to {conv.out_channels}" if channels else f"{conv.out_channels}"
-    words = [f"{batch}{problem.height}x{problem.width}", sizes, f"{conv.kernel[0]}x{conv.kernel[1]}"]
+    words = [f"{batch}{plane}", sizes, f"{conv.kernel[0]}x{conv.kernel[1]}"]
     if conv.stride != (1, 1):
         words[-1] += f" / {conv.stride[0]}" if conv.stride[0] == conv.stride[1] else f" / {conv.stride}"
     if conv.groups > 1:
         words.append(f"{conv.groups} groups")
     return ", ".join(words)
+
+
+def _first(problem: Any, *names: str) -> Any:
+    """The first of the attributes that a problem has."""
+    return next((getattr(problem, name) for name in names if hasattr(problem, name)), None)

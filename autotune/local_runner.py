@@ -47,8 +47,13 @@ class Runner(Protocol):
     def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Build, check and time candidates, each on its own."""
 
-    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
-        """Seconds of candidates of one task, in turns; ``None`` where one of them fails."""
+    def compare(
+        self, candidates: Sequence[Candidate], turns: int, footprint: int
+    ) -> list[list[float]] | None:
+        """Seconds of candidates of one task in turns, in a network that touches so many bytes between two of them.
+
+        ``None`` where one of them fails.
+        """
 
     def close(self) -> None:
         """Let go of the device."""
@@ -90,17 +95,18 @@ class LocalRunner:
             outcomes += self._round(candidates[first : first + self.width])
         return outcomes
 
-    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
+    def compare(
+        self, candidates: Sequence[Candidate], turns: int, footprint: int
+    ) -> list[list[float]] | None:
         """Seconds of candidates of one task, in turns; ``None`` where one of them fails."""
         worker = self._workers[0]
         try:
             for slot, candidate in enumerate(candidates):
-                worker.call(
-                    measure_candidate.build_candidate, slot, candidate, self.device, seconds=BUILD_SECONDS
-                )
+                arguments = slot, candidate, self.device
+                worker.call(measure_candidate.build_candidate, *arguments, seconds=BUILD_SECONDS)
             seconds = TIME_SECONDS + len(candidates) * turns
             slots = list(range(len(candidates)))
-            return worker.call(measure_candidate.time_candidates, slots, turns, TURN_SECONDS, seconds=seconds)
+            return worker.call(measure_candidate.time_as_in_network, slots, turns, footprint, seconds=seconds)
         except WorkerError:
             return None
 

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tvm_fastconv.topi.planner import Records
 
 from .candidate import Task
 
-Times = Mapping[Task, Sequence[float]]
-"""Seconds of a call in each turn."""
+
+@dataclass(frozen=True)
+class Dispatched:
+    """What a planner made of a network.
+
+    Attributes
+    ----------
+    calls : Counter
+        The tasks that run, and how often.
+    compared : sequence of Task
+        All that the planner was asked, those that run among them.
+    footprint : int
+        Bytes that the network touches in one run: weights, and results of its functions.
+    """
+
+    calls: Counter[Task]
+    compared: Sequence[Task]
+    footprint: int
 
 
 class Network(Protocol):
     """What is tuned."""
 
-    def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
-        """The tasks that run and how often, and all that the planner compared, under ``records``."""
-
-    def timed(self, variants: Sequence[Records], turns: int) -> Sequence[Times]:
-        """The whole network under each of ``variants``, in turns; none where it cannot run."""
+    def dispatched(self, records: Records) -> Dispatched:
+        """What runs under ``records``."""

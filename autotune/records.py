@@ -98,15 +98,15 @@ class Verdict(Line):
         Of the default knobs, in the same turns.
     ratio, low, high : float
         How many times faster than the default: the median of the turns, and its confidence interval of 95 %.
-    cycles : float
-        The time in cycles of the device's clock, to set against estimates.
+    cycles : float, optional
+        The time in cycles of the device's clock, to set against other operators; none where it cannot be.
     """
 
     default_seconds: float
     ratio: float
     low: float
     high: float
-    cycles: float
+    cycles: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

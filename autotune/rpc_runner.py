@@ -93,8 +93,13 @@ class RPCRunner:
             raise FastconvError(f"no device {self.address.key!r} answers any more: {round_.gone}")
         return [round_.outcomes[place] for place in range(len(candidates))]
 
-    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
-        """Seconds of candidates of one task, in turns on one device; ``None`` where that fails."""
+    def compare(
+        self, candidates: Sequence[Candidate], turns: int, footprint: int
+    ) -> list[list[float]] | None:
+        """Seconds of candidates of one task, in turns on one device; ``None`` where that fails.
+
+        From its caches, whatever ``footprint``: TVM's server has nothing that empties them.
+        """
         for _ in range(TRIES):
             try:
                 return self._time(self._workers[0], list(candidates), turns)

@@ -13,7 +13,7 @@ from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.planner import Measured, Records
 
 from .candidate import Candidate, Device, Outcome, Task
-from .contest import FINAL_TURNS, Contest, Decision, decided_in_network
+from .contest import TURNS, Decision, decide
 from .cost_model import CostModel
 from .local_runner import Runner
 from .network import Network
@@ -33,6 +33,15 @@ LEAST_GAIN = 0.004
 
 FINALISTS = 3
 """Knobs of each task that are set against the default at the end."""
+
+INCUMBENT = 0.95
+"""Times its cycles, what runs untuned is set against other operators: it stays where these are hardly faster."""
+
+PASSING = ("chain",)
+"""Operators whose gain is what does not pass through memory: times of tasks do not tell it, estimates go on to."""
+
+CACHED = 0.75
+"""Of the last cache, which others share, what one network finds of its own (12 of 32 MiB on a Zen 4)."""
 
 
 @dataclass
@@ -119,6 +128,8 @@ class Tuner:
         self.network, self.runner, self.conditions = network, runner, conditions
         self.path, self.seed = path, seed
         self.states: dict[Task, TaskState] = {}
+        self.footprint = 0
+        self._incumbents: set[Task] = set()
         self.models: dict[str, CostModel] = defaultdict(lambda: CostModel(self.device))
         self.failures: Counter[str] = Counter()
         self._known: dict[tuple[str, str], list[Trial]] = defaultdict(list)
@@ -148,6 +159,7 @@ class Tuner:
     def run(self, budget: Budget, show: Show = lambda tuner: None) -> list[Verdict]:
         """Search until the budget is spent or nothing is left to expect; returns the verdicts."""
         self._dispatch({})
+        self._incumbents = {task for task, state in self.states.items() if state.calls}
         self._measure_defaults(budget, show)
         self._dispatch(self._measured())  # other operators may run than by estimate
         self._measure_defaults(budget, show)
@@ -158,16 +170,17 @@ class Tuner:
             self._search(state, budget)
             show(self)
         self._dispatch(self._measured())
-        return self._decide()
+        return self._decide(show)
 
     def _dispatch(self, records: Records) -> None:
-        calls, compared = self.network.dispatched(records)
+        found = self.network.dispatched(records)
+        self.footprint = min(found.footprint, int(CACHED * self.device.machine.l3_bytes))
         for state in self.states.values():
             state.calls = 0
-        for task in [*calls, *compared]:
+        for task in found.compared:
             if task not in self.states:
                 self.states[task] = self._state(task)
-            self.states[task].calls = calls[task]
+            self.states[task].calls = found.calls[task]
 
     def _state(self, task: Task) -> TaskState:
         """A new task, with what was measured of it before."""
@@ -235,42 +248,39 @@ class Tuner:
     def _measured(self) -> Records:
         """What dispatch would be told now."""
         return {
-            task.key: Measured(state.search.best.to_json(), state.search.seconds * self.runner.clock)
+            task.key: Measured(
+                state.search.best.to_json(),
+                None if task.op in PASSING else state.search.seconds * self.runner.clock,
+            )
             for task, state in self.states.items()
             if state.search.seconds < math.inf
         }
 
-    def _decide(self) -> list[Verdict]:
-        """Set the fastest knobs of every task against its default once more, in turns; the verdicts are written."""
-        found = [self._contest(state) for state in self.states.values()]
-        contests = [contest for contest in found if contest is not None]
-        decisions = decided_in_network(self.network, contests) or self._decided_alone(contests)
-        verdicts = [self._verdict(decision) for decision in decisions]
-        append_records(self.path, verdicts)
-        return verdicts
-
-    def _contest(self, state: TaskState) -> Contest | None:
-        search = state.search
-        if state.default_seconds == math.inf:
-            return None
-        faster = [knobs for knobs in search.fastest(FINALISTS) if search.times[knobs] < state.default_seconds]
-        rivals = faster if state.calls else []
-        return Contest(search.task, self.device.machine, search.default, rivals, state.default_seconds)
-
-    def _decided_alone(self, contests: Sequence[Contest]) -> list[Decision]:
-        """By the operators alone, in turns on the device."""
+    def _decide(self, show: Show) -> list[Verdict]:
+        """Verdicts on all tasks, which are on the disk."""
         found = []
-        for contest in contests:
-            candidates = [Candidate(contest.task, knobs) for knobs in (contest.default, *contest.rivals)]
-            times = self.runner.compare(candidates, FINAL_TURNS) if contest.rivals else None
-            found.append(contest.decide(times or [[contest.seconds] * FINAL_TURNS]))
+        for state in self.states.values():
+            if state.default_seconds < math.inf:
+                found.append(self._verdict(state, self._contest(state)))
+                append_records(self.path, found[-1:])
+                show(self)
         return found
 
-    def _verdict(self, decision: Decision) -> Verdict:
-        op, problem = decision.task.key
+    def _contest(self, state: TaskState) -> Decision:
+        """The fastest knobs of a task against its default, as the network finds them."""
+        search = state.search
+        fastest = search.fastest(FINALISTS) if state.calls else []
+        rivals = [knobs for knobs in fastest if search.times[knobs] < state.default_seconds]
+        candidates = [Candidate(search.task, knobs) for knobs in (search.default, *rivals)]
+        times = self.runner.compare(candidates, TURNS, self.footprint)
+        return decide(search.default, rivals, times or [[state.default_seconds] * TURNS])
+
+    def _verdict(self, state: TaskState, decision: Decision) -> Verdict:
+        op, problem = state.search.task.key
+        favour = INCUMBENT if state.search.task in self._incumbents else 1.0
         return Verdict(
             op=op, problem=problem, knobs=decision.knobs.to_json(), conditions=self.conditions,
             processor=self.runner.processor, seconds=decision.seconds, default_seconds=decision.default_seconds,
             ratio=decision.ratio.median, low=decision.ratio.low, high=decision.ratio.high,
-            cycles=decision.seconds * self.runner.clock,
+            cycles=None if op in PASSING else favour * decision.seconds * self.runner.clock,
         )  # fmt: skip

@@ -18,10 +18,10 @@ K = TypeVar("K", bound=KnobSet)
 
 @dataclass(frozen=True)
 class Measured:
-    """What tuning knows of a problem: the fastest knobs, as JSON, and the cycles that they take."""
+    """What tuning knows of a problem: the fastest knobs, as JSON, and their cycles, if those were measured."""
 
     knobs: str
-    cycles: float
+    cycles: float | None
 
 
 Records = Mapping[tuple[str, str], Measured]

@@ -104,18 +104,6 @@ def compile_prepared(
 ) -> CompiledModel:
     """The rest of `compile`, with what is known from tuning."""
     fused = prepared.dispatched(Planner(prepared.machine, records))
-    return compile_fused(prepared, fused, threads=threads, verify=verify, tell=tell)
-
-
-def compile_fused(
-    prepared: Prepared,
-    fused: tvm.IRModule,
-    *,
-    threads: int | None = None,
-    verify: bool = True,
-    tell: Callable[[str], None] = lambda step: None,
-) -> CompiledModel:
-    """What remains to be done once operators are chosen."""
     imported, resolved, source = prepared.imported, prepared.target, prepared.source
     layers, calls = _reports(fused)
     called = [

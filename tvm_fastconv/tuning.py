@@ -2,9 +2,8 @@
 
 import math
 import os
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from tvm_fastconv.autotune.candidate import Device, Task
 from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
+from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
 from tvm_fastconv.autotune.tuner import Budget, Tuner
-from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, problems_of_functions
-from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
+from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, bytes_touched
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner, Records
 
-from .compiler import compile_fused, compile_prepared
+from .compiler import compile_prepared
 from .errors import InputError
 from .machine_files import target_and_machine
 from .measure.timing import interleave
@@ -34,8 +33,6 @@ from .targets import cpu_features, spec_of
 from .tvm_log import quiet_tvm
 
 NETWORK_TURNS = 21
-PROFILES = 2
-"""Runs in a turn, the faster of which counts."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +127,7 @@ def tune(
     prepared = prepare(model, example_inputs, device.target, device.machine, methods, None, tell)
     conditions = conditions_of(device)
     tell("tuning")
-    tuner = Tuner(
-        _Network(prepared, device.threads, runner.here), runner, conditions, str(records), known, seed
-    )
+    tuner = Tuner(_Network(prepared), runner, conditions, str(records), known, seed)
     budget = Budget(trials or math.inf, seconds or math.inf)
     try:
         verdicts = tuner.run(budget, show or (lambda tuner: None))
@@ -149,66 +144,17 @@ def tune(
 class _Network:
     """A prepared model as the tuner sees it."""
 
-    def __init__(self, prepared: Prepared, threads: int, here: bool) -> None:
-        self.prepared, self.threads, self.here = prepared, threads, here
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
 
-    def timed(self, variants: Sequence[Records], turns: int) -> list[dict[Task, list[float]]]:
-        """The whole network under each of ``variants``, in turns; none where it cannot run."""
-        inputs = self.prepared.imported.example_inputs
-        if inputs is None or not self.here:
-            return []
-        runs: list[_Run] = []
-        which: list[_Run] = []
-        for records in variants:
-            run = _Run(self.prepared, Planner(self.prepared.machine, records), self.threads)
-            twin = next((other for other in runs if other.is_like(run)), None)
-            if twin is None:
-                run.build()
-                runs.append(run)
-            which.append(twin or run)
-        for _ in range(turns):
-            for run in runs:
-                run.turn(inputs)
-        return [run.times for run in which]
-
-    def dispatched(self, records: Records) -> tuple[Counter[Task], Sequence[Task]]:
-        """The tasks that run and how often, and all that the planner compared."""
+    def dispatched(self, records: Records) -> Dispatched:
+        """What runs under ``records``."""
         planner = Planner(self.prepared.machine, records)
-        calls = asked_problems(self.prepared.dispatched(planner))
+        fused = self.prepared.dispatched(planner)
+        calls = asked_problems(fused)
         compared = [Task(op, problem) for op, problem in planner.questions]
         running = Counter({task: calls[task.key] for task in compared if task.key in calls})
-        return running, compared
-
-
-class _Run:
-    """One variant of a network, and the times of its tasks."""
-
-    def __init__(self, prepared: Prepared, planner: Planner, threads: int) -> None:
-        self.prepared, self.threads = prepared, threads
-        self.fused = prepared.dispatched(planner)
-        known = {(op, problem.key): Task(op, problem) for op, problem in planner.questions}
-        asked = problems_of_functions(self.fused)
-        self.tasks = {name: known[question] for name, question in asked.items() if question in known}
-        self.times: dict[Task, list[float]] = defaultdict(list)
-        called = [self.tasks.get(call.function) for call in recorded_calls(self.fused)]
-        self.calls = [task and (task, planner.planned(task.op, task.problem).knobs) for task in called]
-
-    def is_like(self, other: "_Run") -> bool:
-        """Whether both run the same operators with the same knobs."""
-        return self.calls == other.calls
-
-    def build(self) -> None:
-        """Compile it."""
-        self.model = compile_fused(self.prepared, self.fused, threads=self.threads, verify=False)
-
-    def turn(self, inputs: Sequence[Any]) -> None:
-        """Add the seconds that a call of each task takes, on average over its calls."""
-        seconds: dict[Task, list[float]] = defaultdict(list)
-        for call in self.model.profile(*inputs, repeat=PROFILES).calls:
-            if call.function in self.tasks:
-                seconds[self.tasks[call.function]].append(call.ms / 1e3)
-        for task, each in seconds.items():
-            self.times[task].append(statistics.fmean(each))
+        return Dispatched(running, compared, bytes_touched(fused))
 
 
 def _compare(prepared: Prepared, records: Records, threads: int, tell: Callable[[str], None]) -> Ratio | None:

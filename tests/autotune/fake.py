@@ -43,14 +43,18 @@ class FakeRunner:
         self.clock, self.processor = CLOCK, "a core"
         self.tried: list[Candidate] = []
         self.compared: list[Candidate] = []
+        self.footprints: list[int] = []
 
     def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         self.tried += candidates
         found = [self.times(candidate) for candidate in candidates]
         return [Outcome(seconds, None if seconds else "it broke") for seconds in found]
 
-    def compare(self, candidates: Sequence[Candidate], turns: int) -> list[list[float]] | None:
+    def compare(
+        self, candidates: Sequence[Candidate], turns: int, footprint: int
+    ) -> list[list[float]] | None:
         self.compared += candidates
+        self.footprints.append(footprint)
         found = [self.times(candidate) or 1.0 for candidate in candidates]
         return [[seconds * (1 + 0.001 * turn) for turn in range(turns)] for seconds in found]
 

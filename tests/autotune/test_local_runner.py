@@ -64,7 +64,7 @@ def test_candidates_of_several_tasks_are_measured_in_order(runner: LocalRunner) 
 
 
 def test_candidates_are_compared_in_turns(runner: LocalRunner) -> None:
-    times = runner.compare(_two("conv2d"), turns=7)
+    times = runner.compare(_two("conv2d"), turns=7, footprint=1 << 16)
     assert times is not None
     assert [len(each) for each in times] == [7, 7]
     assert min(map(min, times)) > 0
@@ -80,7 +80,7 @@ def test_a_bad_candidate_costs_itself_alone(runner: LocalRunner, how: str, messa
     assert (first.error, last.error) == (None, None)
     assert broken.seconds is None
     assert message in str(broken.error)
-    assert runner.compare([good[0], bad], turns=6) is None
+    assert runner.compare([good[0], bad], turns=6, footprint=1 << 16) is None
 
 
 class _Broken:

@@ -80,7 +80,7 @@ def test_devices_say_what_they_are_and_measure(tracker: Tracker) -> None:
         outcomes = runner.run(candidates)
         assert [outcome.error for outcome in outcomes] == [None] * 5
         assert all(outcome.seconds for outcome in outcomes)
-        times = runner.compare(candidates[:2], turns=6)
+        times = runner.compare(candidates[:2], turns=6, footprint=1 << 16)
         assert times is not None
         assert [len(each) for each in times] == [6, 6]
 

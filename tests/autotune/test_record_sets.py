@@ -1,0 +1,52 @@
+"""Many records at once."""
+
+import dataclasses
+
+from tvm_fastconv.autotune.record_sets import found_by, holding, merged, pruned, summaries, task_of, title_of
+from tvm_fastconv.autotune.records import Line, Trial
+
+from .fake import CONDITIONS, task
+from .test_records import _trial, _verdict, _withdrawal
+
+OTHERS = dataclasses.replace(CONDITIONS, threads=2)
+
+
+def test_equal_lines_of_several_files_stay_where_they_stood_last() -> None:
+    a, b, c = _trial(1.0), _trial(2.0), _verdict()
+    assert merged([[a, c], [b, a]]) == [c, b, a]
+    assert merged([]) == []
+
+
+def test_pruning_keeps_what_acts_and_what_teaches() -> None:
+    old, new, other = _verdict(1.0), _verdict(2.0), _verdict(3.0, conditions=OTHERS)
+    failed, good = _trial(None, error="it broke"), _trial(1.0)
+    lines: list[Line] = [old, failed, good, other, new]
+    assert pruned(lines) == [good, other, new]
+    assert pruned(lines, keep_trials=False) == [other, new]
+    assert holding(lines) == [other, new]
+    assert pruned([*lines, _withdrawal()]) == [good, other]
+
+
+def test_summaries_count_by_operator_and_conditions() -> None:
+    lines: list[Line] = [
+        _trial(1.0), _trial(None, error="it broke"), _verdict(), _verdict(ratio=1.0, conditions=OTHERS), _withdrawal(),
+    ]  # fmt: skip
+    first, second = summaries(lines)
+    assert (first.op, first.conditions, first.problems) == ("conv2d", CONDITIONS, 1)
+    assert (first.trials, first.failed, first.verdicts, first.faster) == (2, 1, 0, 0)
+    assert (second.conditions, second.trials, second.verdicts, second.faster) == (OTHERS, 0, 1, 0)
+
+
+def test_lines_are_found_by_what_tables_show() -> None:
+    lines: list[Line] = [_trial(), _verdict(), Trial(**vars(_trial()) | {"op": "abacus"})]
+    assert title_of(lines[0]) == "conv2d: 9x11, 24 to 40, 3x3"
+    assert found_by(lines, "24 TO 40") == lines[:2]
+    assert found_by(lines, "abacus") == lines[2:]
+    assert found_by(lines, "5x5") == []
+
+
+def test_an_operator_that_is_not_known_here_is_no_error() -> None:
+    assert task_of(_trial()) == task("conv2d")
+    strange = [Trial(**vars(_trial()) | change) for change in ({"op": "abacus"}, {"problem": "{}"})]
+    assert [task_of(line) for line in strange] == [None, None]
+    assert summaries(strange)
