@@ -88,6 +88,8 @@ class LayerReport:
         Bytes of the packed weights.
     schedule
         The schedule's knobs.
+    source
+        Who chose them: ``default``, the estimate, or ``record``, a measurement of `tune`.
     error
         Largest error found by verification, relative to the layer's largest output.
     """
@@ -102,6 +104,7 @@ class LayerReport:
     operations: int
     weight_bytes: int
     schedule: str
+    source: str = "default"
     error: float | None = None
 
 

@@ -69,7 +69,7 @@ def annotations(
     """What an anchor block carries; arguments as for `operator_call`."""
     layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(plan.op)}
     if report is not None:
-        layer |= {"op": plan.op, "schedule": plan.knobs.to_json(), **report}
+        layer |= {"op": plan.op, "schedule": plan.knobs.to_json(), "source": plan.source, **report}
     attrs = operator_attrs(plan.op, plan.problem, plan.knobs)
     return attrs | {"fastconv.layer": json.dumps(layer, sort_keys=True)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,9 @@ class _Choices:
             for stage, problem, knobs in zip(
                 chain.stages, plan.problem.stages, plan.knobs.stages, strict=True
             ):
-                own = self.planner.asked(operator_of_stage(problem), problem, knobs)
+                own = replace(
+                    self.planner.asked(operator_of_stage(problem), problem, knobs), source=plan.source
+                )
                 self.actions[stage.var] = fused(chain, str(self.fused), stage, own)
             self.fused += 1
         elif way == DENSE and dense is not None:

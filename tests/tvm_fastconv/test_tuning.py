@@ -63,6 +63,8 @@ def test_compile_takes_what_tuning_found(tmp_path: Path, monkeypatch: pytest.Mon
     plain = fc.compile(_model(), X, threads=1)
     tuned = fc.compile(_model(), X, records=path, threads=1)
     assert {layer.schedule for layer in tuned.layers} & set(chosen.values())
+    assert {layer.source for layer in plain.layers} == {"default"}
+    assert {layer.source for layer in tuned.layers} == {"record"}
     assert [layer.schedule for layer in tuned.layers] != [layer.schedule for layer in plain.layers]
     assert_close(tuned(X), _model()(X), 1e-5)  # sums of up to 72 terms, in float32
     monkeypatch.setenv(VARIABLE, str(path))

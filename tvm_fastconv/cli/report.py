@@ -62,6 +62,7 @@ def report_verb(
         "operations",
         "weights",
         "schedule",
+        "chosen by",
     ]
     rows = [
         [
@@ -74,12 +75,13 @@ def report_verb(
             layer.operations,
             layer.weight_bytes,
             layer.schedule,
+            layer.source,
             *([f"{times[layer.name]:.4f}" if layer.name in times else "-"] if measured else []),
         ]
         for layer in manifest.layers
     ]
     rows += [
-        [name, *["-"] * 8, f"{ms:.4f}"] for name, ms in times.items() if name not in {row[0] for row in rows}
+        [name, *["-"] * 9, f"{ms:.4f}"] for name, ms in times.items() if name not in {row[0] for row in rows}
     ]
     print_table(columns + (["ms"] if measured else []), rows)
     for layer in manifest.layers:
