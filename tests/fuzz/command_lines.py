@@ -39,9 +39,9 @@ _RIVALS = ["", "torch", "torch,torch", "magic", ",", "onnxruntime", " torch "]
 
 def line(rng: random.Random, files: list[str]) -> list[str]:
     """Return a command line; ``files`` are the names of the files that were made for it."""
-    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1])[0]
+    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1, 1, 1, 2])[0]
     words = [verb, *_VERBS[verb](rng, files)]
-    if verb != "demo":  # what is right there takes a minute
+    if verb not in ("demo", "tune", "serve"):  # what is right there takes a minute, or for ever
         for _ in range(rng.choice([0] * 7 + [1, 1, 2])):
             _spoil(rng, words, files)
     return words
@@ -96,6 +96,7 @@ def _compile(rng: random.Random, files: list[str]) -> list[str]:
         *(["--target", _file(rng, files, ".json", "row.json")] if rng.random() < 0.15 else []),
         *(["--machine", _file(rng, files, ".json", "row.json")] if rng.random() < 0.15 else []),
         *(["--methods", _file(rng, files, ".toml", "methods.toml")] if rng.random() < 0.3 else []),
+        *(["--records", rng.choice([*BASE, *files, *ODD])] if rng.random() < 0.1 else []),
         *_maybe(rng, 0.7, "--no-verify"),
         *_maybe(rng, 0.05, "--dump-ir", "ir", "folder", "text", "\udcff", "a\0b", "text/ir"),
         *_maybe(rng, 0.3, "--json"),
@@ -144,7 +145,47 @@ def _demo(rng: random.Random, files: list[str]) -> list[str]:
     return ["-o", rng.choice(["folder", "missing/m.so", "x" * 300, "a\0b"])]
 
 
+def _tune(rng: random.Random, files: list[str]) -> list[str]:
+    """What ends before anything is measured: no file can be written there, or no such device asked."""
+    wrong = [
+        ["--records", rng.choice(["folder", "missing/r.jsonl", "a\0b", "/dev/full/r", "fifo"])],
+        [
+            "--records",
+            "r.jsonl",
+            "--rpc",
+            rng.choice(["nowhere", "127.0.0.1:1", ":9", "h:99999999999", *ODD]),
+        ],
+        ["--records", "r.jsonl", "--rpc", rng.choice(["nowhere", "127.0.0.1:1", "\udcff:1"]), "--key", "box"],
+        ["--records", "r.jsonl", "--trials", rng.choice(["0", "-1", "x", "1.5"])],
+        ["--records", "r.jsonl", "--threads", rng.choice(["0", "-1", "1025", "99999999999"])],
+        ["--records", "r.jsonl", "--target", "aarch64-linux-gnu"],
+    ]
+    return [
+        _model(rng, files),
+        "--shape",
+        rng.choice(_SHAPES),
+        *rng.choice(wrong),
+        *_maybe(rng, 0.3, "--json"),
+    ]
+
+
+def _serve(rng: random.Random, files: list[str]) -> list[str]:
+    tracker = rng.choice(["nowhere", ":1", "h:0", "h:99999999999", "", "-"])
+    return ["--tracker", tracker, "--key", rng.choice(["box", *ODD])]
+
+
+def _records(rng: random.Random, files: list[str]) -> list[str]:
+    verb = rng.choice(["list", "best", "show", "merge", "prune"])
+    names = [rng.choice([*BASE, *files, *ODD]) for _ in range(rng.choice([1, 1, 2]))]
+    more = {
+        "show": ["conv2d"],
+        "merge": ["-o", _output(rng, ".jsonl")],
+        "prune": ["-o", _output(rng, ".jsonl")],
+    }
+    return [verb, *(names[:1] if verb in ("show", "prune") else names), *more.get(verb, [])]
+
+
 _VERBS: dict[str, Callable[[random.Random, list[str]], list[str]]] = {
     "compile": _compile, "run": _run, "eval": _eval, "bench": _bench, "report": _report, "targets": _targets,
-    "demo": _demo,
+    "demo": _demo, "tune": _tune, "serve": _serve, "records": _records,
 }  # fmt: skip

@@ -245,7 +245,7 @@ def test_whatever_a_pass_raises_is_one_message(monkeypatch: pytest.MonkeyPatch) 
     def broken(mod: tvm.IRModule, _context: tvm.transform.PassContext) -> tvm.IRModule:
         raise IndexError("line one\nlist index out of range")
 
-    monkeypatch.setattr(pipeline, "canonicalize", lambda: [broken])
+    monkeypatch.setattr(pipeline, "canonicalize", lambda machine: [broken])
     with pytest.raises(
         fc.ModelError, match=r"^TVM cannot compile this model: .*list index out of range"
     ) as raised:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tvm import relax, te, tirx
 
 import tvm_fastconv as fc
-from tvm_fastconv import compiler
+from tvm_fastconv import prepare
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, keep_name, rewrite_calls
 from tvm_fastconv.verify import random_inputs
@@ -43,7 +43,7 @@ def test_names_the_first_layer_that_differs(monkeypatch: pytest.MonkeyPatch) -> 
     names = {layer.name: call.function for layer, call in zip(*_layers_and_calls(model, x), strict=True)}
     original = pipeline.schedule_passes
     monkeypatch.setattr(
-        compiler.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(names["2"])]
+        prepare.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(names["2"])]
     )
     with pytest.raises(fc.FastconvError, match=r"wrong in 2: off by .* This is a bug"):
         fc.compile(model.eval(), x)
@@ -104,7 +104,9 @@ def test_a_wrong_threshold_is_a_bug(layer: type[Xnor], monkeypatch: pytest.Monke
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.3, 0.3)
     original = pipeline.canonicalize
-    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [ShiftDecisions(), *original()])
+    monkeypatch.setattr(
+        prepare.pipeline, "canonicalize", lambda machine: [ShiftDecisions(), *original(machine)]
+    )
     with pytest.raises(fc.FastconvError, match=r"wrong in [02]: off by .* This is a bug"):
         fc.compile(model, torch.randn(1, 3, 12, 12))
 
@@ -150,7 +152,7 @@ def test_an_example_that_hides_a_layer_is_no_excuse(monkeypatch: pytest.MonkeyPa
     (layer, call), *_ = zip(*_layers_and_calls(model, x), strict=True)
     original = pipeline.schedule_passes
     monkeypatch.setattr(
-        compiler.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(call.function)]
+        prepare.pipeline, "schedule_passes", lambda *where: [*original(*where), BreakFunction(call.function)]
     )
     with pytest.raises(fc.FastconvError, match=f"wrong in {layer.name}: .* on random inputs"):
         fc.compile(model, x)
@@ -279,7 +281,9 @@ def test_exact_ties_are_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert "threshold" not in fc.compile(model, x).manifest.verify
     original = pipeline.canonicalize
-    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [StrictDecisions(), *original()])
+    monkeypatch.setattr(
+        prepare.pipeline, "canonicalize", lambda machine: [StrictDecisions(), *original(machine)]
+    )
     with pytest.raises(fc.FastconvError, match=r"wrong in [01]: "):
         fc.compile(model, x)
 
@@ -298,7 +302,7 @@ def test_an_approximated_layer_exempts_no_other(monkeypatch: pytest.MonkeyPatch)
     x, methods = torch.randn(1, 3, 12, 12), {"3": fc.Tucker(error=0.5)}
     fc.compile(model, x, methods=methods)
     original = pipeline.canonicalize
-    monkeypatch.setattr(compiler.pipeline, "canonicalize", lambda: [*original(), AbsForRelu()])
+    monkeypatch.setattr(prepare.pipeline, "canonicalize", lambda machine: [*original(machine), AbsForRelu()])
     with pytest.raises(fc.FastconvError, match=r"wrong in 2: .* that PyTorch computes in that channel"):
         fc.compile(model, x, methods=methods)
 
