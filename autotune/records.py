@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tvm_fastconv.artifact.artifact import reason
 from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.notices import notify
 from tvm_fastconv.regular_files import open_regular
@@ -153,8 +154,8 @@ def read_records(path: str | os.PathLike[str]) -> list[Line]:
     try:
         with open_regular(path) as file:
             lines = file.read(MAX_BYTES).decode(errors="replace").splitlines()
-    except OSError as error:
-        raise ArtifactError(f"cannot read the records {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read the records {path}: {reason(error)}") from None
     for number, text in enumerate(lines, 1):
         if text.strip():
             try:
@@ -168,7 +169,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Line]:
 
 
 def append_records(path: str | os.PathLike[str], entries: Iterable[Line]) -> None:
-    """Add lines, of which there may be none, to a file; they then are on the disk. It is made where there is none.
+    """Add lines to a file, which then are on the disk; it is made where there is none.
 
     Raises
     ------
@@ -179,12 +180,11 @@ def append_records(path: str | os.PathLike[str], entries: Iterable[Line]) -> Non
     try:
         with open(path, "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if text:
-                file.write(b"\n" * _ends_within_a_line(file) + text)
+            file.write(b"\n" * _ends_within_a_line(file) + text)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise ArtifactError(f"cannot write the records {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot write the records {path}: {reason(error)}") from None
 
 
 def _ends_within_a_line(file: Any) -> bool:

@@ -21,6 +21,7 @@ from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, byte
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner, Records
 
+from .artifact.artifact import check_output_path
 from .compiler import compile_prepared
 from .errors import InputError
 from .machine_files import target_and_machine
@@ -114,8 +115,8 @@ def tune(
         if value is not None and not value > 0:
             raise InputError(f"{name} is {value!r}; allowed: more than 0")
     threads, tell = check_threads(threads), progress or (lambda step: None)
+    check_output_path(records)
     known = read_records(records) if os.path.exists(records) else []
-    append_records(records, [])
     if runner is None:
         resolved, row = target_and_machine(target, machine)
         if missing := missing_features(cpu_features(resolved)):

@@ -142,11 +142,13 @@ def test_several_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_cannot_be_is_one_message(asked: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         fc.tune(_model(), X, **{"records": tmp_path / "r.jsonl"} | asked)
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_records_that_cannot_be_written_are_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="cannot write the records"):
-        fc.tune(_model(), X, records=tmp_path / "no" / "r.jsonl", trials=1)
+    for path in (tmp_path / "no" / "r.jsonl", tmp_path / "a\0b"):
+        with pytest.raises(ArtifactError, match="cannot write "):
+            fc.tune(_model(), X, records=path, trials=1)
 
 
 def _native(threads: int) -> Device:
