@@ -135,8 +135,12 @@ def _call(words: tuple[str, ...]) -> tuple[object, str, str]:
     return code, out.getvalue().decode(), err.getvalue().decode()
 
 
+HELP = ((), ("records",))
+"""What has verbs and was given none prints them, with exit code 2."""
+
+
 def _wrong(words: tuple[str, ...], code: object, out: str, err: str) -> str | None:
-    differs = words[0] == "bench" and "wrong" in out
+    differs = words[:1] == ("bench",) and "wrong" in out
     if code not in (0, 2, *([1] if differs else [])):
         return f"exit code {code}: {err}"
     if odd := [char for char in out + err if not char.isprintable() and char != "\n"]:
@@ -145,6 +149,8 @@ def _wrong(words: tuple[str, ...], code: object, out: str, err: str) -> str | No
         return f"more than a message: {err}"
     if code != 2:
         return f"an error, and exit code {code}: {err}" if "error: " in err else None
+    if words in HELP:
+        return None if "Usage: " in out and not err else f"no help: {out}{err}"
     ours = sum(text.startswith("error: ") for text in err.splitlines())
     usage = err.count("─ Error ─")
     if ours + usage != 1:
