@@ -1,10 +1,9 @@
-"""What measurements hold for, and how fast the device's clock runs."""
+"""What measurements hold for."""
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-from pathlib import Path
+import tvm_fastconv
+from tvm_fastconv.runtime.tvm_runtime import installed_version
 
 from .candidate import Device
 from .records import Conditions
@@ -17,17 +16,6 @@ def conditions_of(device: Device) -> Conditions:
     return Conditions(
         cpu=cpu,
         threads=device.threads,
-        package=metadata.version("tvm-fastconv"),
-        tvm=metadata.version("apache-tvm"),
+        package=tvm_fastconv.__version__,
+        tvm=installed_version("apache-tvm") or "unknown",
     )
-
-
-def processor_name() -> str:
-    """What this machine calls its processor."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
-from tvm_fastconv.measure.machine_row import measure_clock
+from tvm_fastconv.measure.roofline import measure_clock
+from tvm_fastconv.runtime.cpu import processor_name
 
 from . import measure_candidate
 from .candidate import Candidate, Device, Outcome
-from .conditions import processor_name
 from .processes import Worker, WorkerError
 
 BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0

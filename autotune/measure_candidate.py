@@ -12,10 +12,9 @@ import tvm
 import tvm_ffi
 
 from tvm_fastconv.measure.timing import interleave
-from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.runtime.threads import use_threads
 from tvm_fastconv.targets import resolve_target
-from tvm_fastconv.topi.build_operator import build
+from tvm_fastconv.topi.build_operator import build, compiled, unset
 
 from .candidate import Candidate, Device, Task
 
@@ -46,12 +45,8 @@ def build_candidate(slot: int, candidate: Candidate, device: Device) -> None:
     _built.pop(slot, None)
     use_threads(device.threads, tvm_ffi)
     made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
-        function = made.func.with_attr("global_symbol", "main")
-        library = tvm.compile(function, target=_target(device.target))
-    # What it does not write must not look right by chance: nan, or 0xAA in every byte.
-    unset = np.full(made.result_shape, np.nan if made.result_dtype.startswith("float") else -86)
-    out = tvm.runtime.tensor(unset.astype(made.result_dtype))
+    library = compiled(made.func, _target(device.target))
+    out = tvm.runtime.tensor(unset(made.result_shape, made.result_dtype))
     values = [tvm.runtime.tensor(array) for array in made.arrays]
     library(*values, out)
     if candidate.task not in _expected:

@@ -15,9 +15,8 @@ import tvm
 from tvm import rpc
 
 from tvm_fastconv.artifact.c_compiler import find_compiler
-from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.targets import resolve_target
-from tvm_fastconv.topi.build_operator import build
+from tvm_fastconv.topi.build_operator import build, compiled, unset
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.operators import Sample
 
@@ -143,8 +142,7 @@ def time_on_device(
 def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
     made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
     target = resolve_target(device.target)
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
-        library = tvm.compile(made.func.with_attr("global_symbol", "main"), target=target)
+    library = compiled(made.func, target)
     compiler = find_compiler(str(target.attrs["mtriple"]), None)
 
     def link(output: str, objects: list[str], options: tuple[str, ...] = (), **_ignored: object) -> None:
@@ -175,8 +173,8 @@ def _timer(session: Any, made: Sample, path: Path, task: Task, turn: float) -> C
     def load() -> tuple[Any, list[Any]]:
         session.upload(str(path))
         module, cpu = session.load_module(path.name), session.cpu(0)
-        unset = np.full(made.result_shape, np.nan if made.result_dtype.startswith("float") else -86)
-        arrays = [tvm.runtime.tensor(array, cpu) for array in (*made.arrays, unset.astype(made.result_dtype))]
+        result = unset(made.result_shape, made.result_dtype)
+        arrays = [tvm.runtime.tensor(array, cpu) for array in (*made.arrays, result)]
         module["main"](*arrays)
         return module, arrays
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 
 from tvm_fastconv.measure import roofline
+from tvm_fastconv.runtime.cpu import processor_name
 
 from . import (
     bench_bitpack,
@@ -30,7 +31,7 @@ def peaks(given: argparse.Namespace) -> None:
     measured = roofline.measure_peaks(settings.isa)
     out = results.console()
     out.print(
-        f"one core of {results.cpu_model()}, {measured.lanes} float32 lanes: {measured.fma_gflops:.0f} GFLOP/s, "
+        f"one core of {processor_name()}, {measured.lanes} float32 lanes: {measured.fma_gflops:.0f} GFLOP/s, "
         f"{measured.xnor_gmacs:.0f} binary GMAC/s"
     )
     for level, read in measured.read_gb_s.items():

@@ -42,11 +42,10 @@ def build_packing(layout: str, channels: int, size: int) -> Callable[[], float]:
     import numpy as np
     import tvm
 
-    from tvm_fastconv.relay_passes import PASS_CONFIG
     from tvm_fastconv.targets import resolve_target
     from tvm_fastconv.topi.bitpack import BitpackProblem
     from tvm_fastconv.topi.bitpack_planar import PlanarProblem
-    from tvm_fastconv.topi.build_operator import build
+    from tvm_fastconv.topi.build_operator import build, compiled
     from tvm_fastconv.topi.machines import machine_of
     from tvm_fastconv.topi.planner import Planner
 
@@ -54,8 +53,7 @@ def build_packing(layout: str, channels: int, size: int) -> Callable[[], float]:
     target = resolve_target("native")
     planner, problem = Planner(machine_of(target)), kind(height=size, width=size, channels=channels)
     made = build(op, problem, planner.planned(op, problem).knobs, planner.machine)
-    with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(made.func.with_attr("global_symbol", "main"), target=target)
+    library = compiled(made.func, target)
     words = np.zeros(made.result_shape, made.result_dtype)
     arguments = [tvm.runtime.tensor(array) for array in (*made.arrays, words)]
     timer = library.mod.time_evaluator("main", tvm.cpu(), number=CALLS)

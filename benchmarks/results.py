@@ -17,6 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tvm_fastconv.runtime.cpu import processor_name
+
 from .options import ISA_ENVIRONMENT
 from .runner import Measured, Row, Settings, geometric_mean
 
@@ -28,7 +30,7 @@ def conditions(settings: Settings) -> dict[str, Any]:
     """Everything a reader needs to judge or repeat a measurement."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "cpu": cpu_model(),
+        "cpu": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -44,14 +46,7 @@ def conditions(settings: Settings) -> dict[str, Any]:
 def describe(settings: Settings) -> str:
     """Conditions in a few words, for the title of a table."""
     isa = "" if settings.isa == "native" else f", limited to {settings.isa.upper()}"
-    return f"{settings.threads} thread(s){isa}, {cpu_model()}"
-
-
-def cpu_model() -> str:
-    """Name of the CPU as the system gives it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return f"{settings.threads} thread(s){isa}, {processor_name()}"
 
 
 def _version(package: str) -> str | None:

@@ -119,18 +119,15 @@ def _same_tile(knobs: KnobSet, tile: KnobSet) -> bool:
 
 def _run(op: str, problem: Problem, knobs: KnobSet, machine: Machine) -> Any:
     """A function of no arguments that runs the layer once."""
-    import numpy as np
     import tvm
 
-    from tvm_fastconv.relay_passes import PASS_CONFIG
     from tvm_fastconv.targets import resolve_target
-    from tvm_fastconv.topi.build_operator import build
+    from tvm_fastconv.topi.build_operator import build, compiled, unset
 
     made = build(op, problem, knobs, machine)
-    with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(made.func.with_attr("global_symbol", "main"), target=resolve_target("native"))
+    library = compiled(made.func, resolve_target("native"))
     values = [tvm.runtime.tensor(array) for array in made.arrays]
-    out = tvm.runtime.tensor(np.empty(made.result_shape, made.result_dtype))
+    out = tvm.runtime.tensor(unset(made.result_shape, made.result_dtype))
     return lambda: library(*values, out)
 
 

@@ -4,6 +4,8 @@ Every pass is an ordinary ``tvm.transform`` pass on any Relax module. Importing 
 ``"fastconv"``: ``tvm.compile(mod, target, relax_pipeline="fastconv")``.
 """
 
-from .pipeline import PASS_CONFIG, fastconv_pipeline, graph_passes, schedule_passes
+from tvm_fastconv.topi.build_operator import PASS_CONFIG
+
+from .pipeline import fastconv_pipeline, graph_passes, schedule_passes
 
 __all__ = ["PASS_CONFIG", "fastconv_pipeline", "graph_passes", "schedule_passes"]

@@ -55,9 +55,6 @@ from .separable.pad_ranks import PadRanks
 
 Passes = list[tvm.transform.Pass]
 
-PASS_CONFIG = {"tirx.enable_buffer_level_predication": True}
-"""Tails of vectors become masked loads and stores instead of scalar loops (3 % of MobileNetV2)."""
-
 
 def simplify() -> Passes:
     """Same meaning, simpler graph, still in the source's layout and with its batch norms."""

@@ -12,6 +12,7 @@ FORBIDDEN = {
     "topi": ("tvm_fastconv.relay_passes", "tvm_fastconv.compiler", "torch"),
     "train": ("tvm", "tvm_fastconv.topi", "tvm_fastconv.relay_passes"),
     "tvm_fastconv/decompose": ("tvm", "torch", "tvm_fastconv.topi", "tvm_fastconv.relay_passes"),
+    "autotune": ("torch", "tvm_fastconv.relay_passes", "tvm_fastconv.frontend", "tvm_fastconv.compiler"),
     "relay_passes": ("torch", "tvm_fastconv.frontend", "tvm_fastconv.compiler"),
 }
 """Folder to the modules that nothing in it imports, whatever lies below them included."""

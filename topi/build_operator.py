@@ -1,14 +1,19 @@
-"""One operator alone, from a problem and knobs: as a network holds it, on random data."""
+"""One operator alone, from a problem and knobs: as a network holds it, on random data; and machine code of it."""
 
 from dataclasses import replace
 
 import numpy as np
+import tvm
+from tvm import tirx
 
 from .knobs import KnobSet
 from .machine import Machine
 from .operators import Sample, operator_of
 from .problem import Problem
 from .schedules import schedule_primfunc
+
+PASS_CONFIG = {"tirx.enable_buffer_level_predication": True}
+"""Tails of vectors become masked loads and stores instead of scalar loops (3 % of MobileNetV2)."""
 
 
 def build(name: str, problem: Problem, knobs: KnobSet, machine: Machine, seed: int = 0) -> Sample:
@@ -24,3 +29,14 @@ def build(name: str, problem: Problem, knobs: KnobSet, machine: Machine, seed: i
     if attrs is not None and attrs.get("tirx.is_scheduled"):
         return made
     return replace(made, func=schedule_primfunc(made.func, machine))
+
+
+def compiled(func: tirx.PrimFunc, target: tvm.target.Target) -> tvm.runtime.Executable:
+    """Machine code of a scheduled function, which the library calls ``main``."""
+    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        return tvm.compile(func.with_attr("global_symbol", "main"), target=target)
+
+
+def unset(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Room for a result: nan, or 0xAA in every byte, so that what is not written does not look right by chance."""
+    return np.full(shape, np.nan if dtype.startswith("float") else -86).astype(dtype)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+K = TypeVar("K")
+
 
 class Cycles(float):
-    """An estimate, as a float, with what was measured beside it.
-
-    Two of them are compared on one footing: by measurement where both have one, by estimate otherwise. A plain number
-    stands for both.
+    """An estimate, as a float, with what was measured beside it; a plain number stands for both.
 
     Attributes
     ----------
@@ -29,36 +31,23 @@ class Cycles(float):
 
     __radd__ = __add__
 
-    def __mul__(self, factor: float) -> Cycles:
-        return Cycles(float(self) * factor, None if self.measured is None else self.measured * factor)
+    def at_least(self, floor: float) -> Cycles:
+        """The estimate no less than ``floor``; what was measured has paid for it."""
+        return Cycles(max(float(self), floor), self.measured)
 
-    __rmul__ = __mul__
 
-    def __truediv__(self, other: float) -> float:
-        mine, others = _on_one_footing(self, other)
-        return mine / others
+def on_one_footing(costs: Mapping[K, float]) -> dict[K, float]:
+    """What alternatives cost, to be compared with each other: as measured if all were, else by estimate."""
+    measured = {key: _measured(cost) for key, cost in costs.items()}
+    known = {key: cost for key, cost in measured.items() if cost is not None}
+    return known if len(known) == len(costs) else {key: float(cost) for key, cost in costs.items()}
 
-    def __lt__(self, other: float) -> bool:
-        mine, others = _on_one_footing(self, other)
-        return mine < others
 
-    def __gt__(self, other: float) -> bool:
-        mine, others = _on_one_footing(self, other)
-        return mine > others
-
-    def __le__(self, other: float) -> bool:
-        return not self > other
-
-    def __ge__(self, other: float) -> bool:
-        return not self < other
+def cheapest(costs: Mapping[K, float]) -> K:
+    """The alternative that costs least; the first of equals."""
+    compared = on_one_footing(costs)
+    return min(compared, key=compared.__getitem__)
 
 
 def _measured(value: float) -> float | None:
     return value.measured if isinstance(value, Cycles) else value
-
-
-def _on_one_footing(one: float, other: float) -> tuple[float, float]:
-    measured = _measured(one), _measured(other)
-    if measured[0] is not None and measured[1] is not None:
-        return measured[0], measured[1]
-    return float(one), float(other)

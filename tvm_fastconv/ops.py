@@ -159,9 +159,7 @@ def _compiled(k: int, n: int) -> tuple[Any, int]:
 
 @functools.cache
 def _compile(k: int, n: int) -> tuple[Any, int]:
-    import tvm
-
-    from tvm_fastconv.relay_passes import PASS_CONFIG
+    from tvm_fastconv.topi.build_operator import compiled
     from tvm_fastconv.topi.machines import machine_of
     from tvm_fastconv.topi.planner import Planner
     from tvm_fastconv.topi.schedules import schedule_primfunc
@@ -173,6 +171,4 @@ def _compile(k: int, n: int) -> tuple[Any, int]:
     machine, problem = machine_of(target), XnorGemmProblem(inner=k, columns=n)
     knobs = Planner(machine).planned("xnor_gemm", problem).knobs
     func = schedule_primfunc(xnor_gemm(problem, knobs, not machine.counts_words), machine)
-    with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(func.with_attr("global_symbol", "main"), target=target)
-    return library["main"], knobs.tile_h
+    return compiled(func, target)["main"], knobs.tile_h

@@ -15,6 +15,7 @@ from tvm_fastconv.relay_passes.graph.layer_names import layer_name, named_layers
 from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.graph.source_values import name_values, note_values, source_values
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
+from tvm_fastconv.topi.build_operator import PASS_CONFIG
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
@@ -175,7 +176,7 @@ class _Runner:
 def compiling(target: tvm.target.Target) -> Iterator[None]:
     """What every step of TVM's runs under; its failures, and those of our passes in it, become one message."""
     try:
-        with target, tvm.transform.PassContext(opt_level=3, config=pipeline.PASS_CONFIG):
+        with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
             yield
     except FastconvError:
         raise

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from tvm_fastconv.topi.cycles import cheapest, on_one_footing
 from tvm_fastconv.topi.int8_conv2d import DOT
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
@@ -31,15 +32,15 @@ def fastest(layer: FewLevelLayer, planner: Planner) -> tuple[str, str]:
     if not costs:
         return "dense", f"dense: {obstacle}"
     costs["dense"] = plan_direct(planner, layer.float_problem).cycles
-    best = min(costs, key=lambda way: costs[way])
+    best, compared = cheapest(costs), on_one_footing(costs)
     digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
     if best == "dense":
-        slower = min(cost for way, cost in costs.items() if way != best) / costs[best]
+        slower = min(cost for way, cost in compared.items() if way != best) / compared[best]
         return (
             best,
             f"dense: {digits} would take {slower:.1f} times as long by estimate",
         )
-    return best, f"{digits}: {costs['dense'] / costs[best]:.1f} times faster than dense by estimate"
+    return best, f"{digits}: {compared['dense'] / compared[best]:.1f} times faster than dense by estimate"
 
 
 def _fastest_depthwise(layer: FewLevelLayer, machine: Machine) -> tuple[str, str]:

@@ -7,6 +7,7 @@ Of several groups, `conv2d` keeps the vectors of a tile inside one, where their 
 from typing import Any
 
 from tvm_fastconv.topi.conv2d import ConvProblem
+from tvm_fastconv.topi.cycles import cheapest
 from tvm_fastconv.topi.grouped_conv2d import GroupedProblem
 from tvm_fastconv.topi.planner import Plan, Planner
 
@@ -17,4 +18,5 @@ def plan_direct(planner: Planner, problem: ConvProblem) -> Plan[Any]:
         return planner.planned("conv2d", problem)
     across = planner.planned("grouped_conv2d", GroupedProblem(**vars(problem)))
     within = planner.plan("conv2d", problem)
-    return min((plan for plan in (within, across) if plan is not None), key=lambda plan: plan.cycles)
+    plans = {plan.op: plan for plan in (within, across) if plan is not None}
+    return plans[cheapest({op: plan.cycles for op, plan in plans.items()})]

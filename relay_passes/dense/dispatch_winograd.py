@@ -12,6 +12,7 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.topi.conv2d import ConvProblem
+from tvm_fastconv.topi.cycles import on_one_footing
 from tvm_fastconv.topi.planner import Plan, Planner
 from tvm_fastconv.topi.winograd_conv2d import (
     OUTPUTS,
@@ -29,6 +30,9 @@ from .direct_plan import plan_direct
 
 MAX_ERROR = 2e-5
 """Of the largest output; what a float layer may differ by from the same layer in plain float32."""
+
+DIRECT = 1
+"""A direct convolution is F(1×1)."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="DispatchWinograd")
@@ -57,14 +61,18 @@ class DispatchWinograd:
         params, weight = found
         data, params = absorb_transpose(rewriter, call.args[0], params)
         problem = conv_problem(call, params)
-        plans = winograd_plans(self.planner, problem)
-        direct = plan_direct(self.planner, problem).cycles if plans else 0.0
-        for plan in sorted((plan for plan in plans if plan.cycles < direct), key=lambda plan: plan.cycles):
-            m = plan.problem.m
+        plans = {plan.problem.m: plan for plan in winograd_plans(self.planner, problem)}
+        if not plans:
+            return None
+        cycles = {m: plan.cycles for m, plan in plans.items()}
+        costs = on_one_footing(cycles | {DIRECT: plan_direct(self.planner, problem).cycles})
+        for m in sorted(plans, key=costs.__getitem__):
+            if costs[m] >= costs[DIRECT]:
+                break
             if (error := winograd_error(weight, m)) <= MAX_ERROR:
-                times = direct / plan.cycles
+                times = costs[DIRECT] / costs[m]
                 reason = f"F({m}x{m}): {times:.1f} times faster by estimate, error {error:.0e}"
-                return _winograd(rewriter, call, data, weight, plan, reason)
+                return _winograd(rewriter, call, data, weight, plans[m], reason)
         return None
 
 

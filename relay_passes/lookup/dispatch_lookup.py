@@ -15,6 +15,7 @@ import tvm
 from tvm import relax, tirx
 
 from tvm_fastconv.configs import Dense, Lookup, Method
+from tvm_fastconv.topi.cycles import cheapest, on_one_footing
 from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
 from tvm_fastconv.topi.lookup_dense import lookup_dense
 from tvm_fastconv.topi.planner import Planner
@@ -85,8 +86,8 @@ class _Layers:
         inner = layer_name(layer.dictionary) if layer.dictionary is not None else None
         if isinstance(self.methods.get(inner or ""), Dense):
             layer = replace(layer, dictionary=None, atoms=None, atom_padding=(0, 0, 0, 0))
-        costs = estimates(layer, self.planner)
-        way = "lookup" if asked else min(costs, key=lambda way: costs[way])
+        costs = on_one_footing(estimates(layer, self.planner))
+        way = "lookup" if asked else cheapest(costs)
         reason = _reason(layer, way, costs)
         if layer.dictionary is not None and way != "reconstructed":
             self.notes.allow(layer.dictionary)

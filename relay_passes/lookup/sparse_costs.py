@@ -6,6 +6,7 @@ import math
 import numpy as np
 from tvm import relax
 
+from tvm_fastconv.topi.cycles import Cycles
 from tvm_fastconv.topi.planner import Planner
 
 from ..dense.dense_costs import dense_cycles
@@ -37,13 +38,12 @@ def _lookup_cycles(layer: SparseLayer, planner: Planner) -> float:
     return sums + planner.machine.transpose_cycles * sum(shapes)
 
 
-def _dense_cycles(call: relax.Call, shape: tuple[int, ...], planner: Planner) -> float:
+def _dense_cycles(call: relax.Call, shape: tuple[int, ...], planner: Planner) -> Cycles:
     """Of the fastest dense operator for weights of ``shape`` in place of those of ``call``."""
-    direct: float
     if op_name(call) == "matmul":
         direct = planner.planned("dense", linear_problem(call, shape[0])).cycles
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
         problem = conv_problem(call, params)
         direct = dense_cycles(planner, dataclasses.replace(problem, channels=shape[1] * params.groups))
-    return max(direct, planner.machine.streaming_cycles(4 * int(np.prod(shape))))
+    return direct.at_least(planner.machine.streaming_cycles(4 * int(np.prod(shape))))

@@ -14,6 +14,7 @@ from tvm_fastconv.configs import Dense, Method
 from tvm_fastconv.notices import notify
 from tvm_fastconv.topi.chain import operator_of_stage
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d, pack_weight
+from tvm_fastconv.topi.cycles import on_one_footing
 from tvm_fastconv.topi.depthwise_conv2d import depthwise_conv2d, kernel_major, pack_depthwise_weight
 from tvm_fastconv.topi.fixed_stencil_conv2d import fixed_stencils
 from tvm_fastconv.topi.planner import Plan, Planner
@@ -85,6 +86,7 @@ class _Choices:
         dense = reconstructed(chain) if may_multiply_out(chain) else None
         if dense is not None:
             costs[DENSE] = reconstructed_cycles(chain, dense[2], self.planner)
+        costs = on_one_footing(costs)
         possible = costs | {"fused": costs["fused"] * MIN_GAIN} if plan is not None else dict(costs)
         if "approximation" in self.known.get(chain.last.name, {}):
             possible.pop(DENSE, None)

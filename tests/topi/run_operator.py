@@ -10,9 +10,9 @@ import pytest
 import tvm
 from tvm import te
 
-from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import NATIVE_CPU, cpu_features, resolve_target
+from tvm_fastconv.topi.build_operator import compiled, unset
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import machine_of
@@ -82,9 +82,7 @@ def run_primfunc(
 ) -> np.ndarray:
     """Compile ``func`` for ``isa``, run it on ``arrays`` and return its result, of ``shape``."""
     skip_where_lacking(isa)
-    with tvm.transform.PassContext(config=PASS_CONFIG):
-        library = tvm.compile(func.with_attr("global_symbol", "main"), target=TARGETS[isa])
-    unset = np.nan if dtype.startswith("float") else -86  # 0xAA...
-    out = tvm.runtime.tensor(np.full(shape, unset).astype(dtype))
+    library = compiled(func, TARGETS[isa])
+    out = tvm.runtime.tensor(unset(tuple(shape), dtype))
     library(*(tvm.runtime.tensor(a) for a in arrays), out)
     return out.numpy()

@@ -7,9 +7,9 @@ import pytest
 import tvm
 from tvm import te
 
-from tvm_fastconv.relay_passes import PASS_CONFIG
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.bitserial_conv2d import BitserialParams, bitserial_conv2d, border_table, pack_signs
+from tvm_fastconv.topi.build_operator import compiled
 from tvm_fastconv.topi.byte_counts import run_of
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.machines import machine_of
@@ -35,8 +35,7 @@ def _assembly(target: tvm.target.Target) -> str:
         *tensors, params=PARAMS, tile=knobs, attrs=attrs, bytewise=not machine.counts_words
     )
     func = schedule_primfunc(te.create_prim_func([*tensors, result]), machine)
-    with tvm.transform.PassContext(config=PASS_CONFIG):
-        return tvm.compile(func, target=target).mod.inspect_source("s")
+    return compiled(func, target).mod.inspect_source("s")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import nn
 from tvm.s_tir import Schedule
 
 from tvm_fastconv.frontend import import_model
-from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes import PASS_CONFIG, pipeline
 from tvm_fastconv.relay_passes.dense.direct_plan import plan_direct
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.topi.conv2d import ConvProblem
@@ -183,7 +183,7 @@ LAYERS: dict[str, tuple[nn.Module, torch.Tensor]] = {
 def _made(model: nn.Module, x: torch.Tensor, planner: Planner) -> tuple[list[dict[str, str]], list[str]]:
     """What the anchors of the scheduled functions say, and the knobs in the report."""
     passes = [*pipeline.graph_passes(planner), *pipeline.schedule_passes(TARGETS["avx2"], planner.machine)]
-    with TARGETS["avx2"], tvm.transform.PassContext(config=pipeline.PASS_CONFIG):
+    with TARGETS["avx2"], tvm.transform.PassContext(config=PASS_CONFIG):
         mod = tvm.transform.Sequential(passes)(import_model(model.eval(), (x,)).mod)
     schedules = [
         Schedule(tvm.IRModule({"main": f}))

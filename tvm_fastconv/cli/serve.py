@@ -31,11 +31,12 @@ def serve_verb(
     """
     address, secret = parse_address(tracker), read_secret(secret_file)
     with progress("looking at this machine"):
-        from tvm_fastconv.autotune.conditions import processor_name
         from tvm_fastconv.autotune.rpc_trial import Description
         from tvm_fastconv.autotune.serve import serving
         from tvm_fastconv.machine_files import target_and_machine
-        from tvm_fastconv.measure.machine_row import measure_clock, measure_machine
+        from tvm_fastconv.measure.machine_row import measure_machine
+        from tvm_fastconv.measure.roofline import measure_clock
+        from tvm_fastconv.runtime.cpu import processor_name
         from tvm_fastconv.targets import spec_of
 
         target, row = target_and_machine("native")

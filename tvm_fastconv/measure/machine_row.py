@@ -19,10 +19,9 @@ from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import machine_of
 
-from .roofline import PROBE_SECONDS, Probe, build_library, memory_levels, probe_buffer
+from .roofline import PROBE_SECONDS, REPEATS, Probe, build_library, memory_levels, probe_buffer
 from .timing import interleave
 
-REPEATS = 9
 CALLS = (2, 66)
 """Calls of two functions of our virtual machine whose difference in time is that of the rest."""
 
@@ -54,23 +53,6 @@ def measure_machine() -> Machine:
         waking = _seconds_between(_loop(target, parallel=False), _loop(target, parallel=True))
         measured = replace(measured, wake_cycles=max(1, round(waking * clock)))
     return measured
-
-
-def measure_clock() -> float:
-    """Cycles of this machine in a second, by a chain of additions.
-
-    Raises
-    ------
-    FastconvError
-        There is no C compiler.
-    """
-    try:
-        library = build_library()
-    except RuntimeError as error:
-        raise FastconvError(f"the clock cannot be measured: {error}") from error
-    probe = Probe(lambda rounds: library.add_chain(ctypes.c_long(rounds)))
-    interleave({"clock": probe.run}, REPEATS, min_time=PROBE_SECONDS)
-    return 1e9 * probe.best_rate
 
 
 def figure(value: float, digits: int) -> float:

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.measure.timing import interleave
 
 COMPILER_FLAGS = {"native": "-march=native", "avx2": "-march=haswell"}
+REPEATS = 9
 PROBE_SECONDS = (
     0.002  # one call of a probe: long against the call's overhead, short against a change of frequency
 )
@@ -173,3 +175,20 @@ def memory_levels() -> dict[str, int]:
 
 def _memory_probe(function: Callable[..., float], buffer: ctypes.c_void_p, size: int) -> Probe:
     return Probe(lambda rounds: function(buffer, ctypes.c_size_t(size), ctypes.c_long(rounds)))
+
+
+def measure_clock() -> float:
+    """Cycles of this machine in a second, by a chain of additions.
+
+    Raises
+    ------
+    FastconvError
+        There is no C compiler.
+    """
+    try:
+        library = build_library()
+    except RuntimeError as error:
+        raise FastconvError(f"the clock cannot be measured: {error}") from error
+    probe = Probe(lambda rounds: library.add_chain(ctypes.c_long(rounds)))
+    interleave({"clock": probe.run}, REPEATS, min_time=PROBE_SECONDS)
+    return 1e9 * probe.best_rate

@@ -26,14 +26,24 @@ def missing_features(required: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in required if name not in present)
 
 
+def processor_name() -> str:
+    """Return what this machine calls its processor."""
+    return _cpuinfo("model name", "Model") or platform.processor() or platform.machine()
+
+
 def _cpuinfo_flags() -> frozenset[str]:
     """Return the flags of the first CPU in ``/proc/cpuinfo``, none where there is no such file."""
+    return frozenset(_cpuinfo("flags", "Features").split())
+
+
+def _cpuinfo(*keys: str) -> str:
+    """What ``/proc/cpuinfo`` says under the first of ``keys`` that it has."""
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 key, _, value = line.partition(":")
-                if key.strip() in ("flags", "Features"):
-                    return frozenset(value.split())
+                if key.strip() in keys:
+                    return value.strip()
     except OSError:
         pass
-    return frozenset()
+    return ""

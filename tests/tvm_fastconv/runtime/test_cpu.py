@@ -30,6 +30,10 @@ def test_an_old_c_library_leaves_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> Non
     assert cpu.host_features() == {"avx2", "lzcnt"}
 
 
+def test_a_processor_has_a_name() -> None:
+    assert cpu.processor_name()
+
+
 class _NoSymbols:
     def __getitem__(self, name: str) -> None:
         raise AttributeError(name)
