@@ -15,8 +15,8 @@ Features = dict[str, float]
 def features(candidate: Candidate, device: Device) -> Features:
     """Sizes of the problem, knobs, our own estimate, and what follows from them on ``device``."""
     problem, knobs, machine = candidate.task.problem, candidate.knobs, device.machine
-    found = {f"problem.{name}": _log(value) for name, value in _numbers(json.loads(problem.key))}
-    found |= {f"knobs.{name}": _log(value) for name, value in _numbers(json.loads(knobs.to_json()))}
+    found = {f"problem.{name}": _log(value) for name, value in numbers(json.loads(problem.key))}
+    found |= {f"knobs.{name}": _log(value) for name, value in numbers(json.loads(knobs.to_json()))}
     found |= {
         "estimate": _log(knobs.cycles(problem, machine)),
         "threads": device.threads,
@@ -79,16 +79,16 @@ def _of_tasks(tasks: int, device: Device) -> Features:
     return {"tasks": _log(tasks), "imbalance": -(-tasks // device.threads) * device.threads / tasks}
 
 
-def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
     """Every number in JSON, and where it stands."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _numbers(item, f"{name}.{key}" if name else key)
+            yield from numbers(item, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for place, item in enumerate(value):
-            yield from _numbers(item, f"{name}[{place}]")
+            yield from numbers(item, f"{name}[{place}]")
     elif isinstance(value, bool | int | float):
-        yield name, float(value)
+        yield name, value
 
 
 def _log(value: float) -> float:

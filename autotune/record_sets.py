@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tvm_fastconv.topi.operators import operator_of
 
-from .candidate import Task
+from .candidate import Candidate, Task
 from .describe import describe
+from .features import numbers
 from .records import Conditions, Line, Trial, Verdict, Withdrawal
 
 KIND = "llvm"
 """Of targets; there is no other yet."""
+
+LARGEST = 1 << 24
+"""Of numbers in a problem or in knobs; a file may hold any, and reckoning with others takes for ever."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,24 @@ def summaries(lines: Sequence[Line]) -> list[Summary]:
     return found
 
 
-def task_of(line: Line) -> Task | None:
+def task_of(line: Line, kind: str = KIND) -> Task | None:
     """What a line is about; ``None`` where this version knows no such operator or problem."""
     try:
-        return Task(line.op, operator_of(KIND, line.op).problem.from_key(line.problem))
+        return Task(line.op, operator_of(kind, line.op).problem.from_key(line.problem))
     except (LookupError, ValueError):
+        return None
+
+
+def candidate_of(line: Line, kind: str = KIND) -> Candidate | None:
+    """Task and knobs of a line; ``None`` where this version knows no such thing, or no layer has such sizes."""
+    task = task_of(line, kind)
+    if task is None or any(
+        value > LARGEST for _, value in numbers(list(map(json.loads, (line.problem, line.knobs))))
+    ):
+        return None
+    try:
+        return Candidate(task, operator_of(kind, line.op).knobs.from_json(line.knobs))
+    except ValueError:
         return None
 
 

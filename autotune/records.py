@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -67,6 +68,11 @@ class Line:
         The name that the device gives itself.
     seconds : float, optional
         Of one call; the best turn of a trial, the median of a verdict's.
+
+    Raises
+    ------
+    ValueError
+        A time or a ratio is no positive number.
     """
 
     op: str
@@ -76,6 +82,11 @@ class Line:
     processor: str
     seconds: float | None
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}; allowed: finite numbers above 0")
+
     @property
     def task(self) -> tuple[str, str]:
         """Operator and key of the problem."""
@@ -84,9 +95,18 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Line):
-    """A candidate that was measured; ``error`` says why it has no time."""
+    """A candidate that was measured.
+
+    Attributes
+    ----------
+    error : str, optional
+        Why it has no time.
+    is_default : bool
+        Whether the task's other trials are compared with it.
+    """
 
     error: str | None = None
+    is_default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +220,7 @@ def measured(lines: Iterable[Line], conditions: Conditions) -> Mapping[tuple[str
     found: dict[tuple[str, str], Measured] = {}
     for line in lines:
         if line.conditions == conditions and isinstance(line, Verdict):
-            found[line.task] = Measured(line.knobs, line.cycles)
+            found[line.task] = Measured(line.knobs, line.cycles, line.ratio)
         elif line.conditions == conditions and isinstance(line, Withdrawal):
             found.pop(line.task, None)
     return found

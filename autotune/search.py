@@ -12,8 +12,6 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.operators import operator_of
 
@@ -110,28 +108,28 @@ class Search:
 
     def _promising(self, model: CostModel | None) -> list[KnobSet]:
         """Untried knobs, the best first."""
-        pool = self._members if len(self._members) <= POOL else self._evolved(model)
-        pool = [knobs for knobs in pool if knobs not in self.times]
-        scores = self._scores(pool, model)
-        return [pool[place] for place in np.argsort(scores, kind="stable")]
+        if len(self._members) <= POOL:
+            scores = self._scores([knobs for knobs in self._members if knobs not in self.times], model)
+        else:
+            scores = self._evolved(model)
+        return sorted((knobs for knobs in scores if knobs not in self.times), key=scores.__getitem__)
 
-    def _scores(self, pool: list[KnobSet], model: CostModel | None) -> np.ndarray:
+    def _scores(self, pool: list[KnobSet], model: CostModel | None) -> dict[KnobSet, float]:
         predicted = model.predict([Candidate(self.task, knobs) for knobs in pool]) if model and pool else None
         if predicted is not None:
-            return predicted
-        return np.array([knobs.cycles(self.task.problem, self.device.machine) for knobs in pool])
+            return dict(zip(pool, predicted.tolist(), strict=True))
+        return {knobs: knobs.cycles(self.task.problem, self.device.machine) for knobs in pool}
 
-    def _evolved(self, model: CostModel | None) -> list[KnobSet]:
-        """Members of the space that evolution from the fastest, the default and random ones leads to."""
+    def _evolved(self, model: CostModel | None) -> dict[KnobSet, float]:
+        """Scores of what evolution from the fastest, the default and random members of the space leads to."""
         random_ones = self._random.sample(self._members, CHILDREN)
         parents = list(dict.fromkeys([self.default, *self.fastest(PARENTS // 2), *random_ones]))
         seen: dict[KnobSet, float] = {}
         for _ in range(GENERATIONS):
-            fresh = [knobs for knobs in parents if knobs not in seen]
-            seen.update(zip(fresh, self._scores(fresh, model).tolist(), strict=True))
+            seen |= self._scores([knobs for knobs in parents if knobs not in seen], model)
             fittest = sorted(seen, key=lambda knobs: seen[knobs])[:PARENTS]
             parents = list(dict.fromkeys(self._children(fittest)))
-        return sorted(seen, key=lambda knobs: seen[knobs])
+        return seen
 
     def _children(self, parents: list[KnobSet]) -> Iterable[KnobSet]:
         for _ in range(CHILDREN):

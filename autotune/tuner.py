@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import math
 import time
@@ -9,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.planner import Measured, Records
 
 from .candidate import Candidate, Device, Outcome, Task
@@ -17,6 +18,7 @@ from .contest import TURNS, Decision, decide
 from .cost_model import CostModel
 from .local_runner import Runner
 from .network import Network
+from .record_sets import candidate_of
 from .records import Conditions, Line, Trial, Verdict, append_records
 from .search import Search
 
@@ -41,7 +43,7 @@ PASSING = ("chain",)
 """Operators whose gain is what does not pass through memory: times of tasks do not tell it, estimates go on to."""
 
 CACHED = 0.75
-"""Of the last cache, which others share, what one network finds of its own (12 of 32 MiB on a Zen 4)."""
+"""Of the last cache as the machine's row has it, what one network finds of its own: others share it."""
 
 
 @dataclass
@@ -185,20 +187,20 @@ class Tuner:
     def _state(self, task: Task) -> TaskState:
         """A new task, with what was measured of it before."""
         search = Search(task, self.device, self.seed)
-        kind = operator_of(self.device.machine.kind, task.op).knobs
         for trial in self._known[task.key]:
-            search.observe(kind.from_json(trial.knobs), trial.seconds)
+            if (candidate := candidate_of(trial, self.device.machine.kind)) is not None:
+                search.observe(candidate.knobs, trial.seconds)
         return TaskState(search)
 
     def _teach(self) -> None:
         """Hand what was measured before to the models, whatever network it was for."""
-        for (op, key), trials in self._known.items():
-            operator = operator_of(self.device.machine.kind, op)
-            task = Task(op, operator.problem.from_key(key))
-            default = operator.knobs.default(task.problem, self.device.machine)
-            for trial in trials:
-                knobs = operator.knobs.from_json(trial.knobs)
-                self.models[op].observe(Candidate(task, knobs), trial.seconds, knobs == default)
+        for trial in itertools.chain.from_iterable(self._known.values()):
+            candidate = candidate_of(trial, self.device.machine.kind)
+            if candidate is not None:
+                with contextlib.suppress(
+                    ArithmeticError, LookupError, TypeError, ValueError
+                ):  # sizes that no layer has
+                    self.models[trial.op].observe(candidate, trial.seconds, trial.is_default)
         for model in self.models.values():
             model.fit()
 
@@ -206,11 +208,9 @@ class Tuner:
         """Time the defaults of all tasks, those that run first."""
         waiting = [state for state in self.states.values() if state.search.default not in state.search.times]
         waiting.sort(key=lambda state: -state.calls)
-        step = max(1, self.runner.width)
-        for first in range(0, len(waiting), step):
-            batch = waiting[first : first + step]
-            if budget.spent:
-                return
+        while waiting and not budget.spent:
+            batch = waiting[: int(min(self.runner.width, budget.trials - budget.used))]
+            waiting = waiting[len(batch) :]
             self._try([Candidate(state.search.task, state.search.default) for state in batch], budget)
             show(self)
 
@@ -229,11 +229,9 @@ class Tuner:
         budget.used += len(candidates)
         trials = [self._trial(*pair) for pair in zip(candidates, outcomes, strict=True)]
         append_records(self.path, trials)
-        for candidate, outcome in zip(candidates, outcomes, strict=True):
-            search = self.states[candidate.task].search
-            search.observe(candidate.knobs, outcome.seconds)
-            is_default = candidate.knobs == search.default
-            self.models[candidate.task.op].observe(candidate, outcome.seconds, is_default)
+        for candidate, outcome, trial in zip(candidates, outcomes, trials, strict=True):
+            self.states[candidate.task].search.observe(candidate.knobs, outcome.seconds)
+            self.models[candidate.task.op].observe(candidate, outcome.seconds, trial.is_default)
             if outcome.error is not None:
                 self.failures[outcome.error] += 1
                 log.info("%s %s: %s", candidate.task.op, candidate.knobs.to_json(), outcome.error)
@@ -243,15 +241,13 @@ class Tuner:
         return Trial(
             op=op, problem=problem, knobs=candidate.knobs.to_json(), conditions=self.conditions,
             processor=self.runner.processor, seconds=outcome.seconds, error=outcome.error,
+            is_default=candidate.knobs == self.states[candidate.task].search.default,
         )  # fmt: skip
 
     def _measured(self) -> Records:
         """What dispatch would be told now."""
         return {
-            task.key: Measured(
-                state.search.best.to_json(),
-                None if task.op in PASSING else state.search.seconds * self.runner.clock,
-            )
+            task.key: Measured(state.search.best.to_json(), self._cycles(task, state.search.seconds))
             for task, state in self.states.items()
             if state.search.seconds < math.inf
         }
@@ -277,10 +273,14 @@ class Tuner:
 
     def _verdict(self, state: TaskState, decision: Decision) -> Verdict:
         op, problem = state.search.task.key
-        favour = INCUMBENT if state.search.task in self._incumbents else 1.0
         return Verdict(
             op=op, problem=problem, knobs=decision.knobs.to_json(), conditions=self.conditions,
             processor=self.runner.processor, seconds=decision.seconds, default_seconds=decision.default_seconds,
             ratio=decision.ratio.median, low=decision.ratio.low, high=decision.ratio.high,
-            cycles=None if op in PASSING else favour * decision.seconds * self.runner.clock,
+            cycles=self._cycles(state.search.task, decision.seconds),
         )  # fmt: skip
+
+    def _cycles(self, task: Task, seconds: float) -> float | None:
+        """What a task is set against other operators with; ``None`` where its time alone does not tell."""
+        favour = INCUMBENT if task in self._incumbents else 1.0
+        return None if task.op in PASSING else favour * seconds * self.runner.clock

@@ -18,10 +18,21 @@ K = TypeVar("K", bound=KnobSet)
 
 @dataclass(frozen=True)
 class Measured:
-    """What tuning knows of a problem: the fastest knobs, as JSON, and their cycles, if those were measured."""
+    """What tuning knows of a problem.
+
+    Attributes
+    ----------
+    knobs : str
+        The fastest, as JSON.
+    cycles : float, optional
+        Theirs, where operators can be compared by them.
+    ratio : float, optional
+        How many times faster than the default they are.
+    """
 
     knobs: str
     cycles: float | None
+    ratio: float | None = None
 
 
 Records = Mapping[tuple[str, str], Measured]
@@ -41,6 +52,8 @@ class Plan(Generic[K]):
         Of one core, for the whole problem: by estimate, and measured where ``source`` is a record.
     source : str
         ``"record"``, ``"default"`` or ``"asked"``: who chose the knobs.
+    gain : float, optional
+        How many times faster than the default a record says they are.
     """
 
     op: str
@@ -48,6 +61,7 @@ class Plan(Generic[K]):
     knobs: K
     cycles: Cycles
     source: str
+    gain: float | None = None
 
 
 class Planner:
@@ -86,7 +100,7 @@ class Planner:
 
     def asked(self, op: str, problem: Problem, knobs: K) -> Plan[K]:
         """With ``knobs`` that somebody chose."""
-        return self._plan(op, problem, knobs, "asked")
+        return self._estimated(op, problem, knobs, "asked")
 
     @property
     def questions(self) -> tuple[tuple[str, Problem], ...]:
@@ -97,23 +111,21 @@ class Planner:
         record = self.records.get((op, problem.key))
         if record is None:
             return None
-        text = record.knobs
         kind = operator_of(self.machine.kind, op).knobs
         try:
-            knobs = kind.from_json(text)
+            knobs = kind.from_json(record.knobs)
         except ValueError as error:
             log.warning("a record of %s is passed over: %s", op, error)
             return None
-        if all(knobs != legal for legal in kind.space(problem, self.machine)):
-            log.warning("a record of %s is passed over: %s is no longer legal", op, text)
+        if knobs not in kind.space(problem, self.machine):
+            log.warning("a record of %s is passed over: %s is no longer legal", op, record.knobs)
             return None
-        return self._plan(op, problem, knobs, "record", record.cycles)
+        cycles = Cycles(knobs.cycles(problem, self.machine), record.cycles)
+        return Plan(op, problem, knobs, cycles, "record", record.ratio)
 
     def _default(self, op: str, problem: Problem) -> Plan[Any] | None:
         knobs = operator_of(self.machine.kind, op).knobs.default(problem, self.machine)
-        return None if knobs is None else self._plan(op, problem, knobs, "default")
+        return None if knobs is None else self._estimated(op, problem, knobs, "default")
 
-    def _plan(
-        self, op: str, problem: Problem, knobs: K, source: str, measured: float | None = None
-    ) -> Plan[K]:
-        return Plan(op, problem, knobs, Cycles(knobs.cycles(problem, self.machine), measured), source)
+    def _estimated(self, op: str, problem: Problem, knobs: K, source: str) -> Plan[K]:
+        return Plan(op, problem, knobs, Cycles(knobs.cycles(problem, self.machine)), source)

@@ -89,7 +89,10 @@ class LayerReport:
     schedule
         The schedule's knobs.
     source
-        Who chose them: ``default``, the estimate, or ``record``, a measurement of `tune`.
+        Who chose them: ``default``, the estimate, or ``record``, a measurement of `tune`, which may have confirmed the
+        default.
+    gain
+        How many times faster than the default a record says they are.
     error
         Largest error found by verification, relative to the layer's largest output.
     """
@@ -105,6 +108,7 @@ class LayerReport:
     weight_bytes: int
     schedule: str
     source: str = "default"
+    gain: float | None = None
     error: float | None = None
 
 

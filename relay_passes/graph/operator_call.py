@@ -67,9 +67,12 @@ def annotations(
     rewriter: CallRewriter, source: relax.Call | None, plan: Plan[Any], report: dict[str, Any] | None
 ) -> dict[str, str]:
     """What an anchor block carries; arguments as for `operator_call`."""
-    layer = {"name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(plan.op)}
+    layer: dict[str, Any] = {
+        "name": (layer_name(source) if source is not None else None) or rewriter.fresh_name(plan.op)
+    }
     if report is not None:
-        layer |= {"op": plan.op, "schedule": plan.knobs.to_json(), "source": plan.source, **report}
+        layer |= {"op": plan.op, "schedule": plan.knobs.to_json(), "source": plan.source, "gain": plan.gain}
+        layer |= report
     attrs = operator_attrs(plan.op, plan.problem, plan.knobs)
     return attrs | {"fastconv.layer": json.dumps(layer, sort_keys=True)}
 

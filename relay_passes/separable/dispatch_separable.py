@@ -102,9 +102,8 @@ class _Choices:
             for stage, problem, knobs in zip(
                 chain.stages, plan.problem.stages, plan.knobs.stages, strict=True
             ):
-                own = replace(
-                    self.planner.asked(operator_of_stage(problem), problem, knobs), source=plan.source
-                )
+                own = self.planner.asked(operator_of_stage(problem), problem, knobs)
+                own = replace(own, source=plan.source, gain=plan.gain)
                 self.actions[stage.var] = fused(chain, str(self.fused), stage, own)
             self.fused += 1
         elif way == DENSE and dense is not None:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 from tvm_fastconv.autotune.candidate import Candidate, Device, Outcome, Task
 from tvm_fastconv.autotune.records import Conditions
-from tvm_fastconv.topi.machines import ROWS
+from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.topi.machines import machine_of
 
 from ..topi.operator_cases import CASES
 
-DEVICE = Device("x86_64-linux-gnu -mcpu=znver4 -num-cores=2", ROWS["znver4"])
+TARGET = "x86_64-linux-gnu -mcpu=znver4 -num-cores=2"
+DEVICE = Device(TARGET, machine_of(resolve_target(TARGET)))
 CONDITIONS = Conditions(cpu="-mcpu=znver4", threads=1, package="0", tvm="0")
 CLOCK = 1e9
 

@@ -12,7 +12,7 @@ import pytest
 from tvm_fastconv.autotune.records import Trial, read_records
 
 ROOT = Path(__file__).parents[2]
-KILLS = 6
+KILLS, BATCHES = 6, 12
 
 TUNE = """
 import importlib, pathlib, sys, time
@@ -42,8 +42,8 @@ def test_no_record_is_lost_but_the_batch_in_flight(tmp_path: Path) -> None:
     for kill in range(KILLS):
         process = subprocess.Popen([sys.executable, "-c", code, str(kill)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        told = [int(process.stdout.readline())]
-        time.sleep(rng.random() * 0.3)
+        told = [int(process.stdout.readline()) for _ in range(rng.randint(1, BATCHES))]
+        time.sleep(rng.random() * 0.004)
         process.kill()
         told += [int(line) for line in process.stdout.read().splitlines() if line]
         process.wait()

@@ -2,10 +2,23 @@
 
 import dataclasses
 
-from tvm_fastconv.autotune.record_sets import found_by, holding, merged, pruned, summaries, task_of, title_of
-from tvm_fastconv.autotune.records import Line, Trial
+import pytest
 
-from .fake import CONDITIONS, task
+from tvm_fastconv.autotune.candidate import Candidate
+from tvm_fastconv.autotune.record_sets import (
+    candidate_of,
+    found_by,
+    holding,
+    merged,
+    pruned,
+    summaries,
+    task_of,
+    title_of,
+)
+from tvm_fastconv.autotune.records import Line, Trial
+from tvm_fastconv.autotune.search import Search
+
+from .fake import CONDITIONS, DEVICE, task
 from .test_records import _trial, _verdict, _withdrawal
 
 OTHERS = dataclasses.replace(CONDITIONS, threads=2)
@@ -25,6 +38,23 @@ def test_pruning_keeps_what_acts_and_what_teaches() -> None:
     assert pruned(lines, keep_trials=False) == [other, new]
     assert holding(lines) == [other, new]
     assert pruned([*lines, _withdrawal()]) == [good, other]
+
+
+ODD = {
+    "an operator of another version": {"op": "conv9d"},
+    "another problem": {"problem": '{"a":1}'},
+    "no problem": {"problem": "[]"},
+    "other knobs": {"knobs": '{"a":1}'},
+    "no knobs": {"knobs": "7"},
+    "a plane that no layer has": {"problem": _trial().problem.replace('"height":', '"height":1000000000')},
+    "a strip that no layer has": {"knobs": _trial().knobs.replace('"strip":', '"strip":1' + 400 * "0")},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_no_layer_is_has_no_candidate(odd: str) -> None:
+    assert candidate_of(_trial(**ODD[odd])) is None
+    assert candidate_of(_trial()) == Candidate(task("conv2d"), Search(task("conv2d"), DEVICE).default)
 
 
 def test_summaries_count_by_operator_and_conditions() -> None:

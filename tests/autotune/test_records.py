@@ -96,6 +96,12 @@ def test_a_line_that_was_cut_off_costs_itself_alone(tmp_path: Path) -> None:
         to_line(_trial()).replace('"threads":1', '"threads":"1"'),
         to_line(_trial()).replace('"kind":"trial"', '"kind":"rumour"'),
         to_line(_trial()).replace('"op":', '"opus":'),
+        to_line(_trial()).replace('"seconds":1e-05', '"seconds":0.0'),
+        to_line(_trial()).replace('"seconds":1e-05', '"seconds":-1e-05'),
+        to_line(_trial()).replace('"seconds":1e-05', '"seconds":NaN'),
+        to_line(_trial()).replace('"seconds":1e-05', '"seconds":1e999'),
+        to_line(_verdict()).replace('"ratio":2.0', '"ratio":0'),
+        to_line(_verdict()).replace('"cycles":30000.0', '"cycles":-Infinity'),
     ],
 )  # fmt: skip
 def test_damaged_lines_are_one_warning(text: str, tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_the_last_verdict_of_its_conditions_is_believed() -> None:
     two = dataclasses.replace(CONDITIONS, threads=2)
     task = (_trial().op, _trial().problem)
     first, second = _verdict(cycles=1.0), _verdict(cycles=2.0)
-    assert measured([first, second], CONDITIONS) == {task: Measured(second.knobs, 2.0)}
+    assert measured([first, second], CONDITIONS) == {task: Measured(second.knobs, 2.0, second.ratio)}
     assert measured([first, _verdict(cycles=2.0, conditions=two)], CONDITIONS)[task].cycles == 1.0
     assert measured([first, _trial()], CONDITIONS)[task].cycles == 1.0
     assert measured([first, _withdrawal()], CONDITIONS) == {}

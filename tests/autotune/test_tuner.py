@@ -121,6 +121,33 @@ def test_trials_under_other_conditions_count_for_nothing(tmp_path: Path) -> None
     assert runner.tried[0].knobs == Search(SLOW, DEVICE).default
 
 
+def test_odd_lines_of_a_file_teach_nothing_and_break_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    _tuner(path, Fixed({SLOW: 1}), FakeRunner()).run(Budget(trials=12))
+    known = [line for line in read_records(path) if isinstance(line, Trial)]
+    conv = '"kernel":[3,3]'
+    assert conv in known[0].problem
+    changes = [
+        {"op": "conv9d"}, {"knobs": "{}"}, {"problem": "null"},
+        {"problem": known[0].problem.replace(conv, '"kernel":[]')},
+        {"problem": known[0].problem.replace(conv, '"kernel":[0,0]')},
+        {"problem": known[0].problem.replace('"height":', '"height":1000000000')},
+        {"knobs": known[0].knobs.replace('"vectors":', '"vectors":1000')},
+    ]  # fmt: skip
+    odd = [Trial(**vars(line) | change) for change in changes for line in known]
+    runner = FakeRunner()
+    _tuner(path, Fixed({SLOW: 1}), runner, [*odd, *known]).run(Budget(trials=8))
+    assert len(runner.tried) == 8
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 7])
+def test_no_more_trials_are_made_than_asked(trials: int, tmp_path: Path) -> None:
+    runner = FakeRunner(width=2)
+    calls = {SLOW: 1, FAST: 1, WINDOW: 1}
+    _tuner(tmp_path / "r.jsonl", Fixed(calls), runner).run(Budget(trials=trials))
+    assert len(runner.tried) == trials
+
+
 def test_the_budget_goes_where_time_is_saved(tmp_path: Path) -> None:
     runner = FakeRunner()
     seconds = {SLOW: landscape(Candidate(SLOW, Search(SLOW, DEVICE).default)), FAST: 0.0}

@@ -16,7 +16,7 @@ from tvm_fastconv.prepare import prepare
 from tvm_fastconv.record_files import VARIABLE
 from tvm_fastconv.topi.operators import operator_of
 
-from ..autotune.fake import FakeRunner, landscape
+from ..autotune.fake import DEVICE, FakeRunner, landscape
 from ..close import assert_close
 
 X = torch.randn(1, 8, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -65,6 +65,9 @@ def test_compile_takes_what_tuning_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert {layer.schedule for layer in tuned.layers} & set(chosen.values())
     assert {layer.source for layer in plain.layers} == {"default"}
     assert {layer.source for layer in tuned.layers} == {"record"}
+    assert {layer.gain for layer in plain.layers} == {None}
+    gains = {(verdict.knobs, verdict.ratio) for verdict in found.verdicts}
+    assert {(layer.schedule, layer.gain) for layer in tuned.layers} <= gains
     assert [layer.schedule for layer in tuned.layers] != [layer.schedule for layer in plain.layers]
     assert_close(tuned(X), _model()(X), 1e-5)  # sums of up to 72 terms, in float32
     monkeypatch.setenv(VARIABLE, str(path))
@@ -160,8 +163,7 @@ def _native(threads: int) -> Device:
 
 
 def test_a_network_says_what_runs_and_how_much_memory_it_touches() -> None:
-    device = _native(threads=1)
-    network = tuning._Network(prepare(_model(), X, device.target, device.machine, None))
+    network = tuning._Network(prepare(_model(), X, DEVICE.target, DEVICE.machine, None))
     found = network.dispatched({})
     assert set(found.calls) <= set(found.compared)
     assert sum(count for asked, count in found.calls.items() if asked.op != "transpose") == 3

@@ -75,7 +75,7 @@ def report_verb(
             layer.operations,
             layer.weight_bytes,
             layer.schedule,
-            layer.source,
+            layer.source if layer.gain is None else f"{layer.source}, {layer.gain:.2f} times as fast",
             *([f"{times[layer.name]:.4f}" if layer.name in times else "-"] if measured else []),
         ]
         for layer in manifest.layers
