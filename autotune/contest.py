@@ -25,8 +25,12 @@ class Decision:
     default_seconds: float
 
 
-def decide(default: KnobSet, rivals: Sequence[KnobSet], times: Sequence[Sequence[float]]) -> Decision:
-    """Who wins by ``times``, the default's first: who beats it by more than the noise, else the default."""
+def decide(contestants: Sequence[KnobSet], times: Sequence[Sequence[float]]) -> Decision:
+    """Who wins by ``times``: who beats the default, the first, by more than the noise; else the default.
+
+    Those without times lose.
+    """
+    default, *rivals = contestants
     ratios = [paired_ratio(times[0], each) for each in times[1:]]
     best = max(range(len(ratios)), key=lambda place: ratios[place].median, default=None)
     usual = statistics.median(times[0])

@@ -51,6 +51,7 @@ class Search:
         self.default: KnobSet = default
         self.space: dict[KnobSet, None] = dict.fromkeys([default, *kind.space(task.problem, device.machine)])
         self.times: dict[KnobSet, float] = {}
+        self.asked: set[KnobSet] = set()
         self._random = random.Random(seed)
         self._members = list(self.space)
         self._values = {
@@ -60,8 +61,8 @@ class Search:
 
     @property
     def exhausted(self) -> bool:
-        """Whether everything has been tried."""
-        return len(self.times) == len(self.space)
+        """Whether everything has been asked for."""
+        return len(self.asked) == len(self.space)
 
     @property
     def best(self) -> KnobSet:
@@ -81,14 +82,15 @@ class Search:
     def observe(self, knobs: KnobSet, seconds: float | None) -> None:
         """Remember a trial; ``None`` is one that failed."""
         if knobs in self.space:
+            self.asked.add(knobs)
             self.times[knobs] = math.inf if seconds is None else seconds
 
     def propose(self, count: int, model: CostModel | None) -> list[Candidate]:
-        """Up to ``count`` candidates that have not been tried; the default is the first of all."""
+        """Up to ``count`` candidates that were not asked for before; the default is the first of all."""
         chosen: dict[KnobSet, None] = {}
-        if self.default not in self.times:
+        if self.default not in self.asked:
             chosen[self.default] = None
-        untried = len(self.space) - len(self.times)
+        untried = len(self.space) - len(self.asked)
         count = min(count, untried)
         if self.guided:
             greedy = (
@@ -102,17 +104,19 @@ class Search:
                 chosen[knobs] = None
         while len(chosen) < count:
             knobs = self._random.choice(self._members)
-            if knobs not in self.times:
+            if knobs not in self.asked:
                 chosen[knobs] = None
-        return [Candidate(self.task, knobs) for knobs in list(chosen)[:count]]
+        proposed = list(chosen)[:count]
+        self.asked.update(proposed)
+        return [Candidate(self.task, knobs) for knobs in proposed]
 
     def _promising(self, model: CostModel | None) -> list[KnobSet]:
         """Untried knobs, the best first."""
         if len(self._members) <= POOL:
-            scores = self._scores([knobs for knobs in self._members if knobs not in self.times], model)
+            scores = self._scores([knobs for knobs in self._members if knobs not in self.asked], model)
         else:
             scores = self._evolved(model)
-        return sorted((knobs for knobs in scores if knobs not in self.times), key=scores.__getitem__)
+        return sorted((knobs for knobs in scores if knobs not in self.asked), key=scores.__getitem__)
 
     def _scores(self, pool: list[KnobSet], model: CostModel | None) -> dict[KnobSet, float]:
         predicted = model.predict([Candidate(self.task, knobs) for knobs in pool]) if model and pool else None

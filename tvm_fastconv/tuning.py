@@ -16,6 +16,7 @@ from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
 from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
+from tvm_fastconv.autotune.tasks import Tasks
 from tvm_fastconv.autotune.tuner import Budget, Tuner
 from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, bytes_touched
 from tvm_fastconv.topi.machine import Machine
@@ -73,7 +74,7 @@ def tune(
     runner: Runner | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-    show: Callable[[Tuner], None] | None = None,
+    show: Callable[[Tasks], None] | None = None,
 ) -> Tuning:
     """Find faster knobs and operators for a model, and add what was found to a file of records.
 
@@ -89,8 +90,8 @@ def tune(
     trials : int, optional
         Candidates to measure at most.
     seconds : float, optional
-        Time to search at most; comparing the whole model at the end comes on top. Without ``trials`` and ``seconds``,
-        the search ends where little is left to expect.
+        Time to search at most; verdicts, and comparing the whole model at the end, come on top. Without ``trials``
+        and ``seconds``, the search ends where little is left to expect.
     threads : int, optional
         That the model is to run with; by default one for each core.
     runner : Runner, optional
@@ -100,7 +101,7 @@ def tune(
     progress : callable, optional
         Called with the name of each step as it begins.
     show : callable, optional
-        Called with the `Tuner` whenever something was measured.
+        Called with the `Tasks` whenever something was measured.
 
     Raises
     ------
@@ -128,10 +129,12 @@ def tune(
     prepared = prepare(model, example_inputs, device.target, device.machine, methods, None, tell)
     conditions = conditions_of(device)
     tell("tuning")
-    tuner = Tuner(_Network(prepared), runner, conditions, str(records), known, seed)
     budget = Budget(trials or math.inf, seconds or math.inf)
     try:
-        verdicts = tuner.run(budget, show or (lambda tuner: None))
+        tasks = Tasks(
+            _Network(prepared), device, conditions, str(records), runner.clock, runner.processor, known, seed
+        )
+        verdicts = Tuner(tasks, runner, budget, show or (lambda tasks: None)).run()
     finally:
         runner.close()
     lines = [*known, *verdicts]

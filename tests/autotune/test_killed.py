@@ -31,7 +31,7 @@ class Telling(FakeRunner):
 
 path = pathlib.Path({path!r})
 known = read_records(path) if path.exists() else []
-t._tuner(path, t.Fixed({{t.SLOW: 1, t.FAST: 1}}), Telling(), known, seed=int(sys.argv[1])).run(Budget(trials=100000))
+t._tune(path, t.Fixed({{t.SLOW: 1, t.FAST: 1}}), Telling(), Budget(trials=100000), known, seed=int(sys.argv[1]))
 """
 
 

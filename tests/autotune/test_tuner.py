@@ -11,7 +11,8 @@ from tvm_fastconv.autotune.candidate import Candidate, Task
 from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.autotune.records import Trial, Verdict, measured, read_records
 from tvm_fastconv.autotune.search import Search
-from tvm_fastconv.autotune.tuner import CACHED, INCUMBENT, Budget, Tuner
+from tvm_fastconv.autotune.tasks import CACHED, INCUMBENT, Tasks
+from tvm_fastconv.autotune.tuner import Budget, Tuner
 from tvm_fastconv.topi.planner import Records
 
 from .fake import CLOCK, CONDITIONS, DEVICE, FakeRunner, landscape, task
@@ -31,13 +32,19 @@ class Fixed:
         return Dispatched(Counter(self.calls), [*self.calls, *self.compared], self.footprint)
 
 
-def _tuner(path: Path, network: object, runner: FakeRunner, known: Sequence = (), seed: int = 0) -> Tuner:
-    return Tuner(network, runner, CONDITIONS, str(path), known, seed)  # type: ignore[arg-type]
+def _tasks(path: Path, network: object, known: Sequence = (), seed: int = 0) -> Tasks:
+    return Tasks(network, DEVICE, CONDITIONS, str(path), CLOCK, "a core", known, seed)  # type: ignore[arg-type]
+
+
+def _tune(
+    path: Path, network: object, runner: FakeRunner, budget: Budget, known: Sequence = (), seed: int = 0
+) -> list[Verdict]:
+    return Tuner(_tasks(path, network, known, seed), runner, budget).run()
 
 
 def test_what_beats_the_default_is_recorded_and_acts(tmp_path: Path) -> None:
     path, runner = tmp_path / "r.jsonl", FakeRunner()
-    verdicts = _tuner(path, Fixed({SLOW: 3, FAST: 1}), runner).run(Budget(trials=200))
+    verdicts = _tune(path, Fixed({SLOW: 3, FAST: 1}), runner, Budget(trials=200))
     lines = read_records(path)
     assert [line for line in lines if isinstance(line, Verdict)] == verdicts
     assert {verdict.task for verdict in verdicts} == {SLOW.key, FAST.key}
@@ -59,7 +66,7 @@ def test_the_default_stays_where_nothing_beats_it_by_more_than_the_noise(tmp_pat
         return 1.0 if candidate.knobs == default else 0.995  # less than the ratio that is asked
 
     path = tmp_path / "r.jsonl"
-    (verdict,) = _tuner(path, Fixed({SLOW: 1}), FakeRunner(times)).run(Budget(trials=30))
+    (verdict,) = _tune(path, Fixed({SLOW: 1}), FakeRunner(times), Budget(trials=30))
     assert (verdict.knobs, verdict.ratio) == (default.to_json(), 1.0)
 
 
@@ -73,7 +80,7 @@ def test_what_was_only_lucky_once_is_not_recorded(tmp_path: Path) -> None:
             return 1.0
         return 0.5 if seen[candidate] == 1 else 1.5
 
-    (verdict,) = _tuner(tmp_path / "r.jsonl", Fixed({SLOW: 1}), FakeRunner(times)).run(Budget(trials=20))
+    (verdict,) = _tune(tmp_path / "r.jsonl", Fixed({SLOW: 1}), FakeRunner(times), Budget(trials=20))
     assert (verdict.knobs, verdict.ratio) == (default.to_json(), 1.0)
 
 
@@ -87,43 +94,42 @@ def test_trials_are_on_the_disk_before_the_next_batch(tmp_path: Path) -> None:
             return super().run(candidates)
 
     runner = Looking()
-    _tuner(path, Fixed({SLOW: 1, FAST: 2}), runner).run(Budget(trials=60))
+    _tune(path, Fixed({SLOW: 1, FAST: 2}), runner, Budget(trials=60))
     assert len(runner.tried) == 60
 
 
 def test_a_second_run_goes_on_and_measures_nothing_twice(tmp_path: Path) -> None:
     path, network = tmp_path / "r.jsonl", Fixed({SLOW: 2, FAST: 1})
     first, second = FakeRunner(), FakeRunner()
-    _tuner(path, network, first).run(Budget(trials=40))
-    tuner = _tuner(path, network, second, read_records(path))
-    verdicts = tuner.run(Budget(trials=40))
+    _tune(path, network, first, Budget(trials=40))
+    verdicts = _tune(path, network, second, Budget(trials=40), read_records(path))
     assert not set(first.tried) & set(second.tried)
     assert len(second.tried) == 40
     assert all(verdict.ratio >= 1 for verdict in verdicts)
     # What a third finds to do without a single trial: verdicts on what is known.
     third = FakeRunner()
-    again = _tuner(path, network, third, read_records(path)).run(Budget(seconds=0))
+    again = _tune(path, network, third, Budget(seconds=0), read_records(path))
     assert (third.tried, len(again)) == ([], 2)
     assert [verdict.knobs for verdict in again] == [verdict.knobs for verdict in verdicts]
 
 
 def test_trials_under_other_conditions_count_for_nothing(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    _tuner(path, Fixed({SLOW: 1}), FakeRunner()).run(Budget(trials=30))
+    _tune(path, Fixed({SLOW: 1}), FakeRunner(), Budget(trials=30))
     other = [
         Trial(**{**vars(line), "conditions": type(CONDITIONS)(cpu="x", threads=1, package="0", tvm="0")})
         for line in read_records(path)
         if isinstance(line, Trial)
     ]
     runner = FakeRunner()
-    _tuner(tmp_path / "s.jsonl", Fixed({SLOW: 1}), runner, other).run(Budget(trials=10))
+    _tune(tmp_path / "s.jsonl", Fixed({SLOW: 1}), runner, Budget(trials=10), other)
     assert len(runner.tried) == 10
     assert runner.tried[0].knobs == Search(SLOW, DEVICE).default
 
 
 def test_odd_lines_of_a_file_teach_nothing_and_break_nothing(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    _tuner(path, Fixed({SLOW: 1}), FakeRunner()).run(Budget(trials=12))
+    _tune(path, Fixed({SLOW: 1}), FakeRunner(), Budget(trials=12))
     known = [line for line in read_records(path) if isinstance(line, Trial)]
     conv = '"kernel":[3,3]'
     assert conv in known[0].problem
@@ -136,7 +142,7 @@ def test_odd_lines_of_a_file_teach_nothing_and_break_nothing(tmp_path: Path) -> 
     ]  # fmt: skip
     odd = [Trial(**vars(line) | change) for change in changes for line in known]
     runner = FakeRunner()
-    _tuner(path, Fixed({SLOW: 1}), runner, [*odd, *known]).run(Budget(trials=8))
+    _tune(path, Fixed({SLOW: 1}), runner, Budget(trials=8), [*odd, *known])
     assert len(runner.tried) == 8
 
 
@@ -144,7 +150,7 @@ def test_odd_lines_of_a_file_teach_nothing_and_break_nothing(tmp_path: Path) -> 
 def test_no_more_trials_are_made_than_asked(trials: int, tmp_path: Path) -> None:
     runner = FakeRunner(width=2)
     calls = {SLOW: 1, FAST: 1, WINDOW: 1}
-    _tuner(tmp_path / "r.jsonl", Fixed(calls), runner).run(Budget(trials=trials))
+    _tune(tmp_path / "r.jsonl", Fixed(calls), runner, Budget(trials=trials))
     assert len(runner.tried) == trials
 
 
@@ -153,7 +159,7 @@ def test_the_budget_goes_where_time_is_saved(tmp_path: Path) -> None:
     seconds = {SLOW: landscape(Candidate(SLOW, Search(SLOW, DEVICE).default)), FAST: 0.0}
     seconds[FAST] = landscape(Candidate(FAST, Search(FAST, DEVICE).default))
     calls = {SLOW: 100 * math.ceil(seconds[FAST] / seconds[SLOW]), FAST: 1}
-    _tuner(tmp_path / "r.jsonl", Fixed(calls), runner).run(Budget(trials=34))
+    _tune(tmp_path / "r.jsonl", Fixed(calls), runner, Budget(trials=34))
     tried = Counter(candidate.task for candidate in runner.tried)
     assert tried[SLOW] > 3 * tried[FAST]
 
@@ -163,20 +169,18 @@ def test_failures_are_trials_too(tmp_path: Path) -> None:
         return None if getattr(candidate.knobs, "vectors", 1) > 2 else landscape(candidate)
 
     path, runner = tmp_path / "r.jsonl", FakeRunner(times)
-    tuner = _tuner(path, Fixed({SLOW: 1, FAST: 1}), runner)
-    tuner.run(Budget(trials=60))
+    tasks = _tasks(path, Fixed({SLOW: 1, FAST: 1}))
+    Tuner(tasks, runner, Budget(trials=60)).run()
     failed = [line for line in read_records(path) if isinstance(line, Trial) and line.error == "it broke"]
     assert failed
-    assert sum(tuner.failures.values()) == len(failed)
+    assert sum(tasks.failures.values()) == len(failed)
 
 
 def test_a_task_whose_default_fails_has_no_verdict(tmp_path: Path) -> None:
     def times(candidate: Candidate) -> float | None:
         return None if candidate.task == FAST else landscape(candidate)
 
-    verdicts = _tuner(tmp_path / "r.jsonl", Fixed({SLOW: 1, FAST: 1}), FakeRunner(times)).run(
-        Budget(trials=40)
-    )
+    verdicts = _tune(tmp_path / "r.jsonl", Fixed({SLOW: 1, FAST: 1}), FakeRunner(times), Budget(trials=40))
     assert [verdict.task for verdict in verdicts] == [SLOW.key]
 
 
@@ -195,7 +199,7 @@ def test_what_measurement_makes_run_is_searched(tmp_path: Path) -> None:
     assert landscape(Candidate(WINDOW, Search(WINDOW, DEVICE).default)) < landscape(
         Candidate(SLOW, Search(SLOW, DEVICE).default)
     )
-    verdicts = _tuner(tmp_path / "r.jsonl", network, runner).run(Budget(trials=40))
+    verdicts = _tune(tmp_path / "r.jsonl", network, runner, Budget(trials=40))
     tried = Counter(candidate.task for candidate in runner.tried)
     assert tried[SLOW] == 1
     assert tried[WINDOW] == 39
@@ -205,7 +209,7 @@ def test_what_measurement_makes_run_is_searched(tmp_path: Path) -> None:
 
 def test_it_ends_where_nothing_is_left_to_expect(tmp_path: Path) -> None:
     runner = FakeRunner(lambda candidate: 1.0)
-    _tuner(tmp_path / "r.jsonl", Fixed({SLOW: 1}), runner).run(Budget())
+    _tune(tmp_path / "r.jsonl", Fixed({SLOW: 1}), runner, Budget())
     assert len(runner.tried) < 100
 
 
@@ -213,7 +217,7 @@ def test_the_same_seed_tries_the_same(tmp_path: Path) -> None:
     tried = []
     for name in ("a", "b"):
         runner = FakeRunner()
-        _tuner(tmp_path / name, Fixed({SLOW: 1, FAST: 2}), runner, seed=5).run(Budget(trials=50))
+        _tune(tmp_path / name, Fixed({SLOW: 1, FAST: 2}), runner, Budget(trials=50), seed=5)
         tried.append(runner.tried)
     assert tried[0] == tried[1]
 
@@ -221,7 +225,7 @@ def test_the_same_seed_tries_the_same(tmp_path: Path) -> None:
 def test_operators_that_compete_are_both_measured_and_the_incumbent_is_favoured(tmp_path: Path) -> None:
     rival = task("winograd_conv2d")
     path, network = tmp_path / "r.jsonl", Fixed({SLOW: 1}, compared=[rival])
-    verdicts = _tuner(path, network, FakeRunner(lambda candidate: 1e-6)).run(Budget(trials=10))
+    verdicts = _tune(path, network, FakeRunner(lambda candidate: 1e-6), Budget(trials=10))
     cycles = {verdict.task: verdict.cycles for verdict in verdicts}
     assert cycles[SLOW.key] == pytest.approx(INCUMBENT * 1e-6 * CLOCK, rel=0.02)
     assert cycles[rival.key] == pytest.approx(1e-6 * CLOCK, rel=0.02)
@@ -231,7 +235,7 @@ def test_what_a_chain_takes_alone_is_no_reason_for_it(tmp_path: Path) -> None:
     """It saves the way through memory, which tasks alone do not go: its knobs are tuned, estimates choose it."""
     chain = task("chain, inverted bottleneck")
     path = tmp_path / "r.jsonl"
-    (verdict,) = _tuner(path, Fixed({chain: 1}), FakeRunner()).run(Budget(trials=40))
+    (verdict,) = _tune(path, Fixed({chain: 1}), FakeRunner(), Budget(trials=40))
     assert verdict.cycles is None
     assert measured(read_records(path), CONDITIONS)[chain.key].cycles is None
 
@@ -240,5 +244,5 @@ def test_the_network_says_how_much_memory_passes_between_two_calls(tmp_path: Pat
     for footprint in (1 << 20, 1 << 40):
         runner = FakeRunner()
         network = Fixed({SLOW: 1}, footprint=footprint)
-        _tuner(tmp_path / str(footprint), network, runner).run(Budget(trials=40))
+        _tune(tmp_path / str(footprint), network, runner, Budget(trials=40))
         assert runner.footprints == [min(footprint, int(CACHED * DEVICE.machine.l3_bytes))]

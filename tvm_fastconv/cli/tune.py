@@ -12,7 +12,7 @@ from .output import live_table, print_facts, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from tvm_fastconv.autotune.rpc_runner import RPCRunner
-    from tvm_fastconv.autotune.tuner import Tuner
+    from tvm_fastconv.autotune.tasks import Tasks
     from tvm_fastconv.tuning import Tuning
 
 COLUMNS = ("operator", "problem", "calls", "share", "trials", "default ms", "best ms", "times faster")
@@ -61,8 +61,8 @@ def tune_verb(
     start = time.monotonic()
     with live_table(COLUMNS) as update:
 
-        def show(tuner: "Tuner") -> None:
-            update(_rows(tuner)[:SHOWN], _total(tuner, start, seconds))
+        def show(tasks: "Tasks") -> None:
+            update(_rows(tasks)[:SHOWN], _total(tasks, start, seconds))
 
         found = tune(
             model, random_inputs(specs) or None, records=records, target=target, machine=machine, methods=asked,
@@ -87,10 +87,10 @@ def _remote(rpc: str, key: str, secret: str, threads: int | None) -> "RPCRunner"
     return RPCRunner(Address(*parse_address(rpc), key, secret), threads or 1)
 
 
-def _rows(tuner: "Tuner") -> list[tuple[object, ...]]:
+def _rows(tasks: "Tasks") -> list[tuple[object, ...]]:
     from tvm_fastconv.autotune.describe import describe
 
-    total = tuner.seconds()
+    total = tasks.seconds()
     return [
         (
             state.search.task.op, describe(state.search.task), state.calls,
@@ -98,21 +98,21 @@ def _rows(tuner: "Tuner") -> list[tuple[object, ...]]:
             f"{1e3 * state.default_seconds:.4f}", f"{1e3 * state.search.seconds:.4f}",
             f"{state.default_seconds / state.search.seconds:.2f}",
         )
-        for state in tuner.running
+        for state in tasks.running
         if state.search.times
     ]  # fmt: skip
 
 
-def _total(tuner: "Tuner", start: float, seconds: float | None) -> str:
-    default, best = tuner.seconds(default=True), tuner.seconds()
+def _total(tasks: "Tasks", start: float, seconds: float | None) -> str:
+    default, best = tasks.seconds(default=True), tasks.seconds()
     left = "" if seconds is None else f", {max(0.0, seconds - (time.monotonic() - start)):.0f} s left"
-    tried = sum(len(state.search.times) for state in tuner.states.values())
+    tried = sum(len(state.search.times) for state in tasks.states.values())
     times = (
         f"{1e3 * default:.3f} ms by default, {1e3 * best:.3f} ms at best"
         if best < float("inf")
         else "starting"
     )
-    return f"all operators {times}; {tried} trials, {sum(tuner.failures.values())} failed{left}"
+    return f"all operators {times}; {tried} trials, {sum(tasks.failures.values())} failed{left}"
 
 
 def _facts(found: "Tuning", records: str) -> dict[str, object]:
