@@ -37,6 +37,23 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Candidates of one task that are timed in turns.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+    turns : int
+    footprint : int, optional
+        Bytes that a network touches between two runs; without, a candidate runs from its caches.
+    """
+
+    candidates: tuple[Candidate, ...]
+    turns: int
+    footprint: int | None = None
+
+
+@dataclass(frozen=True)
 class Device:
     """What candidates are built for.
 

@@ -88,23 +88,21 @@ def summaries(lines: Sequence[Line]) -> list[Summary]:
     return found
 
 
-def task_of(line: Line, kind: str = KIND) -> Task | None:
+def parse_task(op: str, problem: str, kind: str = KIND) -> Task | None:
     """What a line is about; ``None`` where this version knows no such operator or problem."""
     try:
-        return Task(line.op, operator_of(kind, line.op).problem.from_key(line.problem))
+        return Task(op, operator_of(kind, op).problem.from_key(problem))
     except (LookupError, ValueError):
         return None
 
 
-def candidate_of(line: Line, kind: str = KIND) -> Candidate | None:
+def parse_candidate(op: str, problem: str, knobs: str, kind: str = KIND) -> Candidate | None:
     """Task and knobs of a line; ``None`` where this version knows no such thing, or no layer has such sizes."""
-    task = task_of(line, kind)
-    if task is None or any(
-        value > LARGEST for _, value in numbers(list(map(json.loads, (line.problem, line.knobs))))
-    ):
+    task = parse_task(op, problem, kind)
+    if task is None or any(value > LARGEST for _, value in numbers([json.loads(problem), json.loads(knobs)])):
         return None
     try:
-        return Candidate(task, operator_of(kind, line.op).knobs.from_json(line.knobs))
+        return Candidate(task, operator_of(kind, op).knobs.from_json(knobs))
     except ValueError:
         return None
 
@@ -116,5 +114,5 @@ def found_by(lines: Iterable[Line], text: str) -> list[Line]:
 
 def title_of(line: Line) -> str:
     """Operator and problem, as tables show them."""
-    task = task_of(line)
+    task = parse_task(line.op, line.problem)
     return f"{line.op}: {line.problem if task is None else describe(task)}"

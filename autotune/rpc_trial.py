@@ -14,14 +14,12 @@ import numpy as np
 import tvm
 from tvm import rpc
 
-from tvm_fastconv.artifact.c_compiler import find_compiler
-from tvm_fastconv.targets import resolve_target
-from tvm_fastconv.topi.build_operator import build, compiled, unset
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.operators import Sample
 
 from .candidate import Candidate, Device, Task
-from .measure_candidate import check_answer
+from .check_answer import check_answer, unset
+from .link_candidate import link_candidate
 
 DESCRIBE = "fastconv.describe"
 """The function of a server of ours that says what it is."""
@@ -140,15 +138,7 @@ def time_on_device(
 
 
 def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
-    made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
-    target = resolve_target(device.target)
-    library = compiled(made.func, target)
-    compiler = find_compiler(str(target.attrs["mtriple"]), None)
-
-    def link(output: str, objects: list[str], options: tuple[str, ...] = (), **_ignored: object) -> None:
-        compiler.link(path.parent, [Path(name).name for name in objects], path.name, options)
-
-    library.export_library(str(path), fcompile=link, workspace_dir=str(path.parent))
+    made = link_candidate(candidate, device, path)
     if candidate.task not in _expected:
         _expected.clear()
         _expected[candidate.task] = made.reference()

@@ -26,9 +26,12 @@ class TaskState:
         So far, and those since the last that saved anything.
     gain : float
         What the last batch saved of the time.
+    estimate : float
+        Seconds that it takes by estimate, to go by until there is a time.
     """
 
     search: Search
+    estimate: float
     calls: int = 0
     batches: int = 0
     stalled: int = 0
@@ -50,10 +53,11 @@ class TaskState:
     @property
     def saving(self) -> float:
         """Seconds of the network that the next batch is expected to save."""
-        return self.expected_gain and self.expected_gain * self.calls * self.search.seconds
+        seconds = self.search.seconds if self.search.seconds < math.inf else self.estimate
+        return self.expected_gain * self.calls * seconds
 
-    def note_batch(self, gain: float) -> None:
-        """A batch has saved ``gain`` of the time, 0 if that is not known yet."""
+    def note_batch(self, before: float) -> None:
+        """A batch was tried, or will be, of a task that took ``before`` seconds until then."""
         self.batches += 1
-        self.gain = gain
-        self.stalled = 0 if gain > LEAST_GAIN else self.stalled + 1
+        self.gain = 1 - self.search.seconds / before if before < math.inf else FIRST_GAIN
+        self.stalled = 0 if self.gain > LEAST_GAIN else self.stalled + 1

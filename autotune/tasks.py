@@ -15,12 +15,15 @@ from .candidate import Candidate, Device, Outcome, Task
 from .contest import Decision
 from .cost_model import CostModel
 from .network import Network
-from .record_sets import candidate_of
+from .record_sets import holding, parse_candidate
 from .records import Conditions, Line, Trial, Verdict, append_records
 from .search import Search
 from .task_state import TaskState
 
 log = logging.getLogger(__name__)
+
+BATCH = 8
+"""Trials of a task after which is looked at what they have saved."""
 
 FINALISTS = 3
 """Knobs of each task that are set against the default at the end."""
@@ -72,9 +75,15 @@ class Tasks:
         self.models: dict[str, CostModel] = defaultdict(lambda: CostModel(self.device))
         self.failures: Counter[str] = Counter()
         self._known: dict[tuple[str, str], list[Trial]] = defaultdict(list)
-        for line in lines:
-            if isinstance(line, Trial) and line.conditions == conditions:
+        ours = [line for line in lines if line.conditions == conditions]
+        self.verdicts = {verdict.task: verdict for verdict in holding(ours)}
+        self.undecided: set[tuple[str, str]] = set()
+        for line in ours:
+            if isinstance(line, Trial):
                 self._known[line.task].append(line)
+                self.undecided.add(line.task)
+            else:
+                self.undecided.discard(line.task)
         self._teach()
         self._dispatch({})
         self._incumbents = {task for task, state in self.states.items() if state.calls}
@@ -115,11 +124,14 @@ class Tasks:
 
     def observe(self, candidates: Sequence[Candidate], outcomes: Sequence[Outcome]) -> None:
         """Learn from trials; they are on the disk before this returns."""
+        if not candidates:
+            return
         trials = [self._trial(*pair) for pair in zip(candidates, outcomes, strict=True)]
         append_records(self.path, trials)
         for candidate, outcome, trial in zip(candidates, outcomes, trials, strict=True):
             self.states[candidate.task].search.observe(candidate.knobs, outcome.seconds)
             self.models[candidate.task.op].observe(candidate, outcome.seconds, trial.is_default)
+            self.undecided.add(candidate.task.key)
             if outcome.error is not None:
                 self.failures[outcome.error] += 1
                 log.info("%s %s: %s", candidate.task.op, candidate.knobs.to_json(), outcome.error)
@@ -136,6 +148,8 @@ class Tasks:
             cycles=self._cycles(task, decision.seconds),
         )  # fmt: skip
         append_records(self.path, [verdict])
+        self.verdicts[task.key] = verdict
+        self.undecided.discard(task.key)
         return verdict
 
     def _dispatch(self, records: Records) -> None:
@@ -149,23 +163,30 @@ class Tasks:
             self.states[task].calls = found.calls[task]
 
     def _state(self, task: Task) -> TaskState:
-        """A new task, with what was measured of it before."""
+        """A new task, as the search of it stood after what was measured before."""
         search = Search(task, self.device, self.seed)
-        for trial in self._known[task.key]:
-            if (candidate := candidate_of(trial, self.device.machine.kind)) is not None:
-                search.observe(candidate.knobs, trial.seconds)
-        return TaskState(search)
+        state = TaskState(search, search.default.cycles(task.problem, self.device.machine) / self.clock)
+        trials = self._known[task.key]
+        for first in range(0, len(trials), BATCH):
+            before = search.seconds
+            for trial in trials[first : first + BATCH]:
+                if (candidate := self._candidate(trial)) is not None:
+                    search.observe(candidate.knobs, trial.seconds)
+            state.note_batch(before)
+        return state
 
     def _teach(self) -> None:
         """Hand what was measured before to the models, whatever network it was for."""
         for trial in itertools.chain.from_iterable(self._known.values()):
-            candidate = candidate_of(trial, self.device.machine.kind)
-            if candidate is not None:
+            if (candidate := self._candidate(trial)) is not None:
                 # A file may hold sizes that no layer has.
                 with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):
                     self.models[trial.op].observe(candidate, trial.seconds, trial.is_default)
         for model in self.models.values():
             model.fit()
+
+    def _candidate(self, trial: Trial) -> Candidate | None:
+        return parse_candidate(trial.op, trial.problem, trial.knobs, self.device.machine.kind)
 
     def _trial(self, candidate: Candidate, outcome: Outcome) -> Trial:
         op, problem = candidate.task.key

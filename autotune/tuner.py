@@ -11,11 +11,8 @@ from .candidate import Candidate
 from .contest import TURNS, decide
 from .local_runner import Runner
 from .records import Verdict
-from .task_state import FIRST_GAIN, TaskState
-from .tasks import Tasks
-
-BATCH = 4
-"""Candidates of a task that are tried together, for each that the runner builds at once."""
+from .task_state import TaskState
+from .tasks import BATCH, Tasks
 
 
 @dataclass
@@ -79,8 +76,8 @@ class Tuner:
 
     def _search(self, state: TaskState) -> None:
         before = state.search.seconds
-        self._try(self.tasks.propose(state, self._count(BATCH * self.runner.width)))
-        state.note_batch(1 - state.search.seconds / before if before < math.inf else FIRST_GAIN)
+        self._try(self.tasks.propose(state, self._count(max(BATCH, self.runner.width))))
+        state.note_batch(before)
 
     def _count(self, most: int) -> int:
         return int(min(most, self.budget.trials - self.budget.used))

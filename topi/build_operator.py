@@ -35,8 +35,3 @@ def compiled(func: tirx.PrimFunc, target: tvm.target.Target) -> tvm.runtime.Exec
     """Machine code of a scheduled function, which the library calls ``main``."""
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         return tvm.compile(func.with_attr("global_symbol", "main"), target=target)
-
-
-def unset(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Room for a result: nan, or 0xAA in every byte, so that what is not written does not look right by chance."""
-    return np.full(shape, np.nan if dtype.startswith("float") else -86).astype(dtype)

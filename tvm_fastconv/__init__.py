@@ -12,6 +12,7 @@ from .errors import ArtifactError, FastconvError, InputError, MethodError, Model
 
 if TYPE_CHECKING:
     from . import ops
+    from .batch_tuning import export_batch, import_batch
     from .compiler import compile
     from .configs import (
         CP,
@@ -48,6 +49,8 @@ __all__ = [
     "Tucker",
     "Tuning",
     "compile",
+    "export_batch",
+    "import_batch",
     "load",
     "ops",
     "tune",
@@ -66,6 +69,8 @@ _MODULE_OF = {
     "Tucker": "configs",
     "Tuning": "tuning",
     "compile": "compiler",
+    "export_batch": "batch_tuning",
+    "import_batch": "batch_tuning",
     "load": "runtime.compiled_model",
     "tune": "tuning",
 }

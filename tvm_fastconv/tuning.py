@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,15 @@ from typing import Any
 
 import tvm
 
-from tvm_fastconv.autotune.candidate import Device, Task
+from tvm_fastconv.autotune.candidate import Device
 from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
-from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
 from tvm_fastconv.autotune.tasks import Tasks
 from tvm_fastconv.autotune.tuner import Budget, Tuner
-from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, bytes_touched
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.planner import Planner, Records
+from tvm_fastconv.topi.planner import Records
 
 from .artifact.artifact import check_output_path
 from .compiler import compile_prepared
@@ -32,6 +29,7 @@ from .prepare import Prepared, prepare
 from .runtime.cpu import missing_features
 from .runtime.threads import check_threads
 from .targets import cpu_features, spec_of
+from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
 NETWORK_TURNS = 21
@@ -132,7 +130,14 @@ def tune(
     budget = Budget(trials or math.inf, seconds or math.inf)
     try:
         tasks = Tasks(
-            _Network(prepared), device, conditions, str(records), runner.clock, runner.processor, known, seed
+            TunedNetwork(prepared),
+            device,
+            conditions,
+            str(records),
+            runner.clock,
+            runner.processor,
+            known,
+            seed,
         )
         verdicts = Tuner(tasks, runner, budget, show or (lambda tasks: None)).run()
     finally:
@@ -143,22 +148,6 @@ def tune(
     if withdrawn:
         append_records(records, [_withdrawal(verdict) for verdict in verdicts])
     return Tuning(tuple(verdicts), budget.used, ratio, withdrawn)
-
-
-class _Network:
-    """A prepared model as the tuner sees it."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-
-    def dispatched(self, records: Records) -> Dispatched:
-        """What runs under ``records``."""
-        planner = Planner(self.prepared.machine, records)
-        fused = self.prepared.dispatched(planner)
-        calls = asked_problems(fused)
-        compared = [Task(op, problem) for op, problem in planner.questions]
-        running = Counter({task: calls[task.key] for task in compared if task.key in calls})
-        return Dispatched(running, compared, bytes_touched(fused))
 
 
 def _compare(prepared: Prepared, records: Records, threads: int, tell: Callable[[str], None]) -> Ratio | None:

@@ -8,8 +8,8 @@ import pytest
 
 from tvm_fastconv.autotune import measure_candidate
 from tvm_fastconv.autotune.candidate import Candidate, Device
+from tvm_fastconv.autotune.check_answer import check_answer
 from tvm_fastconv.autotune.local_runner import LocalRunner
-from tvm_fastconv.autotune.measure_candidate import check_answer
 from tvm_fastconv.autotune.search import Search
 from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.targets import spec_of

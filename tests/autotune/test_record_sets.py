@@ -6,13 +6,13 @@ import pytest
 
 from tvm_fastconv.autotune.candidate import Candidate
 from tvm_fastconv.autotune.record_sets import (
-    candidate_of,
     found_by,
     holding,
     merged,
+    parse_candidate,
+    parse_task,
     pruned,
     summaries,
-    task_of,
     title_of,
 )
 from tvm_fastconv.autotune.records import Line, Trial
@@ -51,10 +51,14 @@ ODD = {
 }
 
 
+def _candidate(line: Line) -> Candidate | None:
+    return parse_candidate(line.op, line.problem, line.knobs)
+
+
 @pytest.mark.parametrize("odd", ODD)
 def test_what_no_layer_is_has_no_candidate(odd: str) -> None:
-    assert candidate_of(_trial(**ODD[odd])) is None
-    assert candidate_of(_trial()) == Candidate(task("conv2d"), Search(task("conv2d"), DEVICE).default)
+    assert _candidate(_trial(**ODD[odd])) is None
+    assert _candidate(_trial()) == Candidate(task("conv2d"), Search(task("conv2d"), DEVICE).default)
 
 
 def test_summaries_count_by_operator_and_conditions() -> None:
@@ -76,7 +80,10 @@ def test_lines_are_found_by_what_tables_show() -> None:
 
 
 def test_an_operator_that_is_not_known_here_is_no_error() -> None:
-    assert task_of(_trial()) == task("conv2d")
     strange = [Trial(**vars(_trial()) | change) for change in ({"op": "abacus"}, {"problem": "{}"})]
-    assert [task_of(line) for line in strange] == [None, None]
+    assert [parse_task(line.op, line.problem) for line in (_trial(), *strange)] == [
+        task("conv2d"),
+        None,
+        None,
+    ]
     assert summaries(strange)

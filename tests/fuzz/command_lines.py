@@ -159,6 +159,8 @@ def _tune(rng: random.Random, files: list[str]) -> list[str]:
         ["--records", "r.jsonl", "--trials", rng.choice(["0", "-1", "x", "1.5"])],
         ["--records", "r.jsonl", "--threads", rng.choice(["0", "-1", "1025", "99999999999"])],
         ["--records", "r.jsonl", "--target", "aarch64-linux-gnu"],
+        ["--records", "r.jsonl", "--export-batch", rng.choice(["folder", "fifo", "/dev/full", "a\0b"])],
+        ["--records", "r.jsonl", "--import-batch", _file(rng, files, ".json", "results.json")],
     ]
     return [
         _model(rng, files),

@@ -10,9 +10,10 @@ import pytest
 import tvm
 from tvm import te
 
+from tvm_fastconv.autotune.check_answer import unset
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.targets import NATIVE_CPU, cpu_features, resolve_target
-from tvm_fastconv.topi.build_operator import compiled, unset
+from tvm_fastconv.topi.build_operator import compiled
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.machines import machine_of

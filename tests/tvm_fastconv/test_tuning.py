@@ -15,6 +15,7 @@ from tvm_fastconv.errors import ArtifactError, InputError
 from tvm_fastconv.prepare import prepare
 from tvm_fastconv.record_files import VARIABLE
 from tvm_fastconv.topi.operators import operator_of
+from tvm_fastconv.tuned_network import TunedNetwork
 
 from ..autotune.fake import DEVICE, FakeRunner, landscape
 from ..close import assert_close
@@ -163,7 +164,7 @@ def _native(threads: int) -> Device:
 
 
 def test_a_network_says_what_runs_and_how_much_memory_it_touches() -> None:
-    network = tuning._Network(prepare(_model(), X, DEVICE.target, DEVICE.machine, None))
+    network = TunedNetwork(prepare(_model(), X, DEVICE.target, DEVICE.machine, None))
     found = network.dispatched({})
     assert set(found.calls) <= set(found.compared)
     assert sum(count for asked, count in found.calls.items() if asked.op != "transpose") == 3

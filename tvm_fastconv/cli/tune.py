@@ -1,14 +1,16 @@
-"""``fastconv tune``: search for faster knobs on this machine, and keep them in a file of records."""
+"""``fastconv tune``: search for faster knobs on a device, and keep them in a file of records."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tvm_fastconv.errors import InputError
 
 from .arguments import Json, Model, Secret, Shapes, Threads, parse_address, parse_shape, read_secret
-from .output import live_table, print_facts, print_json, print_table, progress
+from .output import live_table, progress
+from .tune_batches import batches
+from .tune_output import print_found
 
 if TYPE_CHECKING:
     from tvm_fastconv.autotune.rpc_runner import RPCRunner
@@ -37,26 +39,47 @@ def tune_verb(
     ] = None,
     key: Annotated[str | None, typer.Option(help="What those devices are called.")] = None,
     secret_file: Secret = None,
+    export_batch: Annotated[
+        str | None, typer.Option(help="Write candidates into this new folder, to be measured elsewhere.")
+    ] = None,
+    import_batch: Annotated[
+        str | None, typer.Option(help="Add the results.json that came back, before anything else.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     json: Json = False,
 ) -> None:
     """Tune a model on the device that will run it; compile takes what was found with --records.
 
     Whatever was measured is in the file at once: interrupted, the same command goes on from there.
+
+    Where no network reaches the device, --export-batch writes candidates and a script that measures them there, and
+    --import-batch takes what it brings back; both at once go on from one batch to the next.
     """
     if (rpc is None) != (key is None):
         raise InputError(
             "--rpc and --key belong together: where the tracker is, and which devices to ask it for"
         )
+    if (export_batch or import_batch) and (rpc or seconds):
+        raise InputError(
+            "--export-batch and --import-batch measure nothing here: --rpc and --seconds say nothing to them"
+        )
     from tvm_fastconv.report import TensorSpec
     from tvm_fastconv.runtime.array_files import random_inputs
 
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
+    inputs = random_inputs(specs) or None
     with progress("loading the compiler"):
         from tvm_fastconv.cli.method_files import read_methods
         from tvm_fastconv.tuning import tune
 
         asked = None if methods is None else read_methods(methods)
+    common: dict[str, Any] = {"records": records, "target": target, "machine": machine, "methods": asked}
+    if export_batch or import_batch:
+        batches(
+            model, inputs, common | {"threads": threads or 1}, export_batch, import_batch, trials, seed, json
+        )
+        return
+    with progress("looking for the device"):
         runner = None if rpc is None or key is None else _remote(rpc, key, read_secret(secret_file), threads)
     start = time.monotonic()
     with live_table(COLUMNS) as update:
@@ -65,19 +88,10 @@ def tune_verb(
             update(_rows(tasks)[:SHOWN], _total(tasks, start, seconds))
 
         found = tune(
-            model, random_inputs(specs) or None, records=records, target=target, machine=machine, methods=asked,
-            trials=trials, seconds=seconds, threads=threads, runner=runner, seed=seed,
-            show=show,
-            progress=lambda step: update([], step),
+            model, inputs, trials=trials, seconds=seconds, threads=threads, runner=runner, seed=seed, show=show,
+            progress=lambda step: update([], step), **common,
         )  # fmt: skip
-    if json:
-        print_json(_facts(found, records) | {"verdicts": [_verdict(verdict) for verdict in found.verdicts]})
-        return
-    kept = [verdict for verdict in found.verdicts if verdict.ratio != 1]
-    if kept:
-        rows = [(v.op, f"{v.ratio:.3f}", f"{v.low:.3f} to {v.high:.3f}", v.knobs) for v in kept]
-        print_table(("operator", "times faster", "interval of 95 %", "knobs"), rows)
-    print_facts(_facts(found, records))
+    print_found(_facts(found, records), found.verdicts, json)
 
 
 def _remote(rpc: str, key: str, secret: str, threads: int | None) -> "RPCRunner":
@@ -124,9 +138,3 @@ def _facts(found: "Tuning", records: str) -> dict[str, object]:
         "faster than default": f"{kept} of {len(found.verdicts)} problems",
         "whole model, times faster": network + (": slower, records withdrawn" if found.withdrawn else ""),
     }
-
-
-def _verdict(verdict: object) -> dict[str, object]:
-    from tvm_fastconv.typed_json import to_json
-
-    return to_json(verdict)

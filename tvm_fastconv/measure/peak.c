@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "clock.c"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -96,20 +97,6 @@ double xor_popcount(long rounds) {
   for (int i = 1; i < BIT_CHAINS; i++) x[0] += x[i];
   __asm__ volatile("" : : "m"(x[0])); /* used */
   return 8.0 * sizeof(bits) * BIT_CHAINS * (double)rounds;
-}
-
-/* One integer addition after the other, each of one cycle: a clock that follows the core's frequency. Returns cycles. */
-double add_chain(long rounds) {
-  unsigned long x = 1;
-  for (long r = 0; r < rounds; r++) {
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) {
-      x += (unsigned long)r | 1;
-      __asm__ volatile("" : "+r"(x)); /* not sixteen at once */
-    }
-  }
-  sink = (float)x;
-  return 16.0 * (double)rounds;
 }
 
 /* One multiply-add after the other. Returns how many. */

@@ -177,18 +177,25 @@ def _memory_probe(function: Callable[..., float], buffer: ctypes.c_void_p, size:
     return Probe(lambda rounds: function(buffer, ctypes.c_size_t(size), ctypes.c_long(rounds)))
 
 
-def measure_clock() -> float:
+def measure_clock(library: ctypes.CDLL | None = None) -> float:
     """Cycles of this machine in a second, by a chain of additions.
+
+    Parameters
+    ----------
+    library : CDLL, optional
+        ``clock.c``, compiled; by default it is.
 
     Raises
     ------
     FastconvError
         There is no C compiler.
     """
-    try:
-        library = build_library()
-    except RuntimeError as error:
-        raise FastconvError(f"the clock cannot be measured: {error}") from error
+    if library is None:
+        try:
+            library = build_library()
+        except RuntimeError as error:
+            raise FastconvError(f"the clock cannot be measured: {error}") from error
+    library.add_chain.restype = ctypes.c_double
     probe = Probe(lambda rounds: library.add_chain(ctypes.c_long(rounds)))
     interleave({"clock": probe.run}, REPEATS, min_time=PROBE_SECONDS)
     return 1e9 * probe.best_rate

@@ -1,0 +1,37 @@
+"""A candidate as a file that another machine can load."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tvm_fastconv.artifact.c_compiler import find_compiler
+from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.topi.build_operator import build, compiled
+from tvm_fastconv.topi.operators import Sample
+
+from .candidate import Candidate, Device
+
+
+def link_candidate(candidate: Candidate, device: Device, path: Path) -> Sample:
+    """Build ``candidate`` for ``device``, and link it to the shared library ``path``, whose function is ``main``.
+
+    Raises
+    ------
+    TargetError
+        There is no C compiler for the device.
+    """
+    made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
+    target = resolve_target(device.target)
+    compiler = find_compiler(str(target.attrs["mtriple"]))
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def link(output: str, objects: list[str], options: tuple[str, ...] = (), **_ignored: object) -> None:
+            compiler.link(Path(folder), [Path(name).name for name in objects], path.name, options)
+
+        unmoved = Path(folder, path.name)
+        compiled(made.func, target).export_library(str(unmoved), fcompile=link, workspace_dir=folder)
+        shutil.move(unmoved, path)
+    return made

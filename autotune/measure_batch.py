@@ -1,0 +1,153 @@
+"""Measure a batch on the device that it is for: what ``measure.pyz`` runs there.
+
+It needs Python, NumPy, ``tvm_ffi`` and TVM's runtime library; neither TVM's compiler nor PyTorch. Candidates run in a
+process of their own, which is started again after one that crashes or hangs. What was measured is on the disk at once:
+started again, it goes on from there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tvm_fastconv.autotune.batch_files import BATCH, RESULTS, Batch, Job, Result, Results, read_batch, write
+from tvm_fastconv.autotune.check_answer import check_answer, unset
+from tvm_fastconv.measure.cold_caches import Call, time_in_turns
+from tvm_fastconv.measure.roofline import measure_clock
+from tvm_fastconv.measure.timing import interleave
+from tvm_fastconv.runtime.cpu import missing_features, processor_name
+from tvm_fastconv.runtime.threads import use_threads
+from tvm_fastconv.runtime.tvm_runtime import open_library, tvm_ffi
+from tvm_fastconv.typed_json import from_json, one_line, to_json
+
+CLOCK = "clock.so"
+MEASURED = "measured.jsonl"
+"""One line for each job that is done."""
+
+TURN_SECONDS = 0.01
+JOB_SECONDS = 180.0
+"""After which a job counts as hanging."""
+
+ALIGNMENT = 64
+"""Bytes, which generated code relies on."""
+
+
+def main() -> None:
+    """``python3 measure.pyz``: measure what lies beside it."""
+    folder = Path(sys.argv[0]).resolve().parent
+    batch = read_batch(folder / BATCH)
+    if sys.argv[1:2] == ["--from"]:
+        _measure_from(int(sys.argv[2]), batch, folder)
+        return
+    if missing := missing_features(batch.features):
+        sys.exit(f"this is not the processor that the batch is for: it lacks {', '.join(missing)}")
+    clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
+    done = _measure_all(batch, folder)
+    write(
+        Results(conditions=batch.conditions, processor=processor_name(), clock=clock, results=tuple(done)),
+        folder / RESULTS,
+    )
+    failed = sum(result.error is not None for result in done)
+    print(f"{len(done)} measured, {failed} failed: bring {folder / RESULTS} back")
+
+
+def _measure_all(batch: Batch, folder: Path) -> list[Result]:
+    """Have every job measured that is not yet."""
+    path, told = folder / MEASURED, time.monotonic()
+    while (seen := _count(path)) < len(batch.jobs):
+        command = [sys.executable, sys.argv[0], "--from", str(seen)]
+        threads = str(batch.threads)
+        environment = {**os.environ, "TVM_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        with subprocess.Popen(command, env=environment) as child:
+            since = time.monotonic()
+            while child.poll() is None and time.monotonic() - since < JOB_SECONDS:
+                time.sleep(0.05)
+                if (count := _count(path)) > seen:
+                    seen, since = count, time.monotonic()
+                if time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    print(f"{seen} of {len(batch.jobs)} measured", flush=True)
+            hangs = child.poll() is None
+            child.kill()
+        if (place := _count(path)) < len(batch.jobs):
+            error = f"it took longer than {JOB_SECONDS:.0f} s" if hangs else _ending(child.returncode)
+            _append(path, _result(batch.jobs[place], (), error))
+    lines = path.read_text(encoding="utf-8").splitlines() if batch.jobs else []
+    return [from_json(Result, json.loads(line), "result") for line in lines]
+
+
+def _ending(status: int) -> str:
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+    return f"the process that ran it {how}"
+
+
+def _count(path: Path) -> int:
+    """How many jobs are done; a line that was cut off is none."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _append(path: Path, result: Result) -> None:
+    path.touch()
+    with path.open("r+b") as file:
+        file.seek(file.read().rfind(b"\n") + 1)  # over a line that was cut off
+        file.truncate()
+        file.write(one_line(to_json(result)).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _measure_from(place: int, batch: Batch, folder: Path) -> None:
+    for job in batch.jobs[place:]:
+        try:
+            result = _result(job, _measure(job, batch.threads, folder), None)
+        except Exception as error:  # of whatever kind: it is this job's result
+            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            result = _result(job, (), line[:300])
+        _append(folder / MEASURED, result)
+
+
+def _measure(job: Job, threads: int, folder: Path) -> tuple[tuple[float, ...], ...]:
+    """Seconds of each candidate by turns, once their answers have been checked."""
+    use_threads(threads, tvm_ffi())
+    expected = np.load(folder / job.expected, allow_pickle=False)
+    calls = [
+        _call(folder / c.library, [folder / name for name in c.arrays], expected) for c in job.candidates
+    ]
+    if job.footprint is not None:
+        times = time_in_turns(calls, job.turns, job.footprint)
+        return tuple(map(tuple, times))
+    timings = interleave({str(i): run for i, (run, _) in enumerate(calls)}, job.turns, TURN_SECONDS)
+    return tuple(timing.samples for timing in timings.values())
+
+
+def _call(library: Path, arrays: list[Path], expected: np.ndarray) -> Call:
+    values = [_aligned(np.load(path, allow_pickle=False)) for path in arrays]
+    out = _aligned(unset(expected.shape, str(expected.dtype)))
+    tensors = [tvm_ffi().from_dlpack(array) for array in (*values, out)]
+    run = open_library(str(library)).function("main")
+    run(*tensors)
+    check_answer(out, expected)
+    return lambda: run(*tensors), values[0]
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that starts at a multiple of `ALIGNMENT`."""
+    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _result(job: Job, times: tuple[tuple[float, ...], ...], error: str | None) -> Result:
+    knobs = tuple(candidate.knobs for candidate in job.candidates)
+    contest = job.footprint is not None
+    return Result(op=job.op, problem=job.problem, knobs=knobs, contest=contest, times=times, error=error)

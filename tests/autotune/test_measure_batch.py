@@ -1,0 +1,164 @@
+"""Batches measured by the script that goes to the device, without TVM's compiler and PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvm_fastconv.artifact.c_compiler import find_compiler
+from tvm_fastconv.autotune import write_batch as module
+from tvm_fastconv.autotune.batch_files import BATCH, RESULTS, Results, read_batch, read_results
+from tvm_fastconv.autotune.candidate import Candidate, Device, Group
+from tvm_fastconv.autotune.measure_batch import MEASURED
+from tvm_fastconv.autotune.search import Search
+from tvm_fastconv.autotune.write_batch import SCRIPT, write_batch
+from tvm_fastconv.errors import TargetError
+from tvm_fastconv.machine_files import target_and_machine
+from tvm_fastconv.targets import spec_of
+
+from .fake import DEVICE, task
+
+pytestmark = pytest.mark.native
+
+ALONE = """
+import runpy, sys
+# Neither what is installed of this package, nor what a device has not.
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__ + repr(finder)]
+sys.modules |= dict.fromkeys(["tvm", "torch", "xgboost", "tvm_fastconv.topi", "tvm_fastconv.relay_passes"])
+sys.argv = [sys.argv[1], *sys.argv[2:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def _device() -> Device:
+    target, machine = target_and_machine("native")
+    return Device(spec_of(target), machine)
+
+
+def _groups() -> list[Group]:
+    """Trials of three operators, and a contest."""
+    groups = []
+    for name in ("conv2d", "bitserial_conv2d", "depthwise_conv2d"):
+        search = Search(task(name), _device())
+        groups += [Group((candidate,), 3) for candidate in search.propose(2, None)]
+        other = search.propose(1, None)
+    contest = Group((Candidate(other[0].task, search.default), *other), 7, 1 << 16)
+    return [*groups, contest]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batches") / "batch"
+    jobs, failed = write_batch(_groups(), _device(), "a day in May", folder)
+    assert (jobs, failed) == (7, [])
+    return folder
+
+
+@pytest.fixture
+def batch(written: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(written, tmp_path / "batch"))
+
+
+def _measure(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def _change(folder: Path, **changes: object) -> None:
+    fields = json.loads((folder / BATCH).read_text())
+    (folder / BATCH).write_text(json.dumps(fields | changes))
+
+
+def _results(folder: Path) -> Results:
+    done = _measure(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return read_results(folder / RESULTS)
+
+
+def test_it_needs_no_more_than_numpy_and_the_runtime(batch: Path) -> None:
+    command = [sys.executable, "-I", "-c", ALONE, str(batch / SCRIPT)]
+    for more in (["--from", "0"], []):
+        done = subprocess.run([*command, *more], cwd="/", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"7 measured, 0 failed: bring {batch / RESULTS} back\n"
+    found = read_results(batch / RESULTS)
+    assert found.conditions == "a day in May"
+    assert found.processor
+    assert [len(result.times) for result in found.results] == [1, 1, 1, 1, 1, 1, 2]
+    assert [len(result.times[0]) for result in found.results] == [3, 3, 3, 3, 3, 3, 7]
+    asked = [
+        (group.candidates[0].task.key, [candidate.knobs.to_json() for candidate in group.candidates])
+        for group in _groups()
+    ]
+    assert [((result.op, result.problem), list(result.knobs)) for result in found.results] == asked
+    assert [result.contest for result in found.results] == [False] * 6 + [True]
+
+
+def test_it_goes_on_where_it_was_interrupted(batch: Path) -> None:
+    first = _results(batch)
+    lines = (batch / MEASURED).read_bytes().splitlines(keepends=True)
+    (batch / MEASURED).write_bytes(b"".join(lines[:3]) + lines[3][:20])  # the last is cut off
+    again = _results(batch)
+    assert again.results[:3] == first.results[:3]
+    assert len(again.results) == len(first.results)
+
+
+def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:
+    jobs = read_batch(batch / BATCH).jobs
+    wrong, crashing, missing = jobs[0], jobs[2], jobs[4]
+    answer = np.load(batch / wrong.expected)
+    np.save(batch / wrong.expected, answer + 1)
+    (batch / "crash.c").write_text(
+        "#include <stdlib.h>\nint __tvm_ffi_main(void* s, void* a, int n, void* r) { abort(); }\n"
+    )
+    compiler = find_compiler("x86_64-linux-gnu" if "x86_64" in _device().target else "aarch64-linux-gnu")
+    compiler.compile(batch, "crash.c", "crash.o")
+    compiler.link(batch, ["crash.o"], crashing.candidates[0].library, ())
+    (batch / missing.candidates[0].library).unlink()
+    errors = [result.error for result in _results(batch).results]
+    assert "wrong answer" in str(errors[0])
+    assert "wrong answer" in str(errors[1])  # of the same task
+    assert errors[2] == "the process that ran it was killed by SIGABRT"
+    assert errors[4] is not None
+    assert errors[3] is None
+    assert errors[5] is None
+
+
+def test_another_processor_is_told(batch: Path) -> None:
+    _change(batch, features=["avx9"])
+    done = _measure(batch)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "this is not the processor that the batch is for: it lacks avx9\n"
+
+
+def test_a_batch_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_write_script", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_batch(_groups()[:1], _device(), "", tmp_path / "new" / "batch")
+    assert not (tmp_path / "new" / "batch").exists()
+
+
+def test_candidates_that_cannot_be_built_are_told_of(tmp_path: Path) -> None:
+    (group, *_) = _groups()
+    # A knob set that this operator does not have.
+    alien = Candidate(group.candidates[0].task, Search(task("depthwise_conv2d"), _device()).default)
+    jobs, failed = write_batch([group, Group((alien,), 3)], _device(), "", tmp_path / "batch")
+    assert jobs == 1
+    assert [candidate for candidate, _ in failed] == [alien]
+    assert failed[0][1].error
+
+
+def test_no_compiler_is_one_message(tmp_path: Path) -> None:
+    device = Device("sparc-linux-gnu", DEVICE.machine)
+    with pytest.raises((TargetError, ValueError)):
+        write_batch(_groups()[:1], device, "", tmp_path / "batch")
+    assert not (tmp_path / "batch").exists()

@@ -1,0 +1,222 @@
+"""Tuning for a device that no network reaches: batches of candidates go there, their times come back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvm_fastconv.autotune.batch_files import Results, read_results
+from tvm_fastconv.autotune.batch_plan import plan_batch, take_results
+from tvm_fastconv.autotune.candidate import Device
+from tvm_fastconv.autotune.conditions import conditions_of
+from tvm_fastconv.autotune.records import Conditions, Verdict, read_records
+from tvm_fastconv.autotune.tasks import Tasks
+from tvm_fastconv.autotune.write_batch import write_batch
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.typed_json import from_json, one_line
+
+from .artifact.artifact import check_output_path, reason
+from .errors import ArtifactError, InputError
+from .machine_files import target_and_machine
+from .method_patterns import Methods
+from .prepare import prepare
+from .runtime.threads import check_threads
+from .targets import spec_of
+from .tuned_network import TunedNetwork
+from .tvm_log import quiet_tvm
+
+TRIALS = 200
+"""Of a batch: 20 s on a fast machine, a few minutes on a slow one."""
+
+NOMINAL_CLOCK = 2e9
+"""Hz, of a device that has not told its own; estimates are divided by it."""
+
+
+@dataclass(frozen=True)
+class ExportedBatch:
+    """What was written for a device.
+
+    Attributes
+    ----------
+    jobs : int
+        Candidates and contests; where there are none, all is decided, and nothing was written.
+    failed : int
+        Candidates that could not be built.
+    bytes : int
+        Of the folder.
+    """
+
+    jobs: int
+    failed: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ImportedBatch:
+    """What came of a batch.
+
+    Attributes
+    ----------
+    trials, failed : int
+        Candidates that were measured, and those of them that have no time.
+    verdicts : tuple of Verdict
+        What was added to the records.
+    """
+
+    trials: int
+    failed: int
+    verdicts: tuple[Verdict, ...]
+
+
+@quiet_tvm()
+def export_batch(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    folder: str | os.PathLike[str],
+    records: str | os.PathLike[str],
+    target: str | Path | tvm.target.Target = "native",
+    machine: Machine | str | Path | None = None,
+    methods: Methods | None = None,
+    trials: int = TRIALS,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> ExportedBatch:
+    """Write the next candidates for a model into a folder, to be measured on the device that will run it.
+
+    There, ``python3 measure.pyz`` measures them; it needs NumPy, ``tvm_ffi`` and TVM's runtime library. `import_batch`
+    takes the ``results.json`` that it writes, and the next batch goes on from there. After the first, batches also
+    hold contests between the fastest candidates and the defaults, whose verdicts are what `compile` takes.
+
+    Parameters
+    ----------
+    model, example_inputs, target, machine, methods
+        As for `compile`, which takes the records for the same of them.
+    folder : path
+        Where nothing is yet.
+    records : path
+        What was measured before, if there is such a file.
+    trials : int, optional
+        Candidates to try at most.
+    threads : int, optional
+        That the model is to run with.
+    seed : int
+    progress : callable, optional
+        Called with a line on each step.
+
+    Raises
+    ------
+    ModelError, TargetError, MethodError
+        As by `compile`.
+    ArtifactError
+        The folder is there already, or cannot be written; the records cannot be read.
+    InputError
+        ``trials`` or ``threads`` is no positive number.
+    """
+    if not trials > 0:
+        raise InputError(f"trials is {trials!r}; allowed: more than 0")
+    path = Path(folder)
+    if path.exists():
+        raise ArtifactError(f"{folder} is there already; a batch goes into a new folder")
+    tell = progress or (lambda step: None)
+    known = _tasks(model, example_inputs, records, target, machine, methods, threads, seed, tell)
+    groups = plan_batch(known, trials)
+    if not groups:
+        return ExportedBatch(0, 0, 0)
+    count = len({candidate for group in groups for candidate in group.candidates})
+    try:
+        jobs, failed = write_batch(
+            groups,
+            known.device,
+            _told(known.conditions),
+            path,
+            lambda done: tell(f"building candidates: {done} of {count}"),
+        )
+        size = sum(file.stat().st_size for file in path.iterdir())
+    except OSError as error:
+        raise ArtifactError(f"cannot write the batch {folder}: {reason(error)}") from None
+    known.observe([candidate for candidate, _ in failed], [outcome for _, outcome in failed])
+    return ExportedBatch(jobs, len(failed), size)
+
+
+@quiet_tvm()
+def import_batch(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    results: str | os.PathLike[str],
+    records: str | os.PathLike[str],
+    target: str | Path | tvm.target.Target = "native",
+    machine: Machine | str | Path | None = None,
+    methods: Methods | None = None,
+    threads: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> ImportedBatch:
+    """Add what a device measured to a file of records.
+
+    Parameters
+    ----------
+    model, example_inputs, records, target, machine, methods, threads, progress
+        As for `export_batch`, which wrote what was measured.
+    results : path
+        The ``results.json`` that came back.
+
+    Raises
+    ------
+    ModelError, TargetError, MethodError
+        As by `compile`.
+    ArtifactError
+        The results or the records cannot be read, or the records cannot be written.
+    InputError
+        The results are for another target or version, or ``threads`` is no positive number.
+    """
+    check_output_path(records)
+    try:
+        found = read_results(Path(results))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read the results {results}: {reason(error)}") from None
+    tell = progress or (lambda step: None)
+    known = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
+    if found.conditions != _told(known.conditions):
+        raise InputError(f"the results are for {_words(found.conditions)}, not for {known.conditions}")
+    trials, verdicts = take_results(known, found.results)
+    return ImportedBatch(trials, sum(known.failures.values()), tuple(verdicts))
+
+
+def _tasks(
+    model: Any,
+    example_inputs: Any,
+    records: str | os.PathLike[str],
+    target: str | Path | tvm.target.Target,
+    machine: Machine | str | Path | None,
+    methods: Methods | None,
+    threads: int,
+    seed: int,
+    tell: Callable[[str], None],
+    results: Results | None = None,
+) -> Tasks:
+    """What is known of a model's tasks on the device."""
+    known = read_records(records) if os.path.exists(records) else []
+    resolved, row = target_and_machine(target, machine)
+    device = Device(spec_of(resolved), row, check_threads(threads))
+    network = TunedNetwork(prepare(model, example_inputs, device.target, row, methods, None, tell))
+    clock, processor = (NOMINAL_CLOCK, "") if results is None else (results.clock, results.processor)
+    return Tasks(network, device, conditions_of(device), str(records), clock, processor, known, seed)
+
+
+def _told(conditions: Conditions) -> str:
+    return one_line(asdict(conditions))
+
+
+def _words(told: str) -> str:
+    try:
+        return str(from_json(Conditions, json.loads(told), "conditions"))
+    except ValueError:
+        return "conditions of another version"
