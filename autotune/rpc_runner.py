@@ -15,7 +15,8 @@ from . import rpc_trial
 from .candidate import Candidate, Device, Outcome
 from .local_runner import TRIAL_TURNS, TURN_SECONDS
 from .processes import Worker, WorkerError
-from .rpc_trial import Address, Description, DeviceError
+from .rpc_address import Address, Description
+from .rpc_trial import DeviceError, Turns
 
 TRIES = 3
 """Of one candidate, on whatever device is free, before it counts as failed."""
@@ -96,13 +97,10 @@ class RPCRunner:
     def compare(
         self, candidates: Sequence[Candidate], turns: int, footprint: int
     ) -> list[list[float]] | None:
-        """Seconds of candidates of one task, in turns on one device; ``None`` where that fails.
-
-        From its caches, whatever ``footprint``: TVM's server has nothing that empties them.
-        """
+        """Seconds of candidates of one task, in turns on one device; ``None`` where that fails."""
         for _ in range(TRIES):
             try:
-                return self._time(self._workers[0], list(candidates), turns)
+                return self._time(self._workers[0], list(candidates), Turns(turns, 0.0, footprint))
             except WorkerError as error:
                 if not _is_the_device(error):
                     return None
@@ -121,7 +119,7 @@ class RPCRunner:
             except queue.Empty:
                 return
             try:
-                (times,) = self._time(worker, [round_.candidates[place]], TRIAL_TURNS)
+                (times,) = self._time(worker, [round_.candidates[place]], Turns(TRIAL_TURNS, TURN_SECONDS))
                 round_.answered(place, Outcome(min(times)))
             except WorkerError as error:
                 if not _is_the_device(error):
@@ -133,8 +131,8 @@ class RPCRunner:
                     round_.dropped(str(error))
                     round_.outcomes[place] = Outcome(None, str(error))
 
-    def _time(self, worker: Worker, candidates: list[Candidate], turns: int) -> list[list[float]]:
-        arguments = candidates, self.device, self.address, turns, TURN_SECONDS, self.seconds
+    def _time(self, worker: Worker, candidates: list[Candidate], turns: Turns) -> list[list[float]]:
+        arguments = candidates, self.device, self.address, turns, self.seconds
         return worker.call(rpc_trial.time_on_device, *arguments, seconds=HOST_SECONDS + self.seconds)
 
     def _describe(self) -> Description:

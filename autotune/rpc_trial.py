@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
+import math
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +16,23 @@ import numpy as np
 import tvm
 from tvm import rpc
 
-from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.measure.cold_caches import time_in_turns
+from tvm_fastconv.measure.timing import interleave
 from tvm_fastconv.topi.operators import Sample
 
 from .candidate import Candidate, Device, Task
 from .check_answer import check_answer, unset
 from .link_candidate import link_candidate
+from .rpc_address import Address, Description
 
-DESCRIBE = "fastconv.describe"
-"""The function of a server of ours that says what it is."""
+DESCRIBE, TIME = "fastconv.describe", "fastconv.time_in_turns"
+"""Functions of a server of ours: what it is, and what calls take there."""
+
+FROM_CACHES = -1
+"""In place of a network's footprint."""
+
+WAITING_SECONDS = 15.0
+"""For a device that the tracker does not know: one that was started again announces itself in a few."""
 
 SHARE_ALL_CORES = -3
 """TVM's thread pool: any core will do."""
@@ -32,68 +42,6 @@ T = TypeVar("T")
 
 class DeviceError(Exception):
     """The device did not answer; the candidate may be as good as any."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where devices are found.
-
-    Attributes
-    ----------
-    host, port : str, int
-        Of the tracker.
-    key : str
-        As the devices are called.
-    secret : str
-        Shared with them, or nobody is found.
-    """
-
-    host: str
-    port: int
-    key: str
-    secret: str = ""
-
-    @property
-    def name(self) -> str:
-        """The key that the tracker knows."""
-        return tracker_key(self.key, self.secret)
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a server says of its device."""
-
-    target: str
-    machine: Machine
-    processor: str
-    clock: float
-
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Description:
-        """Inverse of `to_json`.
-
-        Raises
-        ------
-        ValueError
-            It is none.
-        """
-        found = json.loads(text)
-        if not isinstance(found, dict) or set(found) != {"target", "machine", "processor", "clock"}:
-            raise ValueError("it describes no device")
-        machine = Machine.from_json(json.dumps(found["machine"]))
-        clock = float(found["clock"])
-        if not 1e6 < clock < 1e11:
-            raise ValueError(f"its clock of {clock:g} Hz is none")
-        return cls(str(found["target"]), machine, str(found["processor"])[:200], clock)
-
-
-def tracker_key(key: str, secret: str) -> str:
-    """What a device is called on the tracker: nobody who lacks the secret can ask for it."""
-    return key if not secret else f"{key}-{hashlib.sha256(secret.encode()).hexdigest()[:32]}"
 
 
 def describe_device(address: Address, seconds: float) -> Description:
@@ -111,10 +59,28 @@ def describe_device(address: Address, seconds: float) -> Description:
 _expected: dict[Task, np.ndarray] = {}
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How candidates are timed.
+
+    Attributes
+    ----------
+    count : int
+    seconds : float
+        That a turn lasts, of calls from caches.
+    footprint : int, optional
+        Bytes that a network touches between two calls; with it, a turn is one call.
+    """
+
+    count: int
+    seconds: float
+    footprint: int | None = None
+
+
 def time_on_device(
-    candidates: list[Candidate], device: Device, address: Address, turns: int, turn: float, seconds: float
+    candidates: list[Candidate], device: Device, address: Address, turns: Turns, seconds: float
 ) -> list[list[float]]:
-    """Seconds of a call of each candidate, in turns that last ``turn`` seconds.
+    """Seconds of a call of each candidate, in turns.
 
     Raises
     ------
@@ -127,14 +93,27 @@ def time_on_device(
         built = [_built(candidate, device, Path(folder, f"{i}.so")) for i, candidate in enumerate(candidates)]
         session = _session(address, seconds)
         _asking(lambda: _use_threads(session, device.threads))
-        timers = [
-            _timer(session, made, Path(folder, f"{i}.so"), candidates[i].task, turn)
+        loaded = [
+            _loaded(session, made, Path(folder, f"{i}.so"), candidates[i].task)
             for i, made in enumerate(built)
         ]
-        times = _asking(lambda: [[timer() for timer in timers] for _ in range(turns)])
+        times = _asking(lambda: _times(session, loaded, turns))
         for i in range(len(built)):
             _asking(lambda i=i: session.remove(f"{i}.so"))  # type: ignore[misc]
-    return [list(column) for column in zip(*times, strict=True)]
+    return times
+
+
+def serve_times(turns: int, seconds: float, footprint: int, *calls: Any) -> str:
+    """In a server: seconds of calls by turns, as JSON; each call is a module, the number of its arrays, and those."""
+    left, found = list(calls), []
+    while left:
+        module, count = left[:2]
+        arrays, left = left[2 : 2 + count], left[2 + count :]
+        found.append((functools.partial(module["main"], *arrays), arrays[0].numpy()))
+    if footprint != FROM_CACHES:
+        return json.dumps(time_in_turns(found, turns, footprint))
+    times = interleave({str(place): run for place, (run, _) in enumerate(found)}, turns, seconds)
+    return json.dumps([timing.samples for timing in times.values()])
 
 
 def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
@@ -147,9 +126,11 @@ def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
 
 def _session(address: Address, seconds: float) -> Any:
     tracker = _asking(lambda: rpc.connect_tracker(address.host, address.port))
-    servers = _asking(tracker.summary)["server_info"]
-    if f"server:{address.name}" not in {str(server["key"]) for server in servers}:
-        raise DeviceError("the tracker knows of none")  # and a request would wait until one comes
+    until = time.monotonic() + WAITING_SECONDS
+    while f"server:{address.name}" not in {str(s["key"]) for s in _asking(tracker.summary)["server_info"]}:
+        if time.monotonic() > until:
+            raise DeviceError("the tracker knows of none")  # and a request would wait until one comes
+        time.sleep(0.2)
     return _asking(lambda: tracker.request(address.name, session_timeout=seconds, max_retry=1))
 
 
@@ -157,8 +138,8 @@ def _use_threads(session: Any, threads: int) -> None:
     session.get_function("runtime.config_threadpool")(SHARE_ALL_CORES, threads)
 
 
-def _timer(session: Any, made: Sample, path: Path, task: Task, turn: float) -> Callable[[], float]:
-    """A function that times one turn on the device, once the answer has been checked."""
+def _loaded(session: Any, made: Sample, path: Path, task: Task) -> tuple[Any, list[Any]]:
+    """A module of the device and what its function reads and writes, once the answer has been checked."""
 
     def load() -> tuple[Any, list[Any]]:
         session.upload(str(path))
@@ -170,10 +151,30 @@ def _timer(session: Any, made: Sample, path: Path, task: Task, turn: float) -> C
 
     module, arrays = _asking(load)
     check_answer(_asking(arrays[-1].numpy), _expected[task])
-    evaluate = module.time_evaluator(
-        "main", session.cpu(0), number=1, repeat=1, min_repeat_ms=round(1e3 * turn)
-    )
-    return lambda: float(evaluate(*arrays).mean)
+    return module, arrays
+
+
+def _times(session: Any, loaded: Sequence[tuple[Any, list[Any]]], turns: Turns) -> list[list[float]]:
+    calls = [part for module, arrays in loaded for part in (module, len(arrays), *arrays)]
+    footprint = FROM_CACHES if turns.footprint is None else turns.footprint
+    told = session.get_function(TIME)(turns.count, turns.seconds, footprint, *calls)
+    return parse_times(str(told), len(loaded), turns.count)
+
+
+def parse_times(text: str, calls: int, turns: int) -> list[list[float]]:
+    """What `serve_times` has told.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    found = json.loads(text)
+    if not isinstance(found, list) or [len(times) for times in found] != [turns] * calls:
+        raise ValueError("it has told no times")
+    if not all(isinstance(value, float) and 0 < value < math.inf for times in found for value in times):
+        raise ValueError("a time is no positive number of seconds")
+    return found
 
 
 def _asking(question: Callable[[], T]) -> T:

@@ -13,7 +13,8 @@ import tvm_ffi
 from tvm import rpc
 from tvm.rpc import server
 
-from .rpc_trial import DESCRIBE, Description, tracker_key
+from .rpc_address import Description, tracker_key
+from .rpc_trial import DESCRIBE, TIME, serve_times
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def serving(
 
 
 def _announce(description: str) -> None:
-    """In the process of the server: say what the device is, and outlive sessions that a candidate crashes."""
+    """In the process of the server: tell and time for others, and outlive sessions that crash."""
     serve_session, folder = server._serving, os.getcwd()
 
     def outlive(connection: socket.socket, *more: object) -> None:
@@ -68,3 +69,4 @@ def _announce(description: str) -> None:
 
     server._serving = outlive
     tvm_ffi.register_global_func(DESCRIBE, lambda: description, override=True)
+    tvm_ffi.register_global_func(TIME, serve_times, override=True)

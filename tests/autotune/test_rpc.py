@@ -13,8 +13,9 @@ from tvm.rpc.tracker import Tracker
 
 from tvm_fastconv.autotune import rpc_runner
 from tvm_fastconv.autotune.candidate import Candidate
+from tvm_fastconv.autotune.rpc_address import Address, Description, tracker_key
 from tvm_fastconv.autotune.rpc_runner import RPCRunner
-from tvm_fastconv.autotune.rpc_trial import Address, Description, tracker_key
+from tvm_fastconv.autotune.rpc_trial import parse_times
 from tvm_fastconv.autotune.search import Search
 from tvm_fastconv.autotune.serve import serving
 from tvm_fastconv.errors import FastconvError, InputError
@@ -159,6 +160,40 @@ def test_a_device_that_talks_nonsense_ends_tuning_in_one_line(
         RPCRunner(_address(tracker, "liar", ""), seconds=5)
 
 
+def test_a_server_that_is_started_again_is_waited_for(tracker: Tracker) -> None:
+    runner = None
+    for _ in range(2):
+        with serving(_description(), "lamp", "", ("127.0.0.1", tracker.port), port=9491):
+            _wait_for(tracker, "lamp", 1)
+            runner = runner or RPCRunner(_address(tracker, "lamp", ""))
+            candidates = Search(task("conv2d"), runner.device).propose(2, None)
+            assert [outcome.error for outcome in runner.run(candidates)] == [None, None]
+    assert runner is not None
+    started = threading.Event()
+
+    def start_again() -> None:
+        with serving(_description(), "lamp", "", ("127.0.0.1", tracker.port), port=9491):
+            started.wait()
+
+    # None is there when the trials begin.
+    server = threading.Timer(2, start_again)
+    server.start()
+    with contextlib.closing(runner):
+        assert [outcome.error for outcome in runner.run(candidates)] == [None, None]
+    started.set()
+    server.join()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "[[1.0]]", "[[1.0, 2.0], [1.0]]", "[[1.0, 0.0]]", "[[1.0, NaN]]", '[[1.0, "2"]]', "7"],
+)
+def test_what_is_no_times_is_told(text: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        parse_times(text, 1, 2)
+    assert parse_times("[[1.0, 2.0]]", 1, 2) == [[1.0, 2.0]]
+
+
 def test_devices_that_vanish_end_tuning_in_one_line(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +202,7 @@ def test_devices_that_vanish_end_tuning_in_one_line(
         _wait_for(tracker, "candle", 1)
         runner = RPCRunner(_address(tracker, "candle", ""), seconds=3)
     with contextlib.closing(runner):
-        monkeypatch.setattr(rpc_runner, "HOST_SECONDS", 5.0)
+        monkeypatch.setattr(rpc_runner, "HOST_SECONDS", 1.0)
         with pytest.raises(FastconvError, match="no device 'candle' answers any more: "):
             runner.run(Search(task("conv2d"), runner.device).propose(3, None))
 

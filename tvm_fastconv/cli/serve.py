@@ -31,7 +31,7 @@ def serve_verb(
     """
     address, secret = parse_address(tracker), read_secret(secret_file)
     with progress("looking at this machine"):
-        from tvm_fastconv.autotune.rpc_trial import Description
+        from tvm_fastconv.autotune.rpc_address import Description
         from tvm_fastconv.autotune.serve import serving
         from tvm_fastconv.machine_files import target_and_machine
         from tvm_fastconv.measure.machine_row import measure_machine

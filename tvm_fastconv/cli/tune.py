@@ -95,8 +95,8 @@ def tune_verb(
 
 
 def _remote(rpc: str, key: str, secret: str, threads: int | None) -> "RPCRunner":
+    from tvm_fastconv.autotune.rpc_address import Address
     from tvm_fastconv.autotune.rpc_runner import RPCRunner
-    from tvm_fastconv.autotune.rpc_trial import Address
 
     return RPCRunner(Address(*parse_address(rpc), key, secret), threads or 1)
 
