@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from tvm_fastconv.measure.roofline import measure_clock
+from tvm_fastconv.measure.timing import interleave
+from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import processor_name
 
 from . import measure_candidate
@@ -33,10 +36,6 @@ class Runner(Protocol):
         """How many candidates are built at once."""
 
     @property
-    def here(self) -> bool:
-        """Whether the device is this machine, on which whole models can be compared as well."""
-
-    @property
     def clock(self) -> float:
         """Cycles of the device in a second."""
 
@@ -55,6 +54,11 @@ class Runner(Protocol):
         ``None`` where one of them fails.
         """
 
+    def time_models(
+        self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
+    ) -> list[list[float]] | None:
+        """Seconds of whole models in turns; ``None`` where that fails."""
+
     def close(self) -> None:
         """Let go of the device."""
 
@@ -69,8 +73,6 @@ class LocalRunner:
     workers : int, optional
         Processes that build side by side; by default one for each core that this process may use.
     """
-
-    here = True
 
     def __init__(self, device: Device, workers: int | None = None) -> None:
         self.device = device
@@ -109,6 +111,13 @@ class LocalRunner:
             return worker.call(measure_candidate.time_as_in_network, slots, turns, footprint, seconds=seconds)
         except WorkerError:
             return None
+
+    def time_models(
+        self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
+    ) -> list[list[float]] | None:
+        """Seconds of whole models, in turns."""
+        calls = {str(place): functools.partial(model, *inputs) for place, model in enumerate(models)}
+        return [list(timing.samples) for timing in interleave(calls, turns).values()]
 
     def close(self) -> None:
         """End the worker processes."""

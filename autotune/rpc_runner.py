@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from tvm import rpc
 
 from tvm_fastconv.errors import FastconvError, InputError
+from tvm_fastconv.runtime.compiled_model import CompiledModel
+from tvm_fastconv.temporary import temporary_folder
 
 from . import rpc_trial
 from .candidate import Candidate, Device, Outcome
 from .local_runner import TRIAL_TURNS, TURN_SECONDS
 from .processes import Worker, WorkerError
 from .rpc_address import Address, Description
+from .rpc_models import time_models_on_device
 from .rpc_trial import DeviceError, Turns
+
+log = logging.getLogger(__name__)
 
 TRIES = 3
 """Of one candidate, on whatever device is free, before it counts as failed."""
@@ -49,8 +57,6 @@ class RPCRunner:
     InputError
         The tracker does not answer, or knows no such device.
     """
-
-    here = False
 
     def __init__(
         self, address: Address, threads: int = 1, seconds: float = 60.0, devices: int | None = None
@@ -105,6 +111,25 @@ class RPCRunner:
                 if not _is_the_device(error):
                     return None
         return None
+
+    def time_models(
+        self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
+    ) -> list[list[float]] | None:
+        """Seconds of whole models, in turns on one device; ``None`` where that fails."""
+        with temporary_folder() as folder:
+            paths = [folder / f"{place}.so" for place in range(len(models))]
+            for model, path in zip(models, paths, strict=True):
+                model.save(path)
+            seconds = turns * self.seconds
+            arrays = [np.asarray(value) for value in inputs]
+            try:
+                return self._workers[0].call(
+                    time_models_on_device, paths, arrays, self.device.threads, self.address, turns, seconds,
+                    seconds=HOST_SECONDS + seconds,
+                )  # fmt: skip
+            except WorkerError as error:
+                log.warning("the whole model is not compared: %s", error)
+                return None
 
     def close(self) -> None:
         """End the sessions."""

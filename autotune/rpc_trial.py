@@ -52,8 +52,8 @@ def describe_device(address: Address, seconds: float) -> Description:
     DeviceError
         None answers, or what it says is nothing of the kind.
     """
-    session = _session(address, seconds)
-    return _asking(lambda: Description.from_json(str(session.get_function(DESCRIBE)())))
+    session = open_session(address, seconds)
+    return asking(lambda: Description.from_json(str(session.get_function(DESCRIBE)())))
 
 
 _expected: dict[Task, np.ndarray] = {}
@@ -91,15 +91,15 @@ def time_on_device(
     """
     with tempfile.TemporaryDirectory() as folder:
         built = [_built(candidate, device, Path(folder, f"{i}.so")) for i, candidate in enumerate(candidates)]
-        session = _session(address, seconds)
-        _asking(lambda: _use_threads(session, device.threads))
+        session = open_session(address, seconds)
+        asking(lambda: _use_threads(session, device.threads))
         loaded = [
             _loaded(session, made, Path(folder, f"{i}.so"), candidates[i].task)
             for i, made in enumerate(built)
         ]
-        times = _asking(lambda: _times(session, loaded, turns))
+        times = asking(lambda: _times(session, loaded, turns))
         for i in range(len(built)):
-            _asking(lambda i=i: session.remove(f"{i}.so"))  # type: ignore[misc]
+            asking(lambda i=i: session.remove(f"{i}.so"))  # type: ignore[misc]
     return times
 
 
@@ -124,14 +124,21 @@ def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
     return made
 
 
-def _session(address: Address, seconds: float) -> Any:
-    tracker = _asking(lambda: rpc.connect_tracker(address.host, address.port))
+def open_session(address: Address, seconds: float) -> Any:
+    """Ask the tracker for a device, for at most ``seconds``.
+
+    Raises
+    ------
+    DeviceError
+        None answers.
+    """
+    tracker = asking(lambda: rpc.connect_tracker(address.host, address.port))
     until = time.monotonic() + WAITING_SECONDS
-    while f"server:{address.name}" not in {str(s["key"]) for s in _asking(tracker.summary)["server_info"]}:
+    while f"server:{address.name}" not in {str(s["key"]) for s in asking(tracker.summary)["server_info"]}:
         if time.monotonic() > until:
             raise DeviceError("the tracker knows of none")  # and a request would wait until one comes
         time.sleep(0.2)
-    return _asking(lambda: tracker.request(address.name, session_timeout=seconds, max_retry=1))
+    return asking(lambda: tracker.request(address.name, session_timeout=seconds, max_retry=1))
 
 
 def _use_threads(session: Any, threads: int) -> None:
@@ -149,8 +156,8 @@ def _loaded(session: Any, made: Sample, path: Path, task: Task) -> tuple[Any, li
         module["main"](*arrays)
         return module, arrays
 
-    module, arrays = _asking(load)
-    check_answer(_asking(arrays[-1].numpy), _expected[task])
+    module, arrays = asking(load)
+    check_answer(asking(arrays[-1].numpy), _expected[task])
     return module, arrays
 
 
@@ -177,8 +184,14 @@ def parse_times(text: str, calls: int, turns: int) -> list[list[float]]:
     return found
 
 
-def _asking(question: Callable[[], T]) -> T:
-    """What the device answers; whatever goes wrong meanwhile is its fault."""
+def asking(question: Callable[[], T]) -> T:
+    """What the device answers to ``question``.
+
+    Raises
+    ------
+    DeviceError
+        Whatever goes wrong meanwhile.
+    """
     try:
         return question()
     except Exception as error:

@@ -14,6 +14,7 @@ from tvm import rpc
 from tvm.rpc import server
 
 from .rpc_address import Description, tracker_key
+from .rpc_models import TIME_MODELS, serve_models
 from .rpc_trial import DESCRIBE, TIME, serve_times
 
 
@@ -70,3 +71,4 @@ def _announce(description: str) -> None:
     server._serving = outlive
     tvm_ffi.register_global_func(DESCRIBE, lambda: description, override=True)
     tvm_ffi.register_global_func(TIME, serve_times, override=True)
+    tvm_ffi.register_global_func(TIME_MODELS, serve_models, override=True)

@@ -23,7 +23,6 @@ from .artifact.artifact import check_output_path
 from .compiler import compile_prepared
 from .errors import InputError
 from .machine_files import target_and_machine
-from .measure.timing import interleave
 from .method_patterns import Methods
 from .prepare import Prepared, prepare
 from .runtime.cpu import missing_features
@@ -46,7 +45,7 @@ class Tuning:
     trials : int
         Candidates that were measured.
     network : Ratio, optional
-        How many times faster the whole model is than untuned, in turns; ``None`` where it cannot run here.
+        How many times faster the whole model is than untuned, in turns; ``None`` where that could not be measured.
     withdrawn : bool
         Whether the model was slower with these records than without, so that they were withdrawn.
     """
@@ -140,27 +139,27 @@ def tune(
             seed,
         )
         verdicts = Tuner(tasks, runner, budget, show or (lambda tasks: None)).run()
+        ratio = _compare(prepared, measured([*known, *verdicts], conditions), runner, tell)
     finally:
         runner.close()
-    lines = [*known, *verdicts]
-    ratio = _compare(prepared, measured(lines, conditions), device.threads, tell) if runner.here else None
     withdrawn = ratio is not None and ratio.high < 1
     if withdrawn:
         append_records(records, [_withdrawal(verdict) for verdict in verdicts])
     return Tuning(tuple(verdicts), budget.used, ratio, withdrawn)
 
 
-def _compare(prepared: Prepared, records: Records, threads: int, tell: Callable[[str], None]) -> Ratio | None:
-    """The whole model tuned against untuned, in turns; ``None`` where it cannot run here."""
+def _compare(
+    prepared: Prepared, records: Records, runner: Runner, tell: Callable[[str], None]
+) -> Ratio | None:
+    """The whole model tuned against untuned, in turns; ``None`` where that cannot be."""
     inputs = prepared.imported.example_inputs
-    if inputs is None or missing_features(cpu_features(prepared.target)):
+    if inputs is None:
         return None
     tell("comparing the whole model with and without records")
-    untuned, tuned = (
-        compile_prepared(prepared, known, threads=threads, verify=False) for known in ({}, records)
-    )
-    times = interleave({"untuned": lambda: untuned(*inputs), "tuned": lambda: tuned(*inputs)}, NETWORK_TURNS)
-    return paired_ratio(times["untuned"].samples, times["tuned"].samples)
+    threads = runner.device.threads
+    models = [compile_prepared(prepared, known, threads=threads, verify=False) for known in ({}, records)]
+    times = runner.time_models(models, inputs, NETWORK_TURNS)
+    return None if times is None else paired_ratio(*times)
 
 
 def _withdrawal(verdict: Verdict) -> Withdrawal:

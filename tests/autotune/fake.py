@@ -38,8 +38,6 @@ def landscape(candidate: Candidate) -> float:
 class FakeRunner:
     """Asks ``landscape`` in place of a device; None is a candidate that fails."""
 
-    here = True
-
     def __init__(self, times: Callable[[Candidate], float | None] = landscape, width: int = 2) -> None:
         self.device, self.width, self.times = DEVICE, width, times
         self.clock, self.processor = CLOCK, "a core"
@@ -59,6 +57,12 @@ class FakeRunner:
         self.footprints.append(footprint)
         found = [self.times(candidate) or 1.0 for candidate in candidates]
         return [[seconds * (1 + 0.001 * turn) for turn in range(turns)] for seconds in found]
+
+    def time_models(
+        self, models: Sequence[object], inputs: Sequence[object], turns: int
+    ) -> list[list[float]]:
+        """Whole networks are not timed: no test depends on how fast a machine is."""
+        return [[1.0] * turns for _ in models]
 
     def close(self) -> None:
         """There is nothing to let go of."""

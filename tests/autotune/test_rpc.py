@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+import torch
+from torch import nn
 from tvm.rpc import base
 from tvm.rpc.tracker import Tracker
 
+import tvm_fastconv as fc
 from tvm_fastconv.autotune import rpc_runner
 from tvm_fastconv.autotune.candidate import Candidate
 from tvm_fastconv.autotune.rpc_address import Address, Description, tracker_key
@@ -25,6 +28,8 @@ from tvm_fastconv.targets import spec_of
 from .fake import task
 
 pytestmark = pytest.mark.slow
+
+X = torch.randn(1, 3, 16, 16)
 
 KEY, SECRET = "box", "open sesame"
 
@@ -84,6 +89,16 @@ def test_devices_say_what_they_are_and_measure(tracker: Tracker) -> None:
         times = runner.compare(candidates[:2], turns=6, footprint=1 << 16)
         assert times is not None
         assert [len(each) for each in times] == [6, 6]
+
+
+@pytest.mark.usefixtures("servers")
+def test_whole_models_are_timed_on_the_device(tracker: Tracker) -> None:
+    models = [fc.compile(nn.Conv2d(3, 8, size).eval(), X, verify=False) for size in (1, 3)]
+    with contextlib.closing(RPCRunner(_address(tracker), devices=1)) as runner:
+        times = runner.time_models(models, (X,), 7)
+        assert times is not None
+        assert [len(each) for each in times] == [7, 7]
+        assert runner.time_models(models, (X[:, :2],), 7) is None  # the models refuse it
 
 
 @pytest.mark.usefixtures("servers")

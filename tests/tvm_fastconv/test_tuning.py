@@ -42,17 +42,6 @@ class Fast(FakeRunner):
         return landscape(candidate) * (1.0 if candidate.knobs != default else 3.0)
 
 
-@pytest.fixture
-def same_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole networks are not timed: no test depends on how fast a machine is."""
-    monkeypatch.setattr(tuning, "interleave", lambda calls, turns: {name: _Times() for name in calls})
-
-
-class _Times:
-    samples = (1.0,) * 21
-
-
-@pytest.mark.usefixtures("same_network")
 def test_compile_takes_what_tuning_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, runner = tmp_path / "r.jsonl", Fast()
     monkeypatch.setattr(runner, "device", _native(threads=1))
@@ -81,7 +70,6 @@ def test_compile_takes_what_tuning_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 @pytest.mark.native
-@pytest.mark.usefixtures("same_network")
 def test_this_machine_tunes(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     found = fc.tune(_model(), X, records=path, trials=10, threads=1)
@@ -98,12 +86,7 @@ def test_a_model_that_is_slower_with_its_records_withdraws_them(
     path, runner = tmp_path / "r.jsonl", Fast()
     monkeypatch.setattr(runner, "device", _native(threads=1))
 
-    def slower(calls: dict, _turns: int) -> dict:
-        times = {name: _Times() for name in calls}
-        times["tuned"].samples = (1.1,) * 21
-        return times
-
-    monkeypatch.setattr(tuning, "interleave", slower)
+    monkeypatch.setattr(runner, "time_models", lambda models, inputs, turns: [[1.0] * turns, [1.1] * turns])
     found = fc.tune(_model(), X, records=path, trials=40, threads=1, runner=runner)
     assert found.withdrawn
     assert any(verdict.ratio > 1 for verdict in found.verdicts)
