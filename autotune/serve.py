@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import tvm_ffi
@@ -27,6 +27,7 @@ def serving(
     host: str = "127.0.0.1",
     port: int = 9090,
     announced: str | None = None,
+    prepare: Callable[[str], None] | None = None,
 ) -> Iterator[int]:
     """Serve until the block ends; yields the port.
 
@@ -43,10 +44,12 @@ def serving(
         To listen at; of the ports from ``port``, the first that is free.
     announced : str, optional
         The host by which others reach this device, if the tracker sees it by another.
+    prepare : callable, optional
+        In place of `announce`, which it calls, in the process of the server.
     """
     # The server is a process of its own, which has to find this module.
     os.environ["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    described = functools.partial(_announce, description.to_json())
+    described = functools.partial(prepare or announce, description.to_json())
     process = rpc.Server(
         host, port, port + 100, key=tracker_key(key, secret), tracker_addr=tracker, custom_addr=announced,
         silent=True, server_init_callback=described,
@@ -57,7 +60,7 @@ def serving(
         process.terminate()
 
 
-def _announce(description: str) -> None:
+def announce(description: str) -> None:
     """In the process of the server: tell and time for others, and outlive sessions that crash."""
     serve_session, folder = server._serving, os.getcwd()
 
