@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 from tvm_fastconv.measure.roofline import measure_clock
-from tvm_fastconv.measure.timing import interleave
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import processor_name
 
 from . import measure_candidate
 from .candidate import Candidate, Device, Outcome
+from .model_times import ModelTimes, time_models
 from .processes import Worker, WorkerError
 
 BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0
@@ -56,8 +55,8 @@ class Runner(Protocol):
 
     def time_models(
         self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
-    ) -> list[list[float]] | None:
-        """Seconds of whole models in turns; ``None`` where that fails."""
+    ) -> list[ModelTimes] | None:
+        """What whole models take, in turns; ``None`` where that fails."""
 
     def close(self) -> None:
         """Let go of the device."""
@@ -114,10 +113,9 @@ class LocalRunner:
 
     def time_models(
         self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
-    ) -> list[list[float]] | None:
-        """Seconds of whole models, in turns."""
-        calls = {str(place): functools.partial(model, *inputs) for place, model in enumerate(models)}
-        return [list(timing.samples) for timing in interleave(calls, turns).values()]
+    ) -> list[ModelTimes] | None:
+        """What whole models take, in turns."""
+        return time_models(models, inputs, turns)
 
     def close(self) -> None:
         """End the worker processes."""

@@ -19,6 +19,7 @@ from tvm_fastconv.temporary import temporary_folder
 from . import rpc_trial
 from .candidate import Candidate, Device, Outcome
 from .local_runner import TRIAL_TURNS, TURN_SECONDS
+from .model_times import ModelTimes
 from .processes import Worker, WorkerError
 from .rpc_address import Address, Description
 from .rpc_models import time_models_on_device
@@ -114,8 +115,8 @@ class RPCRunner:
 
     def time_models(
         self, models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int
-    ) -> list[list[float]] | None:
-        """Seconds of whole models, in turns on one device; ``None`` where that fails."""
+    ) -> list[ModelTimes] | None:
+        """What whole models take, in turns on one device; ``None`` where that fails."""
         with temporary_folder() as folder:
             paths = [folder / f"{place}.so" for place in range(len(models))]
             for model, path in zip(models, paths, strict=True):

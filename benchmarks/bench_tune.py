@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -63,10 +64,11 @@ def measure(made: Made, records: Path, seconds: float, threads: int) -> dict[str
     module, inputs = made
     start = time.monotonic()
     found = fc.tune(module, inputs, records=records, seconds=seconds, threads=threads)
-    kept = [verdict for verdict in found.verdicts if verdict.ratio != 1]
+    withdrawn = {line.task for line in found.withdrawn}
+    kept = [verdict for verdict in found.verdicts if verdict.ratio != 1 and verdict.task not in withdrawn]
     return {
         "ratio": None if found.network is None else vars(found.network),
-        "withdrawn": found.withdrawn,
+        "withdrawn": len(withdrawn),
         "trials": found.trials,
         "problems": len(found.verdicts),
         "faster": {f"{v.op} {v.problem}": {"ratio": v.ratio, "knobs": json.loads(v.knobs)} for v in kept},
@@ -82,13 +84,16 @@ def main() -> None:
         "--seconds", type=float, default=600.0, help="to search, for each network (default 600)"
     )
     parser.add_argument("--networks", default=",".join(FOREIGN + OURS), help="names, with commas")
+    parser.add_argument("--records", help="a folder to keep the records in, and to go on from")
     given = parser.parse_args()
     settings = options.settings_of(given, min_time=0.05)
     asked = given.networks.split(",")
     if unknown := [name for name in asked if name not in (*FOREIGN, *ALL_NETWORKS)]:
         parser.error(f"unknown networks {', '.join(unknown)}; known: {', '.join((*FOREIGN, *ALL_NETWORKS))}")
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = given.records or stack.enter_context(tempfile.TemporaryDirectory())
+        os.makedirs(folder, exist_ok=True)
         for name, make in makers(asked).items():
             row = measure(make(), Path(folder, f"{name}.jsonl"), given.seconds, settings.threads)
             rows.append({"network": name, **row})
@@ -109,8 +114,9 @@ def _ratio(ratio: dict[str, float] | None) -> str:
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> float:
-    """Geometric mean of the ratios; what was withdrawn is as fast as before."""
-    ratios = [1.0 if row["withdrawn"] else row["ratio"]["median"] for row in rows if row["ratio"]]
+    """Geometric mean of the ratios; where all was withdrawn, the network is as fast as before."""
+    found = [row["ratio"] for row in rows if row["ratio"]]
+    ratios = [ratio["median"] if ratio["high"] >= 1 else 1.0 for ratio in found]
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
 
 

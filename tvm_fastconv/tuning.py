@@ -10,28 +10,25 @@ from typing import Any
 import tvm
 
 from tvm_fastconv.autotune.candidate import Device
-from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
+from tvm_fastconv.autotune.comparison import Ratio
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
-from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, measured, read_records
+from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, read_records
 from tvm_fastconv.autotune.tasks import Tasks
 from tvm_fastconv.autotune.tuner import Budget, Tuner
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.planner import Records
 
 from .artifact.artifact import check_output_path
-from .compiler import compile_prepared
+from .confirm_records import confirm_records
 from .errors import InputError
 from .machine_files import target_and_machine
 from .method_patterns import Methods
-from .prepare import Prepared, prepare
+from .prepare import prepare
 from .runtime.cpu import missing_features
 from .runtime.threads import check_threads
 from .targets import cpu_features, spec_of
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
-
-NETWORK_TURNS = 21
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,14 @@ class Tuning:
         Candidates that were measured.
     network : Ratio, optional
         How many times faster the whole model is than untuned, in turns; ``None`` where that could not be measured.
-    withdrawn : bool
-        Whether the model was slower with these records than without, so that they were withdrawn.
+    withdrawn : tuple of Withdrawal
+        Of records with which layers of the model, or the whole, were slower than without.
     """
 
     verdicts: tuple[Verdict, ...]
     trials: int
     network: Ratio | None
-    withdrawn: bool
+    withdrawn: tuple[Withdrawal, ...]
 
 
 @quiet_tvm()
@@ -139,29 +136,9 @@ def tune(
             seed,
         )
         verdicts = Tuner(tasks, runner, budget, show or (lambda tasks: None)).run()
-        ratio = _compare(prepared, measured([*known, *verdicts], conditions), runner, tell)
+        found = confirm_records(prepared, [*known, *verdicts], conditions, runner, tell)
     finally:
         runner.close()
-    withdrawn = ratio is not None and ratio.high < 1
-    if withdrawn:
-        append_records(records, [_withdrawal(verdict) for verdict in verdicts])
-    return Tuning(tuple(verdicts), budget.used, ratio, withdrawn)
-
-
-def _compare(
-    prepared: Prepared, records: Records, runner: Runner, tell: Callable[[str], None]
-) -> Ratio | None:
-    """The whole model tuned against untuned, in turns; ``None`` where that cannot be."""
-    inputs = prepared.imported.example_inputs
-    if inputs is None:
-        return None
-    tell("comparing the whole model with and without records")
-    threads = runner.device.threads
-    models = [compile_prepared(prepared, known, threads=threads, verify=False) for known in ({}, records)]
-    times = runner.time_models(models, inputs, NETWORK_TURNS)
-    return None if times is None else paired_ratio(*times)
-
-
-def _withdrawal(verdict: Verdict) -> Withdrawal:
-    fields = ("op", "problem", "knobs", "conditions", "processor", "seconds")
-    return Withdrawal(**{name: getattr(verdict, name) for name in fields})
+    if found.withdrawn:
+        append_records(records, found.withdrawn)
+    return Tuning(tuple(verdicts), budget.used, found.ratio, tuple(found.withdrawn))

@@ -30,6 +30,15 @@ def asked_problems(mod: tvm.IRModule) -> Counter[tuple[str, str]]:
     return Counter(question for question in found if question is not None)
 
 
+def asked_by_layer(mod: tvm.IRModule) -> dict[str, tuple[str, str]]:
+    """Name of a layer → operator and key of the problem that run it, in a fused module."""
+    asked = {
+        var.name_hint: _asked(func) for var, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)
+    }
+    found = [(call.layers[-1]["name"], asked[call.function]) for call in recorded_calls(mod) if call.layers]
+    return {name: question for name, question in found if question is not None}
+
+
 def bytes_touched(mod: tvm.IRModule) -> int:
     """Of constants and results of ``main``'s calls; symbolic sizes count as 1."""
     total = 0

@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from tvm_fastconv.autotune.candidate import Candidate, Device, Outcome, Task
+from tvm_fastconv.autotune.model_times import ModelTimes
 from tvm_fastconv.autotune.records import Conditions
+from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.machines import machine_of
 
@@ -59,10 +61,13 @@ class FakeRunner:
         return [[seconds * (1 + 0.001 * turn) for turn in range(turns)] for seconds in found]
 
     def time_models(
-        self, models: Sequence[object], inputs: Sequence[object], turns: int
-    ) -> list[list[float]]:
+        self, models: Sequence[CompiledModel], inputs: Sequence[object], turns: int
+    ) -> list[ModelTimes]:
         """Whole networks are not timed: no test depends on how fast a machine is."""
-        return [[1.0] * turns for _ in models]
+        return [
+            ModelTimes([1.0] * turns, {layer.name: [1.0] * turns for layer in model.layers})
+            for model in models
+        ]
 
     def close(self) -> None:
         """There is nothing to let go of."""

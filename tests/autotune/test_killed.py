@@ -33,7 +33,7 @@ class Telling(FakeRunner):
 
 path = pathlib.Path({path!r})
 known = read_records(path) if path.exists() else []
-t._tune(path, t.Fixed(dict.fromkeys(map(task, NAMES), 1)), Telling(), Budget(trials=100000), known, seed=int(sys.argv[1]))
+t._tune(path, t.Fixed(dict.fromkeys(map(task, NAMES), 1)), Telling(), Budget(trials=10**6), known, int(sys.argv[1]))
 """
 
 

@@ -97,7 +97,8 @@ def test_whole_models_are_timed_on_the_device(tracker: Tracker) -> None:
     with contextlib.closing(RPCRunner(_address(tracker), devices=1)) as runner:
         times = runner.time_models(models, (X,), 7)
         assert times is not None
-        assert [len(each) for each in times] == [7, 7]
+        assert [len(each.whole) for each in times] == [7, 7]
+        assert [set(each.layers) for each in times] == [{layer.name for layer in m.layers} for m in models]
         assert runner.time_models(models, (X[:, :2],), 7) is None  # the models refuse it
 
 

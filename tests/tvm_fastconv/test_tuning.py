@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import tvm_fastconv as fc
-from tvm_fastconv import tuning
 from tvm_fastconv.autotune.candidate import Candidate, Device
+from tvm_fastconv.autotune.model_times import ModelTimes
 from tvm_fastconv.autotune.records import Verdict, append_records, read_records
 from tvm_fastconv.errors import ArtifactError, InputError
 from tvm_fastconv.prepare import prepare
@@ -85,21 +85,51 @@ def test_a_model_that_is_slower_with_its_records_withdraws_them(
 ) -> None:
     path, runner = tmp_path / "r.jsonl", Fast()
     monkeypatch.setattr(runner, "device", _native(threads=1))
+    usual = runner.time_models
 
-    monkeypatch.setattr(runner, "time_models", lambda models, inputs, turns: [[1.0] * turns, [1.1] * turns])
+    def slower(*arguments: object) -> list[ModelTimes]:
+        untuned, tuned = usual(*arguments)  # type: ignore[arg-type]
+        return [untuned, ModelTimes([1.1] * 21, tuned.layers)]
+
+    monkeypatch.setattr(runner, "time_models", slower)
     found = fc.tune(_model(), X, records=path, trials=40, threads=1, runner=runner)
+    assert found.network is not None
+    assert found.network.high < 1
     assert found.withdrawn
     assert any(verdict.ratio > 1 for verdict in found.verdicts)
     plain = fc.compile(_model(), X, threads=1)
-    with pytest.warns(UserWarning, match="no record is for"):
-        tuned = fc.compile(_model(), X, records=path, threads=1)
+    tuned = fc.compile(_model(), X, records=path, threads=1)
     assert [layer.schedule for layer in tuned.layers] == [layer.schedule for layer in plain.layers]
+
+
+def test_a_layer_that_is_slower_with_its_record_loses_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, runner = tmp_path / "r.jsonl", Fast()
+    monkeypatch.setattr(runner, "device", _native(threads=1))
+    usual, rounds = runner.time_models, list[list[str]]()
+
+    def slower(models: list, inputs: list, turns: int) -> list[ModelTimes]:
+        """In the first round, the first layer that was changed."""
+        untuned, tuned = usual(models, inputs, turns)
+        both = zip(*(model.layers for model in models), strict=True)
+        rounds.append([after.name for before, after in both if before.schedule != after.schedule])
+        late = {rounds[0][0]: [1.1] * turns} if len(rounds) == 1 else {}
+        return [untuned, ModelTimes(tuned.whole, tuned.layers | late)]
+
+    monkeypatch.setattr(runner, "time_models", slower)
+    found = fc.tune(_model(), X, records=path, trials=60, threads=1, runner=runner)
+    first, second = rounds
+    assert len(found.withdrawn) == 1
+    assert second == first[1:]
+    gains = {layer.name: layer.gain for layer in fc.compile(_model(), X, records=path, threads=1).layers}
+    assert gains[first[0]] is None
+    assert all(gains[name] for name in second)
 
 
 def test_several_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Fast()
     monkeypatch.setattr(runner, "device", _native(threads=1))
-    monkeypatch.setattr(tuning, "_compare", lambda *_: None)
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     found = fc.tune(_model(), X, records=first, trials=40, threads=1, runner=runner)
     kept = next(verdict for verdict in found.verdicts if verdict.ratio > 1)

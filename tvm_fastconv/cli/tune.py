@@ -130,11 +130,12 @@ def _total(tasks: "Tasks", start: float, seconds: float | None) -> str:
 
 
 def _facts(found: "Tuning", records: str) -> dict[str, object]:
-    network = "not compared" if found.network is None else str(found.network)
-    kept = sum(verdict.ratio != 1 for verdict in found.verdicts)
+    kept = {verdict.task for verdict in found.verdicts if verdict.ratio != 1}
+    kept -= {line.task for line in found.withdrawn}
     return {
         "records": records,
         "trials": found.trials,
-        "faster than default": f"{kept} of {len(found.verdicts)} problems",
-        "whole model, times faster": network + (": slower, records withdrawn" if found.withdrawn else ""),
+        "faster than default": f"{len(kept)} of {len(found.verdicts)} problems",
+        "slower in the model, withdrawn": len(found.withdrawn),
+        "whole model, times faster": "not compared" if found.network is None else str(found.network),
     }

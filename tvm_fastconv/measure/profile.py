@@ -3,6 +3,7 @@
 Equal layers share code, so a call is told apart by its place in the order of calls, which the manifest holds.
 """
 
+import functools
 import json
 import os
 import time
@@ -70,15 +71,48 @@ class Profile:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
 
 
-def profile_calls(
-    run: Callable[[], Any],
-    machine: Any,
-    entry: str,
-    arguments: Sequence[Any],
-    calls: Sequence[CallRecord],
-    repeat: int,
-) -> Profile:
-    """Run ``run`` (whole) and ``machine[entry]`` (instrumented here, for good) in turns and time both.
+class CallTimer:
+    """Runs a model, and times every call of a compiled function in it.
+
+    Parameters
+    ----------
+    machine
+        A virtual machine, which is instrumented for good.
+    entry
+        The function of it that is the model.
+    arguments
+        What that reads.
+    calls
+        The calls that it makes, as the manifest lists them.
+    """
+
+    def __init__(
+        self, machine: Any, entry: str, arguments: Sequence[Any], calls: Sequence[CallRecord]
+    ) -> None:
+        self.calls = calls
+        self._run = functools.partial(machine[entry], *arguments)
+        self._recorder = _Recorder({call.function for call in calls})
+        machine["set_instrument"](self._recorder)
+
+    def __call__(self) -> list[tuple[float, float]]:
+        """Run once; returns start and seconds of every call, in order.
+
+        Raises
+        ------
+        ArtifactError
+            When the calls that happen are not the ones that the manifest lists.
+        """
+        self._recorder.spans = []
+        self._run()
+        if [span[0] for span in self._recorder.spans] != [call.function for call in self.calls]:
+            raise ArtifactError(
+                "the calls that were made are not the ones in the manifest; the file cannot be profiled"
+            )
+        return [(begin, seconds) for _, begin, seconds in self._recorder.spans]
+
+
+def profile_calls(run: Callable[[], Any], timer: CallTimer, repeat: int) -> Profile:
+    """Run ``run`` (whole) and ``timer`` in turns and time both.
 
     Raises
     ------
@@ -88,33 +122,25 @@ def profile_calls(
         When ``repeat`` is no number from 1 on.
     """
     check_repeats("repeat", repeat)
-    recorder = _Recorder({call.function for call in calls})
-    machine["set_instrument"](recorder)
     whole: list[float] = []
-    rounds: list[list[tuple[str, float, float]]] = []
+    rounds: list[list[tuple[float, float]]] = []
     for _ in range(repeat + 1):
         begin = time.perf_counter()
         run()
         whole.append(time.perf_counter() - begin)
-        recorder.spans = []
-        machine[entry](*arguments)
-        rounds.append(recorder.spans)
-    if [span[0] for span in rounds[0]] != [call.function for call in calls]:
-        raise ArtifactError(
-            "the calls that were made are not the ones in the manifest; the file cannot be profiled"
-        )
+        rounds.append(timer())
     # The first round warms up. Minima, since on a busy machine a median of short calls misses the interruptions that
     # a median of whole runs contains, and the two would not agree.
-    best = min(rounds[1:], key=lambda spans: sum(seconds for _, _, seconds in spans))
+    best = min(rounds[1:], key=lambda spans: sum(seconds for _, seconds in spans))
     return Profile(
         calls=tuple(
             CallTime(
                 function=call.function,
                 layer=call.layer,
-                start_ms=(begin - best[0][1]) * 1e3,
+                start_ms=(begin - best[0][0]) * 1e3,
                 ms=seconds * 1e3,
             )
-            for call, (_, begin, seconds) in zip(calls, best, strict=True)
+            for call, (begin, seconds) in zip(timer.calls, best, strict=True)
         ),
         total_ms=min(whole[1:]) * 1e3,
     )

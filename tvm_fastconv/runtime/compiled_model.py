@@ -10,7 +10,7 @@ from ..artifact.artifact import Artifact, abi_name, read_artifact
 from ..artifact.elf import process_machine
 from ..artifact.manifest import Manifest
 from ..errors import ArtifactError
-from ..measure.profile import Profile, profile_calls
+from ..measure.profile import CallTimer, Profile, profile_calls
 from ..report import LayerReport
 from ..temporary import temporary_folder
 from .arrays import address_range, bind_inputs, is_torch, stored_arrays, unwrap_outputs
@@ -162,13 +162,23 @@ class CompiledModel:
             When an input is wrong or ``repeat`` is no number from 1 on.
         """
         self.require_runnable()
+        arguments = bind_inputs(inputs, self.manifest.inputs)
+        return profile_calls(lambda: self._run(arguments), self.call_timer(*inputs), repeat)
+
+    def call_timer(self, *inputs: Any) -> CallTimer:
+        """A function that runs the model on these inputs and times every call in it.
+
+        Raises
+        ------
+        InputError
+            When an input is wrong.
+        """
+        self.require_runnable()
         assert self._library is not None
         arguments = bind_inputs(inputs, self.manifest.inputs)
         use_threads(self._threads, tvm_ffi())
         # A machine of its own, since an instrument cannot be taken off again.
-        instrumented = self._library.new_machine()
-        calls = self.manifest.calls
-        return profile_calls(lambda: self._run(arguments), instrumented, _ENTRY, arguments, calls, repeat)
+        return CallTimer(self._library.new_machine(), _ENTRY, arguments, self.manifest.calls)
 
     def run_instrumented(self, instrument: Callable[..., None], *inputs: Any) -> tuple[np.ndarray, ...]:
         """Run the model once, with ``instrument`` called before and after each of its functions; return its outputs.

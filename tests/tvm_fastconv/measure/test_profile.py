@@ -10,7 +10,7 @@ from tvm_fastconv.artifact.artifact import amend_manifest
 from tvm_fastconv.artifact.manifest import CallRecord
 from tvm_fastconv.errors import ArtifactError, InputError
 from tvm_fastconv.measure import profile as profile_module
-from tvm_fastconv.measure.profile import CallTime, Profile, profile_calls
+from tvm_fastconv.measure.profile import CallTime, CallTimer, Profile, profile_calls
 from tvm_fastconv.runtime.compiled_model import load
 
 from ...close import assert_close
@@ -59,7 +59,7 @@ def test_a_profile_is_the_run_of_least_calls_and_the_shortest_whole_one(monkeypa
     machine = _Scripted([warm_up, first, best, last], whole=[1, 10, 8, 9])
     monkeypatch.setattr(profile_module.time, "perf_counter", lambda: machine.now)
     calls = [CallRecord(function=f, layer=layer) for f, layer in (("f", "a"), ("g", None), ("f", "b"))]
-    profile = profile_calls(machine.run, machine, "main", (), calls, repeat=3)
+    profile = profile_calls(machine.run, CallTimer(machine, "main", (), calls), repeat=3)
     assert profile.layers == {"a": 1000, "g": 3000, "b": 2000}
     assert [call.start_ms for call in profile.calls] == [0, 1500, 4500]
     assert profile.total_ms == 8000

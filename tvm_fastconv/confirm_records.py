@@ -1,0 +1,114 @@
+"""Whether a model is faster with what was recorded, in whole and layer by layer: what is slower in it is withdrawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tvm_fastconv.autotune.comparison import Ratio, paired_ratio
+from tvm_fastconv.autotune.local_runner import Runner
+from tvm_fastconv.autotune.model_times import ModelTimes
+from tvm_fastconv.autotune.records import Conditions, Line, Verdict, Withdrawal, measured
+from tvm_fastconv.relay_passes.module.asked_problems import asked_by_layer
+from tvm_fastconv.topi.planner import Planner, Records
+
+from .compiler import compile_prepared
+from .prepare import Prepared
+from .runtime.compiled_model import CompiledModel
+
+TURNS = 21
+ATTEMPTS = 3
+"""How often the model is compiled without what was slower in it, until nothing is."""
+
+Question = tuple[str, str]
+"""Operator and key of the problem."""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What came of it.
+
+    Attributes
+    ----------
+    ratio : Ratio, optional
+        How many times faster the whole model is with what is left of the records; ``None`` where that could not be
+        measured.
+    withdrawn : list of Withdrawal
+    """
+
+    ratio: Ratio | None
+    withdrawn: list[Withdrawal]
+
+
+def confirm_records(
+    prepared: Prepared,
+    lines: Sequence[Line],
+    conditions: Conditions,
+    runner: Runner,
+    tell: Callable[[str], None],
+) -> Confirmation:
+    """Time a model with and without records in turns, and take back those that make it slower.
+
+    A verdict is found with an operator alone. In the model, other code and other data are around it; so every layer's
+    time in both is compared as well, and where one that runs with a record is slower by more than the noise, that
+    record is withdrawn, and the model compiled again. Should the whole still be slower, all of its records are.
+    """
+    inputs = prepared.imported.example_inputs
+    withdrawn: list[Withdrawal] = []
+    if inputs is None:
+        return Confirmation(None, withdrawn)
+    untuned, used = _compiled(prepared, {}, runner), {}
+    ratio: Ratio | None = None
+    for attempt in range(1, ATTEMPTS + 1):
+        tell("comparing the whole model with and without records")
+        records = measured([*lines, *withdrawn], conditions)
+        tuned, used = _compiled(prepared, records, runner), _used(prepared, records)
+        times = runner.time_models([untuned, tuned], inputs, TURNS)
+        if times is None:
+            return Confirmation(None, withdrawn)
+        ratio = paired_ratio(*(each.whole for each in times))
+        slower = slower_questions(untuned, tuned, times, used)
+        if attempt == ATTEMPTS or not slower:
+            break
+        withdrawn += _withdrawals(lines, conditions, slower)
+    if ratio is not None and ratio.high < 1:
+        withdrawn += _withdrawals(lines, conditions, set(used.values()))
+    return Confirmation(ratio, withdrawn)
+
+
+def slower_questions(
+    untuned: CompiledModel, tuned: CompiledModel, times: Sequence[ModelTimes], used: Mapping[str, Question]
+) -> set[Question]:
+    """Of the records that the layers of ``used`` run with, those with which they take longer."""
+    before, after = (
+        {layer.name: (layer.op, layer.schedule) for layer in each.layers} for each in (untuned, tuned)
+    )
+    layers: dict[Question, list[str]] = defaultdict(list)
+    for name, question in used.items():
+        if before.get(name) != after.get(name) and all(name in each.layers for each in times):
+            layers[question].append(name)
+    return {
+        question
+        for question, names in layers.items()
+        if paired_ratio(*(each.sum_of(names) for each in times)).high < 1
+    }
+
+
+def _compiled(prepared: Prepared, records: Records, runner: Runner) -> CompiledModel:
+    return compile_prepared(prepared, records, threads=runner.device.threads, verify=False)
+
+
+def _used(prepared: Prepared, records: Records) -> dict[str, Question]:
+    """Name of a layer that runs with a record → what the record is of."""
+    fused = prepared.dispatched(Planner(prepared.machine, records))
+    return {name: question for name, question in asked_by_layer(fused).items() if question in records}
+
+
+def _withdrawals(lines: Sequence[Line], conditions: Conditions, questions: set[Question]) -> list[Withdrawal]:
+    last = {line.task: line for line in lines if isinstance(line, Verdict) and line.conditions == conditions}
+    fields = ("op", "problem", "knobs", "conditions", "processor", "seconds")
+    return [
+        Withdrawal(**{name: getattr(last[question], name) for name in fields})
+        for question in sorted(questions)
+    ]
