@@ -34,9 +34,6 @@ INCUMBENT = 0.95
 PASSING = ("chain",)
 """Operators whose gain is what does not pass through memory: times of tasks do not tell it, estimates go on to."""
 
-CACHED = 0.75
-"""Of the last cache as the machine's row has it, what one network finds of its own: others share it."""
-
 
 class Tasks:
     """The tasks of a network on one device.
@@ -154,7 +151,7 @@ class Tasks:
 
     def _dispatch(self, records: Records) -> None:
         found = self.network.dispatched(records)
-        self.footprint = min(found.footprint, int(CACHED * self.device.machine.l3_bytes))
+        self.footprint = min(found.footprint, self.device.machine.own_l3_bytes)
         for state in self.states.values():
             state.calls = 0
         for task in found.compared:

@@ -133,6 +133,11 @@ class Machine:
         """Inputs that stay in L1 beside the lists of coefficients that pass by."""
         return self.l1_bytes * 3 // 4
 
+    @property
+    def own_l3_bytes(self) -> int:
+        """Of the last cache, what one network finds of its own from one run to the next: others share it."""
+        return self.l3_bytes * 3 // 4
+
     def vector_cost(self, lanes: int) -> float:
         """What an operation on ``lanes`` lanes costs."""
         return self.half_vector_cost if 2 * lanes == self.lanes else 1.0

@@ -65,8 +65,9 @@ def compile(
         named runs as what it is recognised as.
     records : path or sequence of paths, optional
         Files of `tune`; of several that know a layer, the last is believed. By default those that the environment
-        variable ``FASTCONV_RECORDS`` names, with colons between them. What was measured on the same CPU, with the same
-        threads and versions, replaces estimates.
+        variable ``FASTCONV_RECORDS`` names, with colons between them. ``"shipped"`` stands for the records that come
+        with this package, of well-known networks on processors that could be measured. What was measured on the same
+        CPU, with the same threads and versions, replaces estimates.
     threads : int, optional
         That the result is to run with; by default one for each core.
     verify : bool

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import tvm
 
@@ -19,6 +20,9 @@ RecordFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 VARIABLE = "FASTCONV_RECORDS"
 """Environment variable that names files of records, with colons between them."""
 
+SHIPPED = "shipped"
+"""In place of a file's name: the records that come with this package."""
+
 
 def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine, threads: int) -> Records:
     """What was measured of problems under the conditions that a model is compiled for.
@@ -30,7 +34,7 @@ def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine,
     ArtifactError
         A file cannot be read.
     """
-    paths = _paths(files)
+    paths = [path for name in _names(files) for path in _paths(name)]
     if not paths:
         return {}
     lines: list[Line] = [line for path in paths for line in read_records(path)]
@@ -43,7 +47,11 @@ def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine,
     return found
 
 
-def _paths(files: RecordFiles) -> Sequence[str | os.PathLike[str]]:
+def _paths(name: str | os.PathLike[str]) -> Sequence[str | os.PathLike[str]]:
+    return sorted(Path(__file__).with_name("records").glob("*.jsonl")) if name == SHIPPED else [name]
+
+
+def _names(files: RecordFiles) -> Sequence[str | os.PathLike[str]]:
     if files is None:
         return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
     return [files] if isinstance(files, str | os.PathLike) else files

@@ -11,7 +11,7 @@ from tvm_fastconv.autotune.candidate import Candidate, Task
 from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.autotune.records import Trial, Verdict, measured, read_records
 from tvm_fastconv.autotune.search import Search
-from tvm_fastconv.autotune.tasks import CACHED, INCUMBENT, Tasks
+from tvm_fastconv.autotune.tasks import INCUMBENT, Tasks
 from tvm_fastconv.autotune.tuner import Budget, Tuner
 from tvm_fastconv.topi.planner import Records
 
@@ -245,4 +245,4 @@ def test_the_network_says_how_much_memory_passes_between_two_calls(tmp_path: Pat
         runner = FakeRunner()
         network = Fixed({SLOW: 1}, footprint=footprint)
         _tune(tmp_path / str(footprint), network, runner, Budget(trials=40))
-        assert runner.footprints == [min(footprint, int(CACHED * DEVICE.machine.l3_bytes))]
+        assert runner.footprints == [min(footprint, DEVICE.machine.own_l3_bytes)]

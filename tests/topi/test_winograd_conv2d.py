@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference
-from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs, WinogradLoops
+from tvm_fastconv.topi.machines import ROWS
+from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs
 from tvm_fastconv.topi.winograd_conv2d import (
     WinogradProblem,
     pack_winograd_weight,
@@ -61,26 +62,20 @@ def test_reference_equals_direct(name: str, m: int, taps: int) -> None:
     assert_close(got, want, TOLERANCE[m + taps - 1])
 
 
-class SmallStrips(WinogradProblem):
-    """The same in strips that hold much and read hardly any weights, so that the best ones are small."""
-
-    @property
-    def winograd_loops(self) -> WinogradLoops:
-        loops = super().winograd_loops
-        tile = replace(loops.tile, strip_row_bytes=20 * loops.tile.strip_row_bytes, weight_bytes=1)
-        return replace(loops, tile=tile)
-
-
 @each_isa
 @pytest.mark.parametrize(("m", "taps"), FORMS)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_direct(name: str, m: int, taps: int, isa: str) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_equals_direct(whole: bool, name: str, m: int, taps: int, isa: str) -> None:
+    """In strips of one row of tiles, and the whole plane at once, which is another form of the loops."""
     data, weight, params = _case(name, taps)
     want = conv2d_reference(data, weight, params)
     n, h, w, c = data.shape
-    problem = SmallStrips(batch=n, height=h, width=w, channels=c, conv=params, m=m)
+    problem = WinogradProblem(batch=n, height=h, width=w, channels=c, conv=params, m=m)
     knobs = WinogradKnobs.default(problem, machine(isa))
     assert knobs is not None
+    rows = -(-problem.winograd_loops.tile.height // knobs.tile_h)
+    knobs = replace(knobs, strip=rows if whole else 1)
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
     assert_close(got, want, TOLERANCE[m + taps - 1])
@@ -95,3 +90,16 @@ def test_error_grows_where_the_weights_cancel() -> None:
     cancelling[:, ::2, 0, 0], cancelling[:, 1::2, 0, 0] = 1e4, -1e4
     cancelling += benign
     assert winograd_error(cancelling, 4) > winograd_error(benign, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "m", "whole"), [(28, 128, 4, False), (7, 512, 2, True), (14, 512, 4, True)]
+)
+def test_the_whole_plane_at_once_where_no_cache_holds_the_weights(
+    size: int, channels: int, m: int, whole: bool
+) -> None:
+    conv = Conv2dParams(kernel=(3, 3), out_channels=channels, padding=(1, 1, 1, 1))
+    problem = WinogradProblem(height=size, width=size, channels=channels, conv=conv, m=m)
+    knobs = WinogradKnobs.default(problem, ROWS["znver4"])
+    assert knobs is not None
+    assert knobs.strip == (-(-problem.winograd_loops.tile.height // knobs.tile_h) if whole else 1)
