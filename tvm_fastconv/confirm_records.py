@@ -58,22 +58,24 @@ def confirm_records(
     withdrawn: list[Withdrawal] = []
     if inputs is None:
         return Confirmation(None, withdrawn)
-    untuned, used = _compiled(prepared, {}, runner), {}
-    ratio: Ratio | None = None
+    tell("comparing the whole model with and without records")
+    untuned = _compiled(prepared, {}, runner)
     for attempt in range(1, ATTEMPTS + 1):
-        tell("comparing the whole model with and without records")
         records = measured([*lines, *withdrawn], conditions)
         tuned, used = _compiled(prepared, records, runner), _used(prepared, records)
+        if _schedules(untuned) == _schedules(tuned):
+            return Confirmation(Ratio(1.0, 1.0, 1.0), withdrawn)
         times = runner.time_models([untuned, tuned], inputs, TURNS)
         if times is None:
             return Confirmation(None, withdrawn)
         ratio = paired_ratio(*(each.whole for each in times))
         slower = slower_questions(untuned, tuned, times, used)
+        withdrawn += _withdrawals(lines, conditions, slower)
         if attempt == ATTEMPTS or not slower:
             break
-        withdrawn += _withdrawals(lines, conditions, slower)
-    if ratio is not None and ratio.high < 1:
-        withdrawn += _withdrawals(lines, conditions, set(used.values()))
+        tell(f"comparing the whole model without {len(withdrawn)} records that made a layer slower")
+    if ratio.high < 1:
+        withdrawn += _withdrawals(lines, conditions, set(used.values()) - {line.task for line in withdrawn})
     return Confirmation(ratio, withdrawn)
 
 
@@ -81,9 +83,7 @@ def slower_questions(
     untuned: CompiledModel, tuned: CompiledModel, times: Sequence[ModelTimes], used: Mapping[str, Question]
 ) -> set[Question]:
     """Of the records that the layers of ``used`` run with, those with which they take longer."""
-    before, after = (
-        {layer.name: (layer.op, layer.schedule) for layer in each.layers} for each in (untuned, tuned)
-    )
+    before, after = _schedules(untuned), _schedules(tuned)
     layers: dict[Question, list[str]] = defaultdict(list)
     for name, question in used.items():
         if before.get(name) != after.get(name) and all(name in each.layers for each in times):
@@ -93,6 +93,11 @@ def slower_questions(
         for question, names in layers.items()
         if paired_ratio(*(each.sum_of(names) for each in times)).high < 1
     }
+
+
+def _schedules(model: CompiledModel) -> dict[str, tuple[str, str]]:
+    """Name of a layer → what runs, and with which knobs."""
+    return {layer.name: (layer.op, layer.schedule) for layer in model.layers}
 
 
 def _compiled(prepared: Prepared, records: Records, runner: Runner) -> CompiledModel:
