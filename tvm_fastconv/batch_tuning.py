@@ -111,6 +111,10 @@ def export_batch(
     progress : callable, optional
         Called with a line on each step.
 
+    Returns
+    -------
+    ExportedBatch
+
     Raises
     ------
     ModelError, TargetError, MethodError
@@ -167,6 +171,10 @@ def import_batch(
         As for `export_batch`, which wrote what was measured.
     results : path
         The ``results.json`` that came back.
+
+    Returns
+    -------
+    ImportedBatch
 
     Raises
     ------
