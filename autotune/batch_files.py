@@ -106,6 +106,8 @@ class Result:
     error: str | None = None
 
     def __post_init__(self) -> None:
+        if self.error is not None and self.times:
+            raise ValueError("there are times beside an error")
         if self.error is None and len(self.times) != len(self.knobs):
             raise ValueError(f"there are {len(self.times)} times of {len(self.knobs)} candidates")
         if len({len(each) for each in self.times}) > 1:

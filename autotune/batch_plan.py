@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from .batch_files import Result
 from .candidate import Candidate, Group, Outcome
@@ -41,40 +42,75 @@ def _contests(tasks: Tasks) -> Iterator[Group]:
             yield Group(tuple(finalists), TURNS, tasks.footprint)
 
 
-def take_results(tasks: Tasks, results: Iterable[Result]) -> tuple[int, list[Verdict]]:
-    """Learn from a batch's results, which are on the disk before this returns.
+@dataclass(frozen=True)
+class Taken:
+    """What came of a batch's results.
 
-    Returns
-    -------
-    tuple of int and list of Verdict
-        How many candidates were tried, and what contests ended with. What this network does not ask is passed over.
+    Attributes
+    ----------
+    trials : int
+        Candidates that were tried.
+    verdicts : list of Verdict
+        What contests ended with.
+    passed_over : int
+        Results that this network does not ask for, or that are known already.
     """
-    tried: list[tuple[Candidate, Outcome]] = []
+
+    trials: int
+    verdicts: list[Verdict]
+    passed_over: int
+
+
+def take_results(tasks: Tasks, results: Iterable[Result]) -> Taken:
+    """Learn from a batch's results, which are on the disk before this returns."""
+    tried: dict[Candidate, Outcome] = {}
     contests: list[tuple[Result, list[Candidate]]] = []
+    passed_over = 0
     for result in results:
-        found = [
-            parse_candidate(result.op, result.problem, knobs, tasks.device.machine.kind)
-            for knobs in result.knobs
-        ]
-        candidates = [candidate for candidate in found if candidate and candidate.task in tasks.states]
-        if not candidates or len(candidates) < len(found):
-            continue
-        if result.contest:
+        candidates = _candidates(tasks, result)
+        if not candidates or (not result.contest and _is_known(tasks, candidates[0])):
+            passed_over += 1
+        elif result.contest:
             contests.append((result, candidates))
         else:
             seconds = min(result.times[0]) if result.error is None else None
-            tried.append((candidates[0], Outcome(seconds, result.error)))
-    tasks.observe([candidate for candidate, _ in tried], [outcome for _, outcome in tried])
+            tried[candidates[0]] = Outcome(seconds, result.error)
+    tasks.observe(list(tried), list(tried.values()))
     tasks.dispatch()
     verdicts = [_judge(tasks, result, candidates) for result, candidates in contests]
-    return len(tried), [verdict for verdict in verdicts if verdict is not None]
+    kept = [verdict for verdict in verdicts if verdict is not None]
+    return Taken(len(tried), kept, passed_over + len(verdicts) - len(kept))
+
+
+def _candidates(tasks: Tasks, result: Result) -> list[Candidate]:
+    """What a result is of, each once and legal; nothing where this network asks something else."""
+    kind = tasks.device.machine.kind
+    found = [parse_candidate(result.op, result.problem, knobs, kind) for knobs in dict.fromkeys(result.knobs)]
+    legal = [
+        c for c in found if c and c.task in tasks.states and c.knobs in tasks.states[c.task].search.space
+    ]
+    return legal if len(legal) == len(result.knobs) else []
+
+
+def _is_known(tasks: Tasks, candidate: Candidate) -> bool:
+    return candidate.knobs in tasks.states[candidate.task].search.times
 
 
 def _judge(tasks: Tasks, result: Result, candidates: list[Candidate]) -> Verdict | None:
-    """What a contest ended with: the default stays where it failed; ``None`` if that was never timed."""
+    """What a contest ended with; the default stays where it failed.
+
+    ``None`` where it is none, since the default is missing, or where it is known already.
+    """
     task, knobs = candidates[0].task, [candidate.knobs for candidate in candidates]
     state = tasks.states[task]
-    if knobs[0] != state.search.default or not state.default_seconds < math.inf:
-        return None
     held = result.error is None and len(result.times[0]) == TURNS
-    return tasks.judge(task, decide(knobs, result.times if held else [[state.default_seconds] * TURNS]))
+    if knobs[0] != state.search.default or not (held or state.default_seconds < math.inf):
+        return None
+    decision = decide(knobs, result.times if held else [[state.default_seconds] * TURNS])
+    known = tasks.verdicts.get(task.key)
+    if known is not None and (known.seconds, known.default_seconds) == (
+        decision.seconds,
+        decision.default_seconds,
+    ):
+        return None
+    return tasks.judge(task, decision)

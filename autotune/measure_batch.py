@@ -43,12 +43,24 @@ ALIGNMENT = 64
 def main() -> None:
     """``python3 measure.pyz``: measure what lies beside it."""
     folder = Path(sys.argv[0]).resolve().parent
-    batch = read_batch(folder / BATCH)
-    if sys.argv[1:2] == ["--from"]:
-        _measure_from(int(sys.argv[2]), batch, folder)
-        return
+    try:
+        batch = read_batch(folder / BATCH)
+        if sys.argv[1:2] == ["--from"]:
+            _measure_from(int(sys.argv[2]), batch, folder)
+        elif len(sys.argv) > 1:
+            sys.exit("usage: python3 measure.pyz, beside the files of its batch")
+        else:
+            _measure_batch(batch, folder)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; started again, it goes on from here")
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"cannot measure {folder}: {error}")
+
+
+def _measure_batch(batch: Batch, folder: Path) -> None:
     if missing := missing_features(batch.features):
         sys.exit(f"this is not the processor that the batch is for: it lacks {', '.join(missing)}")
+    tvm_ffi()  # which says here what is missing, and not once for each candidate
     clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
     done = _measure_all(batch, folder)
     write(
@@ -81,7 +93,10 @@ def _measure_all(batch: Batch, folder: Path) -> list[Result]:
             error = f"it took longer than {JOB_SECONDS:.0f} s" if hangs else _ending(child.returncode)
             _append(path, _result(batch.jobs[place], (), error))
     lines = path.read_text(encoding="utf-8").splitlines() if batch.jobs else []
-    return [from_json(Result, json.loads(line), "result") for line in lines]
+    try:
+        return [from_json(Result, json.loads(line), "result") for line in lines]
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path.name} is damaged; without it, all is measured anew") from None
 
 
 def _ending(status: int) -> str:

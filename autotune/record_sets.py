@@ -92,18 +92,19 @@ def parse_task(op: str, problem: str, kind: str = KIND) -> Task | None:
     """What a line is about; ``None`` where this version knows no such operator or problem."""
     try:
         return Task(op, operator_of(kind, op).problem.from_key(problem))
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, RecursionError):
         return None
 
 
 def parse_candidate(op: str, problem: str, knobs: str, kind: str = KIND) -> Candidate | None:
     """Task and knobs of a line; ``None`` where this version knows no such thing, or no layer has such sizes."""
     task = parse_task(op, problem, kind)
-    if task is None or any(value > LARGEST for _, value in numbers([json.loads(problem), json.loads(knobs)])):
-        return None
     try:
+        sizes = [value for _, value in numbers([json.loads(problem), json.loads(knobs)])]
+        if task is None or max(sizes, default=0) > LARGEST:
+            return None
         return Candidate(task, operator_of(kind, op).knobs.from_json(knobs))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

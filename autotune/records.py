@@ -129,6 +129,13 @@ class Verdict(Line):
     high: float
     cycles: float | None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.low <= self.ratio <= self.high:
+            raise ValueError(
+                f"the interval from {self.low} to {self.high} does not hold the ratio {self.ratio}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Withdrawal(Line):
@@ -173,7 +180,7 @@ def read_records(path: str | os.PathLike[str]) -> list[Line]:
     found, damaged = [], []
     try:
         with open_regular(path) as file:
-            lines = file.read(MAX_BYTES).decode(errors="replace").splitlines()
+            lines = file.read(MAX_BYTES).decode("utf-8-sig", errors="replace").splitlines()
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot read the records {path}: {reason(error)}") from None
     for number, text in enumerate(lines, 1):
@@ -183,8 +190,8 @@ def read_records(path: str | os.PathLike[str]) -> list[Line]:
             except (ValueError, RecursionError):
                 damaged.append(number)
     if damaged:
-        many = f"{len(damaged)} damaged lines, the first of which is" if len(damaged) > 1 else "the damaged"
-        notify(f"{path}: {many} line {damaged[0]} passed over")
+        more = f", and {len(damaged) - 1} others" if len(damaged) > 1 else ""
+        notify(f"{path}: line {damaged[0]} is damaged{more}; what is damaged is passed over")
     return found
 
 

@@ -16,6 +16,7 @@ from tvm.rpc import server
 from .rpc_address import Description, tracker_key
 from .rpc_models import TIME_MODELS, serve_models
 from .rpc_trial import DESCRIBE, TIME, serve_times
+from .worker import end_with_parent
 
 
 @contextmanager
@@ -62,9 +63,11 @@ def serving(
 
 def announce(description: str) -> None:
     """In the process of the server: tell and time for others, and outlive sessions that crash."""
+    end_with_parent()
     serve_session, folder = server._serving, os.getcwd()
 
     def outlive(connection: socket.socket, *more: object) -> None:
+        end_with_parent()  # this is a process of its own
         try:
             serve_session(connection, *more)
         except RuntimeError:  # which would end TVM's loop, and leave a process that listens to nobody

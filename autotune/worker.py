@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Answer calls, ``(function, arguments)``: ``(True, result)`` or ``(False, (what went wrong, class of error))``."""
-    _end_with_parent()
+    end_with_parent()
     connection = Connection(int(sys.argv[1]))
     while True:
         try:
@@ -35,7 +35,7 @@ def main() -> None:
             return
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel kill this process, also while it hangs, once the thread that started it has ended (Linux)."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:

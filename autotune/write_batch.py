@@ -28,9 +28,18 @@ MODULES = (
     "", "architectures", "architectures.aarch64", "architectures.architecture", "architectures.x86_64", "autotune",
     "autotune.batch_files", "autotune.check_answer", "autotune.measure_batch", "errors",
     "measure", "measure.cold_caches", "measure.roofline", "measure.timing", "notices", "regular_files", "runtime",
-    "runtime.cpu", "runtime.device", "runtime.threads", "runtime.tvm_runtime", "typed_json",
+    "runtime.cpu", "runtime.device", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
 )  # fmt: skip
 """Of this package, what the script imports."""
+
+MAIN = """import sys
+
+try:
+    from tvm_fastconv.autotune.measure_batch import main
+except ImportError as error:
+    sys.exit(f"measuring takes NumPy, tvm_ffi and TVM's runtime library: {error}")
+main()
+"""
 
 Failures = list[tuple[Candidate, Outcome]]
 
@@ -151,7 +160,7 @@ def _write_script(path: Path) -> None:
                 archive.write(file, f"{package}/__init__.py")
             else:
                 archive.write(file, f"{package}.py")
-        archive.writestr("__main__.py", "from tvm_fastconv.autotune.measure_batch import main\n\nmain()\n")
+        archive.writestr("__main__.py", MAIN)
 
 
 def _file_of(module: str) -> Path:

@@ -118,7 +118,7 @@ class Planner:
             log.warning("a record of %s is passed over: %s", op, error)
             return None
         if knobs not in kind.space(problem, self.machine):
-            log.warning("a record of %s is passed over: %s is no longer legal", op, record.knobs)
+            log.warning("a record of %s is passed over: %s is not legal here", op, record.knobs)
             return None
         cycles = Cycles(knobs.cycles(problem, self.machine), record.cycles)
         return Plan(op, problem, knobs, cycles, "record", record.ratio)

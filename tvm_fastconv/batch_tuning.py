@@ -67,11 +67,14 @@ class ImportedBatch:
         Candidates that were measured, and those of them that have no time.
     verdicts : tuple of Verdict
         What was added to the records.
+    passed_over : int
+        Results that this model does not ask for, or that the records hold already.
     """
 
     trials: int
     failed: int
     verdicts: tuple[Verdict, ...]
+    passed_over: int
 
 
 @quiet_tvm()
@@ -194,8 +197,8 @@ def import_batch(
     known = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
     if found.conditions != _told(known.conditions):
         raise InputError(f"the results are for {_words(found.conditions)}, not for {known.conditions}")
-    trials, verdicts = take_results(known, found.results)
-    return ImportedBatch(trials, sum(known.failures.values()), tuple(verdicts))
+    taken = take_results(known, found.results)
+    return ImportedBatch(taken.trials, sum(known.failures.values()), tuple(taken.verdicts), taken.passed_over)
 
 
 def _tasks(

@@ -85,7 +85,10 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         return _checked_union(get_args(kind), value, where)
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{where} is {_show(value)}; expected a number") from None
     if type(value) is not kind:  # not isinstance: a bool is no int here
         raise ValueError(f"{where} is {_show(value)}; expected {kind.__name__}")
     return value

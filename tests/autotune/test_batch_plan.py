@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tvm_fastconv.autotune.batch_files import Result
-from tvm_fastconv.autotune.batch_plan import plan_batch, take_results
+from tvm_fastconv.autotune.batch_plan import Taken, plan_batch, take_results
 from tvm_fastconv.autotune.candidate import Candidate, Group, Outcome
 from tvm_fastconv.autotune.contest import TURNS
 from tvm_fastconv.autotune.records import Trial, Verdict, read_records
@@ -59,8 +59,8 @@ def test_batches_converge_like_the_live_search(tmp_path: Path) -> None:
             break
         assert not seen & set(_tried(groups))
         seen |= set(_tried(groups))
-        trials, _ = take_results(_again(path), _measured(groups))
-        assert trials == len(_tried(groups))
+        taken = take_results(_again(path), _measured(groups))
+        assert (taken.trials, taken.passed_over) == (len(_tried(groups)), 0)
     else:
         pytest.fail("there was always more to try")
     verdicts = _again(path).verdicts
@@ -79,7 +79,7 @@ def test_contests_are_held_once_for_what_was_found(tmp_path: Path) -> None:
     contests = [group for group in plan_batch(_again(path), 1) if group.footprint is not None]
     assert {group.candidates[0].task for group in contests} == {SLOW, FAST}
     assert all(group.turns == TURNS for group in contests)
-    _, verdicts = take_results(_again(path), _measured(contests))
+    verdicts = take_results(_again(path), _measured(contests)).verdicts
     assert len(verdicts) == len(contests)
     again = [group for group in plan_batch(_again(path), 1) if group.footprint is not None]
     assert again == []
@@ -90,7 +90,7 @@ def test_what_failed_on_the_device_is_a_trial_without_a_time(tmp_path: Path) -> 
     groups = plan_batch(_again(path), 10)
     good, bad = _measured(groups[:9]), _measured(groups[9:], times=(), error="it broke")
     tasks = _again(path)
-    assert take_results(tasks, good + bad)[0] == 10
+    assert take_results(tasks, good + bad).trials == 10
     assert tasks.failures == {"it broke": 1}
     assert [line.error for line in read_records(path) if isinstance(line, Trial)] == [None] * 9 + ["it broke"]
 
@@ -99,7 +99,7 @@ def test_a_contest_that_failed_leaves_the_default(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     take_results(_again(path), _measured(plan_batch(_again(path), 40)))
     contests = [group for group in plan_batch(_again(path), 1) if group.footprint is not None]
-    _, verdicts = take_results(_again(path), _measured(contests, times=(), error="it broke"))
+    verdicts = take_results(_again(path), _measured(contests, times=(), error="it broke")).verdicts
     assert {verdict.ratio for verdict in verdicts} == {1.0}
     assert plan_batch(_again(path), 1)[0].footprint is None
 
@@ -114,8 +114,10 @@ def test_what_this_network_does_not_ask_is_passed_over(tmp_path: Path) -> None:
         *_measured(groups[:1], op="conv9d"),
         *_measured(groups[:1], problem="{}"),
         *_measured(groups[:1], knobs=('{"a":1}',)),
+        *_measured(groups[:1], knobs=("{bad",)),
+        *_measured(groups[:1], knobs=("[" * 100_000,)),
     ]
-    assert take_results(_again(path), odd) == (0, [])
+    assert take_results(_again(path), odd) == Taken(0, [], len(odd))
     assert not path.exists()
 
 
@@ -125,7 +127,7 @@ def test_a_contest_against_another_than_the_default_is_none(tmp_path: Path) -> N
     contests = [group for group in plan_batch(_again(path), 1) if len(group.candidates) > 1]
     turned = [Group(group.candidates[::-1], group.turns, group.footprint) for group in contests]
     assert turned
-    assert take_results(_again(path), _measured(turned)) == (0, [])
+    assert take_results(_again(path), _measured(turned)) == Taken(0, [], len(turned))
     assert not any(isinstance(line, Verdict) for line in read_records(path))
 
 
@@ -135,3 +137,30 @@ def test_candidates_that_were_asked_for_count_as_tried(tmp_path: Path) -> None:
     assert not first & second
     tasks.observe([*first], [Outcome(landscape(candidate)) for candidate in first])
     assert not first & set(_tried(plan_batch(tasks, 12)))
+
+
+def test_results_that_come_twice_are_taken_once(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    first = _measured(plan_batch(_again(path), 40))
+    take_results(_again(path), first)
+    second = _measured(plan_batch(_again(path), 10))
+    take_results(_again(path), second + second)
+    written = path.read_text()
+    assert take_results(_again(path), first + second) == Taken(0, [], len(first + second))
+    assert path.read_text() == written
+
+
+def test_a_contest_of_one_with_itself_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    take_results(_again(path), _measured(plan_batch(_again(path), 40)))
+    contest = next(group for group in plan_batch(_again(path), 1) if group.footprint is not None)
+    twice = Group((contest.candidates[0],) * 2, TURNS, 1 << 20)
+    assert take_results(_again(path), _measured([twice])) == Taken(0, [], 1)
+
+
+def test_a_contest_counts_also_where_the_trials_were_lost(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    take_results(_again(path), _measured(plan_batch(_again(path), 40)))
+    contests = [group for group in plan_batch(_again(path), 1) if group.footprint is not None]
+    taken = take_results(_again(tmp_path / "fresh.jsonl"), _measured(contests))
+    assert len(taken.verdicts) == len(contests)

@@ -130,6 +130,29 @@ def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:
     assert errors[5] is None
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (BATCH, '{"conditions":', "cannot measure"),
+        (MEASURED, "garbage\n" * 7, "measured.jsonl is damaged; without it, all is measured anew"),
+    ],
+)
+def test_damaged_files_are_one_message(file: str, text: str, message: str, batch: Path) -> None:
+    (batch / file).write_text(text)
+    done = _measure(batch)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert message in done.stderr
+
+
+def test_what_is_missing_is_one_message(batch: Path) -> None:
+    code = "import runpy, sys; sys.modules['numpy'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, batch / SCRIPT], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("measuring takes NumPy, tvm_ffi and TVM's runtime library: ")
+
+
 def test_another_processor_is_told(batch: Path) -> None:
     _change(batch, features=["avx9"])
     done = _measure(batch)

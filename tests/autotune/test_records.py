@@ -48,6 +48,8 @@ def _verdict(seconds: float = 1e-5, **more: object) -> Verdict:
         "high": 2.1,
         "cycles": 3e4,
     }
+    if "ratio" in more:
+        times |= {"low": 0.9 * more["ratio"], "high": 1.1 * more["ratio"]}  # type: ignore[operator]
     return Verdict(**_fields() | times | more)
 
 
@@ -85,7 +87,7 @@ def test_a_line_that_was_cut_off_costs_itself_alone(tmp_path: Path) -> None:
     for cut in range(1, len(text), 17):
         path.write_text(to_line(_verdict()) + "\n" + text[:cut])
         append_records(path, [_withdrawal()])
-        with pytest.warns(UserWarning, match=r"r\.jsonl: the damaged line 2 passed over"):
+        with pytest.warns(UserWarning, match=r"r\.jsonl: line 2 is damaged; what"):
             assert read_records(path) == [_verdict(), _withdrawal()]
 
 
@@ -101,13 +103,15 @@ def test_a_line_that_was_cut_off_costs_itself_alone(tmp_path: Path) -> None:
         to_line(_trial()).replace('"seconds":1e-05', '"seconds":NaN'),
         to_line(_trial()).replace('"seconds":1e-05', '"seconds":1e999'),
         to_line(_verdict()).replace('"ratio":2.0', '"ratio":0'),
+        to_line(_verdict()).replace('"ratio":2.0', '"ratio":3.0'),
+        to_line(_verdict()).replace('"cycles":30000.0', '"cycles":1' + 400 * "0"),
         to_line(_verdict()).replace('"cycles":30000.0', '"cycles":-Infinity'),
     ],
 )  # fmt: skip
 def test_damaged_lines_are_one_warning(text: str, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(f"{text}\n{to_line(_trial())}\n{text}\n".encode())
-    with pytest.warns(UserWarning, match="2 damaged lines, the first of which is line 1") as caught:
+    with pytest.warns(UserWarning, match="line 1 is damaged, and 1 others; what") as caught:
         assert read_records(path) == [_trial()]
     assert len(caught) == 1
 
@@ -165,3 +169,9 @@ def test_what_cannot_be_read_or_written_is_one_message(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     with pytest.raises(ArtifactError, match="FIFO"):
         read_records(fifo)
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(to_line(_trial()) + "\n", encoding="utf-8-sig")
+    assert read_records(path) == [_trial()]

@@ -1,10 +1,14 @@
 """Tuning on devices behind a tracker: here two servers on this machine."""
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -208,6 +212,39 @@ def test_what_is_no_times_is_told(text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         parse_times(text, 1, 2)
     assert parse_times("[[1.0, 2.0]]", 1, 2) == [[1.0, 2.0]]
+
+
+SERVE = """
+import sys, time
+from tests.autotune.test_rpc import _description
+from tvm_fastconv.autotune.serve import serving
+if __name__ == "__main__":
+    with serving(_description(), "stray", "", ("127.0.0.1", int(sys.argv[1])), port=9591) as port:
+        print(port, flush=True)
+        time.sleep(1000)
+"""
+
+
+def test_a_server_does_not_outlive_who_started_it(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "serve_it.py").write_text(SERVE)
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "serve_it.py", str(tracker.port)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )  # fmt: skip
+    assert parent.stdout is not None
+    port = int(parent.stdout.readline())
+    _wait_for(tracker, "stray", 1)
+    socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    parent.kill()
+    parent.wait()
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server still listens")
 
 
 def test_devices_that_vanish_end_tuning_in_one_line(

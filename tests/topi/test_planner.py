@@ -73,10 +73,10 @@ ILLEGAL = {
     "a field less": (json.dumps({name: FIELDS[name] for name in FIELDS if name != "strip"}), "does not hold"),
     "zero": (json.dumps(FIELDS | {"strip": 0}), "knob strip is 0"),
     "no JSON": ("fast", "Expecting value"),
-    "too large for the registers": (dataclasses.replace(DEFAULT, vectors=15).to_json(), "no longer legal"),
-    "of wider vectors": (dataclasses.replace(DEFAULT, lanes=16).to_json(), "no longer legal"),
-    "of more rows than there are": (dataclasses.replace(DEFAULT, strip=100).to_json(), "no longer legal"),
-    "of parts that are not equal": (dataclasses.replace(DEFAULT, chunks=7).to_json(), "no longer legal"),
+    "too large for the registers": (dataclasses.replace(DEFAULT, vectors=15).to_json(), "not legal here"),
+    "of wider vectors": (dataclasses.replace(DEFAULT, lanes=16).to_json(), "not legal here"),
+    "of more rows than there are": (dataclasses.replace(DEFAULT, strip=100).to_json(), "not legal here"),
+    "of parts that are not equal": (dataclasses.replace(DEFAULT, chunks=7).to_json(), "not legal here"),
 }
 
 

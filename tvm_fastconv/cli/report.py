@@ -10,6 +10,7 @@ from .output import print_facts, print_json, print_line, print_table, progress
 if TYPE_CHECKING:
     from tvm_fastconv.artifact.manifest import Manifest
     from tvm_fastconv.measure.profile import Profile
+    from tvm_fastconv.report import LayerReport
 
 
 def report_verb(
@@ -75,7 +76,7 @@ def report_verb(
             layer.operations,
             layer.weight_bytes,
             layer.schedule,
-            layer.source if layer.gain is None else f"{layer.source}, {layer.gain:.2f} times as fast",
+            _chosen_by(layer),
             *([f"{times[layer.name]:.4f}" if layer.name in times else "-"] if measured else []),
         ]
         for layer in manifest.layers
@@ -89,6 +90,12 @@ def report_verb(
             print_line(f"{layer.name}: {layer.reason}")
     for notice in manifest.notices:
         print_line(f"note: {notice}")
+
+
+def _chosen_by(layer: "LayerReport") -> str:
+    if layer.gain is None:
+        return layer.source
+    return "record: the default" if layer.gain == 1 else f"record: {layer.gain:.2f} times as fast"
 
 
 def _draw(manifest: "Manifest", language: str) -> None:

@@ -1,12 +1,18 @@
 """``fastconv serve``: let others tune on this machine."""
 
+import socket
 import time
 from typing import Annotated
 
 import typer
 
+from tvm_fastconv.notices import notify
+
 from .arguments import Secret, parse_address, read_secret
 from .output import print_facts, progress
+
+TRACKER_SECONDS = 5.0
+"""To answer, or a notice says that none does."""
 
 
 def serve_verb(
@@ -42,6 +48,10 @@ def serve_verb(
         target, row = target_and_machine("native")
         row = measure_machine() if measure else row
         description = Description(spec_of(target), row, processor_name(), measure_clock())
+    try:
+        socket.create_connection(address, timeout=TRACKER_SECONDS).close()
+    except OSError as error:
+        notify(f"no tracker answers at {tracker} yet: {error}; this waits for one")
     with serving(description, key, secret, address, host, port, announce) as bound:
         print_facts(
             {

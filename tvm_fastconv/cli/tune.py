@@ -31,8 +31,10 @@ def tune_verb(
     methods: Annotated[
         str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Candidates to measure at most.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Time to search at most.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Candidates to measure at most, in this run.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Time to search at most, in this run.")] = None,
     threads: Threads = None,
     rpc: Annotated[
         str | None, typer.Option(help="HOST:PORT of a tracker: tune on devices of fastconv serve.")

@@ -29,7 +29,7 @@ def batches(
         if results is not None:
             taken = import_batch(model, inputs, results=results, progress=show, **common)
             verdicts = taken.verdicts
-            facts |= {"trials": taken.trials, "failed": taken.failed}
+            facts |= {"trials": taken.trials, "failed": taken.failed, "passed over": taken.passed_over}
             facts["faster than default"] = (
                 f"{sum(v.ratio != 1 for v in verdicts)} of {len(verdicts)} problems"
             )

@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.measure.timing import interleave
+from tvm_fastconv.temporary import temporary_folder
 
 COMPILER_FLAGS = {"native": "-march=native", "avx2": "-march=haswell"}
 REPEATS = 9
@@ -90,7 +90,7 @@ def build_library(isa: str = "native") -> ctypes.CDLL:
     """
     compiler = os.environ.get("CC", "cc")
     source = Path(__file__).with_name("peak.c")
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         library = Path(folder, "peak.so")
         command = [compiler, "-O3", COMPILER_FLAGS[isa], "-shared", "-fPIC", "-o", str(library), str(source)]
         try:
