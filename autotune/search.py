@@ -35,6 +35,8 @@ class Search:
     seed : int
     guided : bool
         Whether model and estimate are asked; without, it is a random search, to compare with.
+    space : iterable of KnobSet, optional
+        What is searched beside the default; without, all knobs that are legal.
 
     Raises
     ------
@@ -42,14 +44,22 @@ class Search:
         The operator has no knobs for this problem.
     """
 
-    def __init__(self, task: Task, device: Device, seed: int = 0, guided: bool = True) -> None:
+    def __init__(
+        self,
+        task: Task,
+        device: Device,
+        seed: int = 0,
+        guided: bool = True,
+        space: Iterable[KnobSet] | None = None,
+    ) -> None:
         kind = operator_of(device.machine.kind, task.op).knobs
         default = kind.default(task.problem, device.machine)
         if default is None:
             raise LookupError(f"{task.op} has no knobs for {task.problem.key}")
         self.task, self.device, self.guided = task, device, guided
         self.default: KnobSet = default
-        self.space: dict[KnobSet, None] = dict.fromkeys([default, *kind.space(task.problem, device.machine)])
+        members = kind.space(task.problem, device.machine) if space is None else space
+        self.space: dict[KnobSet, None] = dict.fromkeys([default, *members])
         self.times: dict[KnobSet, float] = {}
         self.asked: set[KnobSet] = set()
         self._random = random.Random(seed)
