@@ -10,15 +10,18 @@ and the sweep is one of these.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import operator
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options, results, search_landscapes, search_plots
 from .runner import Settings
 from .search_layers import first_layers, second_layers
-from .search_replay import QUALITY, TRIALS, WAYS, judge, judge_taught, summary
+from .search_replay import QUALITIES, TRIALS, WAYS, judge, judge_taught, summary
 from .search_replay import replay as replay_one
 
 if TYPE_CHECKING:
@@ -89,43 +92,54 @@ def replay(path: Path, settings: Settings, seeds: int, write: bool) -> dict[str,
 
 
 def show(found: dict[str, Any], title: str) -> None:
-    """Print a table of the first layers, and one of the second."""
+    """Print the layers, the trials that each way needs of them, and what the first layers taught the second."""
+    out = results.console()
+    out.print(_table(f"measured layers, {title}", found["first"] + found["second"], FACTS))
+    for quality in QUALITIES:
+        for rows in found.values():
+            columns = {way: _median_of("needed", quality, way) for way in rows[0]["needed"][quality]}
+            out.print(_table(f"trials to {quality} of the best speed, median of seeds", rows, columns))
+            for kind in ("all", "short"):
+                means = summary(rows)[quality][kind]
+                text = ", ".join(f"{mean:.2f} of {way}" for way, mean in means.items())
+                out.print(f"{KINDS[kind]}: {text or 'none'}", markup=False)
+    out.print(_table(f"best of {TRIALS} trials over the best of all", found["first"], REACHED))
+    out.print("; ".join(f"{way}: {text}" for way, text in WAYS.items()), markup=False)
+
+
+def _table(title: str, rows: Sequence[dict[str, Any]], columns: Mapping[str, Callable[[Any], str]]) -> Any:
     from rich.table import Table
 
-    out = results.console()
-    heading = f"trials to {QUALITY:.0%} of the best speed, median of seeds, {title}"
-    table = Table(title=heading, title_justify="left")
-    columns = ("members", "good", "noise", "default", f"after {TRIALS}", "worst", *WAYS)
-    for column in ("layer", *columns):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for row in found["first"]:
-        reached = row["reached"]["model"]
-        table.add_row(
-            *_facts(row), f"{statistics.median(reached):.3f}", f"{min(reached):.3f}",
-            *(f"{statistics.median(row['needed'][way]):g}" for way in WAYS),
-        )  # fmt: skip
-    out.print(table)
-    out.print(
-        "members: measured of legal; good: members that reach it; default, after, worst: of the best speed"
-    )
-    out.print("; ".join(f"{way}: {text}" for way, text in WAYS.items()), markup=False)
-    for way, mean in summary(found["first"]).items():
-        out.print(f"with the model, {mean:.2f} times the trials of {way} (geometric mean of the layers)")
-    table = Table(
-        title="the same of other layers, without and with the first ones' trials", title_justify="left"
-    )
-    for column in ("layer", *columns[:4], "alone", "taught"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for row in found["second"]:
-        table.add_row(*_facts(row), *(f"{statistics.median(each):g}" for each in row["needed"].values()))
-    out.print(table)
-    mean = summary(found["second"])["alone"]
-    out.print(f"taught, {mean:.2f} times the trials of alone (geometric mean of the layers)")
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(row["layer"], *(cell(row) for cell in columns.values()))
+    return table
 
 
-def _facts(row: dict[str, Any]) -> tuple[str, ...]:
-    size = f"{row['measured']} of {row['legal']}"
-    return row["layer"], size, str(row["good"]), f"{row['noise']:.1%}", f"{row['default']:.3f}"
+def _median_of(*keys: str) -> Callable[[dict[str, Any]], str]:
+    """The median of a list inside a row, as text."""
+    return lambda row: f"{statistics.median(functools.reduce(operator.getitem, keys, row)):g}"
+
+
+FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "knobs measured of legal": lambda row: f"{row['measured']} of {row['legal']}",
+    "noise": lambda row: f"{row['noise']:.1%}",
+    "best ms": lambda row: f"{row['best_ms']:.4f}",
+    "best / default": lambda row: f"{row['default']:.3f}",
+    **{f"knobs at {name}": lambda row, name=name: str(row["good"][name]) for name in QUALITIES},  # type: ignore[misc]
+}
+REACHED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "median": lambda row: f"{statistics.median(row['reached']['model']):.3f}",
+    "worst": lambda row: f"{min(row['reached']['model']):.3f}",
+    "by chance": lambda row: f"{statistics.median(row['reached']['random']):.3f}",
+}
+KINDS = {
+    "all": "geometric mean of the ratios of trials, all layers",
+    "short": "the same of layers whose default falls short of that",
+}
 
 
 def main() -> None:
