@@ -11,7 +11,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ class Landscape:
         return self.times[self.default] or math.inf
 
 
-def members(task: Task, device: Device, sample: int) -> tuple[list[KnobSet], int]:
+def members(task: Task, device: Device, sample: int, known: Container[str] = ()) -> tuple[list[KnobSet], int]:
     """What is measured of a task's space, its default first, and how many members the whole space has.
 
     The order is by chance: a machine whose speed drifts shall not favour neighbours.
@@ -81,14 +81,18 @@ def members(task: Task, device: Device, sample: int) -> tuple[list[KnobSet], int
     ----------
     sample : int
         Members of a space of more than `WHOLE`; every member is as likely as the others.
+    known : container of str
+        Knobs as JSON that have been measured, which come before others: another default adds but itself.
     """
     from tvm_fastconv.topi.operators import operator_of
 
     kind = operator_of(device.machine.kind, task.op).knobs
     default = kind.default(task.problem, device.machine)
-    space = list(dict.fromkeys([default, *kind.space(task.problem, device.machine)]))
-    count = len(space) if len(space) <= WHOLE else sample
-    return [default, *random.Random(0).sample(space[1:], count - 1)], len(space)
+    space = list(dict.fromkeys([*kind.space(task.problem, device.machine), default]))
+    kept = [default, *(knobs for knobs in space if knobs.to_json() in known)]
+    order = dict.fromkeys([*kept, *random.Random(0).sample(space, len(space))])
+    count = len(space) if len(space) <= WHOLE else max(sample, len(set(kept)))
+    return list(order)[:count], len(space)
 
 
 def measure(layers: Mapping[str, Layer], sample: int, runner: Runner, path: Path, round_number: int) -> None:
@@ -105,7 +109,7 @@ def measure(layers: Mapping[str, Layer], sample: int, runner: Runner, path: Path
 
     for name, layer in layers.items():
         task, known = Task(*layer), read(path).get(name, {})
-        asked, _ = members(task, runner.device, sample)
+        asked, _ = members(task, runner.device, sample, known)
         if round_number:
             asked = fastest(asked, known)
         left = [knobs for knobs in asked if len(known.get(knobs.to_json(), ())) <= round_number]
@@ -162,7 +166,7 @@ def load(layers: Mapping[str, Layer], sample: int, device: Device, path: Path) -
     found = []
     for name, layer in layers.items():
         task, known = Task(*layer), samples.get(name, {})
-        asked, legal = members(task, device, sample)
+        asked, legal = members(task, device, sample, known)
         if missing := [knobs for knobs in asked if knobs.to_json() not in known]:
             raise LookupError(
                 f"{path} lacks {len(missing)} of {len(asked)} times of {name}: measure it first"

@@ -65,6 +65,18 @@ def test_measuring_goes_on_where_it_stopped(tmp_path):
     assert conditions(path) == [{"cpu": "a core"}]
 
 
+def test_another_default_adds_but_itself(tmp_path):
+    path, runner = tmp_path / "landscapes.jsonl", FakeRunner()
+    (default, *others), _ = members(task("conv2d"), DEVICE, SAMPLE)
+    append(path, "conv2d", [(knobs, 1.0) for knobs in others])
+    more, _ = members(task("conv2d"), DEVICE, len(others) + 20)
+    append(path, "conv2d", [(knobs, 1.0) for knobs in set(more) - {default, *others}])
+    measure({"conv2d": CASES["conv2d"]}, SAMPLE, runner, path, 0)
+    assert [candidate.knobs for candidate in runner.tried] == [default]
+    (found,) = load({"conv2d": CASES["conv2d"]}, SAMPLE, DEVICE, path)
+    assert set(found.times) == {*more, *others}
+
+
 def test_later_rounds_repeat_the_fastest_and_the_least_time_counts(tmp_path):
     path, layers = tmp_path / "landscapes.jsonl", {"conv2d": CASES["conv2d"]}
     measure(layers, SAMPLE, FakeRunner(), path, 0)
