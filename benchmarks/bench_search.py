@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,7 @@ def show(found: dict[str, Any], title: str) -> None:
                 means = summary(rows)[quality][kind]
                 text = ", ".join(f"{mean:.2f} of {way}" for way, mean in means.items())
                 out.print(f"{KINDS[kind]}: {text or 'none'}", markup=False)
+    out.print(_table("order before the first trial, rank correlation", found["second"], ORDER))
     out.print(_table(f"best of {TRIALS} trials over the best of all", found["first"], REACHED))
     out.print("; ".join(f"{way}: {text}" for way, text in WAYS.items()), markup=False)
 
@@ -130,6 +132,10 @@ FACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "best ms": lambda row: f"{row['best_ms']:.4f}",
     "best / default": lambda row: f"{row['default']:.3f}",
     **{f"knobs at {name}": lambda row, name=name: str(row["good"][name]) for name in QUALITIES},  # type: ignore[misc]
+}
+ORDER: dict[str, Callable[[dict[str, Any]], str]] = {
+    "of the estimate": lambda row: f"{row['ranks']['estimate']:.2f}",
+    "of the model, taught": lambda row: f"{row['ranks'].get('taught', math.nan):.2f}",
 }
 REACHED: dict[str, Callable[[dict[str, Any]], str]] = {
     "median": lambda row: f"{statistics.median(row['reached']['model']):.3f}",

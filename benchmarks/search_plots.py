@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .search_landscapes import Landscape
-from .search_replay import TRIALS, WAYS, Replay, taught
+from .search_replay import TRIALS, WAYS, Replay, rank_correlation, taught
 
 if TYPE_CHECKING:
     from tvm_fastconv.autotune.candidate import Device
@@ -77,12 +77,6 @@ def predictions(landscape: Landscape, run: Replay, device: Device) -> tuple[np.n
     logs: Any = model.predict([Candidate(landscape.task, knobs) for knobs in unknown])
     measured = np.array([landscape.times[knobs] for knobs in unknown], np.float64)
     return measured * 1e3, np.exp(logs.astype(np.float64)) * landscape.default_seconds * 1e3
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's: 1 where both have the same order."""
-    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:

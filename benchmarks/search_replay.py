@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .search_landscapes import BATCH, Landscape
 
 if TYPE_CHECKING:
@@ -108,6 +110,19 @@ def taught(device: Device, op: str, known: Iterable[tuple[Landscape, Replay]]) -
     return model
 
 
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's: 1 where both have the same order, 0 where one has none."""
+    orders = [_ranks(values) for values in (a, b)]
+    constant = any(np.ptp(order) == 0 for order in orders)
+    return 0.0 if constant else float(np.corrcoef(*orders)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Place of each value in their order; equal ones share the middle of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
+
+
 def judge(landscape: Landscape, runs: Mapping[str, Sequence[Replay]]) -> dict[str, Any]:
     """What came of the searches of one layer, a run for each seed, in every way of `WAYS`."""
     reached = {way: [landscape.best / run.best(TRIALS) for run in each] for way, each in runs.items()}
@@ -119,11 +134,27 @@ def judge_taught(
 ) -> dict[str, Any]:
     """What it brings a layer that the model has learnt from searches of others, a run of each for each seed."""
     runs: dict[str, list[Replay]] = {"alone": [], "taught": []}
+    ranks = []
     for seed in range(len(searched[0][1])):
         model = taught(device, landscape.task.op, [(other, taken[seed]) for other, taken in searched])
+        ranks.append(ranked(landscape, device, model))
         runs["alone"].append(replay(landscape, device, seed))
         runs["taught"].append(replay(landscape, device, seed, model))
-    return {**_facts(landscape), **_trials(landscape, runs, "taught")}
+    order = {key: statistics.median(each[key] for each in ranks) for key in ranks[0]}
+    return {**_facts(landscape), "ranks": order, **_trials(landscape, runs, "taught")}
+
+
+def ranked(landscape: Landscape, device: Device, model: CostModel) -> dict[str, float]:
+    """How well estimate and model order a layer before its first trial: rank correlations with what was measured."""
+    from tvm_fastconv.autotune.candidate import Candidate
+
+    timed = [(knobs, seconds) for knobs, seconds in landscape.times.items() if seconds is not None]
+    measured = np.array([seconds for _, seconds in timed])
+    problem, machine = landscape.task.problem, device.machine
+    estimated = np.array([knobs.cycles(problem, machine) for knobs, _ in timed])
+    predicted = model.predict([Candidate(landscape.task, knobs) for knobs, _ in timed])
+    found = {"estimate": rank_correlation(estimated, measured)}
+    return found if predicted is None else found | {"taught": rank_correlation(predicted, measured)}
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

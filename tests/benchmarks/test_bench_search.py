@@ -19,7 +19,17 @@ from benchmarks.search_landscapes import (
     read,
 )
 from benchmarks.search_layers import first_layers, second_layers
-from benchmarks.search_replay import QUALITIES, TRIALS, WAYS, Replay, judge, judge_taught, replay, summary
+from benchmarks.search_replay import (
+    QUALITIES,
+    TRIALS,
+    WAYS,
+    Replay,
+    judge,
+    judge_taught,
+    rank_correlation,
+    replay,
+    summary,
+)
 
 from ..autotune.fake import DEVICE, FakeRunner, task
 from ..autotune.fake import landscape as seconds_of
@@ -140,6 +150,7 @@ def test_means_where_the_default_falls_short_leave_others_out():
 def test_a_model_that_knows_the_landscape_needs_fewer_trials(landscapes):
     known = [(each, [Replay(tuple(each.times.items())[:TRIALS])]) for each in landscapes]
     row = judge_taught(landscapes[1], DEVICE, known)
+    assert row["ranks"]["taught"] > row["ranks"]["estimate"]
     for needed in row["needed"].values():
         assert needed["taught"][0] <= needed["alone"][0]
 
@@ -161,5 +172,8 @@ def test_figures_are_printed_and_drawn(landscapes, tmp_path, capsys):
 
 
 def test_ranks_are_compared_not_values():
-    assert search_plots.rank_correlation(np.array([1.0, 2, 3]), np.array([1.0, 10, 100])) == pytest.approx(1)
-    assert search_plots.rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
+    some = np.array([1.0, 2, 3])
+    assert rank_correlation(some, np.array([1.0, 10, 100])) == pytest.approx(1)
+    assert rank_correlation(some, np.array([3.0, 2, 1])) == pytest.approx(-1)
+    assert rank_correlation(some, np.ones(3)) == 0
+    assert rank_correlation(np.array([1.0, 1, 2]), np.array([5.0, 5, 7])) == pytest.approx(1)
