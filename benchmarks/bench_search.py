@@ -1,10 +1,12 @@
 """How good the search of tuning is: its trials against a sweep, against chance, and with what other layers taught it.
 
-``python -m benchmarks.bench_search measure`` times the candidates of sixteen layers, on one core: 25 minutes, after
+``python -m benchmarks.bench_search measure`` times the candidates of sixteen layers, on one core: 22 minutes, after
 which ``python -m benchmarks.bench_search replay`` searches among these times as often as it likes, prints, and writes
 ``results/search.json``, ``results/search.svg`` (the best so far over trials) and ``results/search_model.svg`` (what the
-model predicts over what was measured). A space of more than 600 members is represented by some that chance has chosen,
-and the sweep is one of these.
+model predicts over what was measured).
+
+A space of more than 600 members is represented by some that chance has chosen, and by its default. They tell how many
+trials it takes to come near the best of them; the best of the whole space may be faster, and is rarer.
 """
 
 from __future__ import annotations

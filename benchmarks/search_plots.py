@@ -39,6 +39,7 @@ def draw_trials(
         axis.axhline(landscape.default_seconds * 1e3, color="gray", linewidth=0.8, label="default")
         axis.axhline(landscape.best * 1e3, color="black", linewidth=0.8, label="best of the sweep")
         axis.set(ylim=(0.95 * landscape.best * 1e3, 1.6 * landscape.best * 1e3), xlabel="trials", ylabel="ms")
+        axis.set_xscale("log")
         axis.set_title(landscape.name, fontsize="small")
     axes[0].legend(fontsize="x-small")
     _save(figure, path, title)
@@ -55,6 +56,7 @@ def draw_predictions(
         axis.loglog(measured, predicted, ".", markersize=3)
         axis.loglog(both, both, color="gray", linewidth=0.8)
         axis.set(xlabel="measured ms", ylabel="predicted ms")
+        axis.tick_params(which="both", labelsize="x-small")
         axis.set_title(
             f"{landscape.name}\nrank correlation {rank_correlation(measured, predicted):.2f}",
             fontsize="small",
