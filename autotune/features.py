@@ -29,6 +29,8 @@ def features(candidate: Candidate, device: Device) -> Features:
         found |= _of_tile(knobs, loops, device)
     elif hasattr(problem, "window_loops") and hasattr(knobs, "rows"):
         found |= _of_window(knobs, problem.window_loops, device)
+    elif hasattr(problem, "lookup_loops"):
+        found |= _of_lookup(knobs, problem.lookup_loops, device)
     return found
 
 
@@ -71,6 +73,22 @@ def _of_window(knobs: Any, loops: Any, device: Device) -> Features:
         "outputs in registers": knobs.tile_w / device.machine.registers,
         "row bytes": _log(4 * loops.width * loops.channels / device.machine.l1_bytes),
         **_of_tasks(loops.batch * -(-loops.height // knobs.rows), device),
+    }
+
+
+def _of_lookup(knobs: Any, loops: Any, device: Device) -> Features:
+    """Of sparse lists: waste, what stays in the caches, visits of a filter, and the division of the work."""
+    machine = device.machine
+    strips, columns = knobs.tiles_of(loops.height, loops.width)
+    blocks = -(-loops.channels // knobs.block)
+    return {
+        "sums": knobs.rows * knobs.vectors / machine.registers,
+        "row waste": strips * knobs.rows * knobs.strip / loops.height,
+        "column waste": columns * knobs.width / loops.width,
+        "block in l1": _log(knobs.block * loops.slab_bytes(knobs.rows) / machine.l1_bytes),
+        "strip in l2": _log(loops.channels * loops.slab_bytes(knobs.rows * knobs.strip) / machine.l2_bytes),
+        "coefficients of a visit": _log(loops.nonzeros / (loops.out_channels * blocks)),
+        **_of_tasks(loops.batch * strips * knobs.chunks, device),
     }
 
 

@@ -1,11 +1,14 @@
 """How fast the search of one task finds the best of its space, in a landscape that the estimate does not know."""
 
+import dataclasses
+import math
 import statistics
 
 import pytest
 
 from tvm_fastconv.autotune.candidate import Candidate
 from tvm_fastconv.autotune.cost_model import MIN_TRIALS, CostModel
+from tvm_fastconv.autotune.features import features
 from tvm_fastconv.autotune.search import POOL, Search
 
 from .fake import DEVICE, landscape, task
@@ -113,6 +116,16 @@ def test_a_new_shape_starts_from_its_neighbours() -> None:
         statistics.median(landscape(sample[i]) for i in part) for part in (order[:half], order[half:])
     )
     assert fast < 0.8 * slow
+
+
+def test_features_of_sparse_lists_tell_what_knobs_come_to_on_this_layer() -> None:
+    search = Search(task("lookup_conv2d"), DEVICE)
+    knobs = dataclasses.replace(search.default, lanes=8, vectors=1, rows=2, strip=2, block=6, chunks=4)
+    found = features(Candidate(search.task, knobs), DEVICE)
+    # 9 rows in strips of 4, 11 columns in tiles of 8; 24 channels in blocks of 6, 300 coefficients of 40 filters.
+    assert (found["row waste"], found["column waste"]) == (12 / 9, 16 / 11)
+    assert found["coefficients of a visit"] == pytest.approx(math.log2(1 + 300 / (40 * 4)))
+    assert found["tasks"] == pytest.approx(math.log2(1 + 2 * 3 * 4))
 
 
 def test_a_model_that_knows_nothing_says_so() -> None:
