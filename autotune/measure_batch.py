@@ -20,6 +20,7 @@ import numpy as np
 
 from tvm_fastconv.autotune.batch_files import BATCH, RESULTS, Batch, Job, Result, Results, read_batch, write
 from tvm_fastconv.autotune.check_answer import check_answer, unset
+from tvm_fastconv.autotune.worker import end_with_parent
 from tvm_fastconv.measure.cold_caches import Call, time_in_turns
 from tvm_fastconv.measure.roofline import measure_clock
 from tvm_fastconv.measure.timing import interleave
@@ -46,6 +47,7 @@ def main() -> None:
     try:
         batch = read_batch(folder / BATCH)
         if sys.argv[1:2] == ["--from"]:
+            end_with_parent()
             _measure_from(int(sys.argv[2]), batch, folder)
         elif len(sys.argv) > 1:
             sys.exit("usage: python3 measure.pyz, beside the files of its batch")
@@ -80,15 +82,17 @@ def _measure_all(batch: Batch, folder: Path) -> list[Result]:
         environment = {**os.environ, "TVM_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
         with subprocess.Popen(command, env=environment) as child:
             since = time.monotonic()
-            while child.poll() is None and time.monotonic() - since < JOB_SECONDS:
-                time.sleep(0.05)
-                if (count := _count(path)) > seen:
-                    seen, since = count, time.monotonic()
-                if time.monotonic() - told > 10:
-                    told = time.monotonic()
-                    print(f"{seen} of {len(batch.jobs)} measured", flush=True)
-            hangs = child.poll() is None
-            child.kill()
+            try:
+                while child.poll() is None and time.monotonic() - since < JOB_SECONDS:
+                    time.sleep(0.05)
+                    if (count := _count(path)) > seen:
+                        seen, since = count, time.monotonic()
+                    if time.monotonic() - told > 10:
+                        told = time.monotonic()
+                        print(f"{seen} of {len(batch.jobs)} measured", flush=True)
+                hangs = child.poll() is None
+            finally:
+                child.kill()
         if (place := _count(path)) < len(batch.jobs):
             error = f"it took longer than {JOB_SECONDS:.0f} s" if hangs else _ending(child.returncode)
             _append(path, _result(batch.jobs[place], (), error))

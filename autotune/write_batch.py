@@ -26,7 +26,7 @@ SCRIPT = "measure.pyz"
 
 MODULES = (
     "", "architectures", "architectures.aarch64", "architectures.architecture", "architectures.x86_64", "autotune",
-    "autotune.batch_files", "autotune.check_answer", "autotune.measure_batch", "errors",
+    "autotune.batch_files", "autotune.check_answer", "autotune.measure_batch", "autotune.worker", "errors",
     "measure", "measure.cold_caches", "measure.roofline", "measure.timing", "notices", "regular_files", "runtime",
     "runtime.cpu", "runtime.device", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
 )  # fmt: skip
@@ -61,7 +61,7 @@ def write_batch(
         Comes back with the results.
     folder : Path
     show : callable, optional
-        Called with the number of groups that are built.
+        Called with the number of candidates that are built.
 
     Returns
     -------

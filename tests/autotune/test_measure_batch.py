@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tvm_fastconv.artifact.c_compiler import find_compiler
@@ -107,6 +110,24 @@ def test_it_goes_on_where_it_was_interrupted(batch: Path) -> None:
     again = _results(batch)
     assert again.results[:3] == first.results[:3]
     assert len(again.results) == len(first.results)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_whoever_ends_it_ends_what_it_started(number: signal.Signals, batch: Path) -> None:
+    """The process that measures must not go on beside the one that is started again."""
+    jobs = json.loads((batch / BATCH).read_text())["jobs"]
+    _change(batch, jobs=jobs * 500)
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT], cwd=batch, start_new_session=True, stderr=subprocess.PIPE
+    )
+    while not (batch / MEASURED).exists():
+        time.sleep(0.01)
+    (child,) = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    child.wait(timeout=60)
+    if number == signal.SIGINT:
+        assert told == b"interrupted; started again, it goes on from here\n"
 
 
 def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:
