@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
 import tvm
 import tvm_ffi
 
@@ -14,11 +13,10 @@ from tvm_fastconv.runtime.threads import use_threads
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.build_operator import build, compiled
 
-from .candidate import Candidate, Device, Task
-from .check_answer import check_answer, unset
+from .candidate import Candidate, Device
+from .check_answer import check_answer, expected_answer, unset
 
 _built: dict[int, Call] = {}
-_expected: dict[Task, np.ndarray] = {}
 
 
 def build_candidate(slot: int, candidate: Candidate, device: Device) -> None:
@@ -36,10 +34,7 @@ def build_candidate(slot: int, candidate: Candidate, device: Device) -> None:
     out = tvm.runtime.tensor(unset(made.result_shape, made.result_dtype))
     values = [tvm.runtime.tensor(array) for array in made.arrays]
     library(*values, out)
-    if candidate.task not in _expected:
-        _expected.clear()
-        _expected[candidate.task] = made.reference()
-    check_answer(out.numpy(), _expected[candidate.task])
+    check_answer(out.numpy(), expected_answer(candidate.task, made.reference))
     run = library.jit()["main"]
     _built[slot] = lambda: run(*values, out), values[0].numpy()
 

@@ -20,8 +20,8 @@ from tvm_fastconv.measure.cold_caches import time_in_turns
 from tvm_fastconv.measure.timing import interleave
 from tvm_fastconv.topi.operators import Sample
 
-from .candidate import Candidate, Device, Task
-from .check_answer import check_answer, unset
+from .candidate import Candidate, Device
+from .check_answer import check_answer, expected_answer, unset
 from .link_candidate import link_candidate
 from .rpc_address import Address, Description
 
@@ -56,9 +56,6 @@ def describe_device(address: Address, seconds: float) -> Description:
     return asking(lambda: Description.from_json(str(session.get_function(DESCRIBE)())))
 
 
-_expected: dict[Task, np.ndarray] = {}
-
-
 @dataclass(frozen=True)
 class Turns:
     """How candidates are timed.
@@ -90,12 +87,14 @@ def time_on_device(
         The device does not answer within ``seconds``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        built = [_built(candidate, device, Path(folder, f"{i}.so")) for i, candidate in enumerate(candidates)]
+        built = [link_candidate(each, device, Path(folder, f"{i}.so")) for i, each in enumerate(candidates)]
+        expected = [
+            expected_answer(each.task, made.reference) for each, made in zip(candidates, built, strict=True)
+        ]
         session = open_session(address, seconds)
         asking(lambda: _use_threads(session, device.threads))
         loaded = [
-            _loaded(session, made, Path(folder, f"{i}.so"), candidates[i].task)
-            for i, made in enumerate(built)
+            _loaded(session, made, Path(folder, f"{i}.so"), expected[i]) for i, made in enumerate(built)
         ]
         times = asking(lambda: _times(session, loaded, turns))
         for i in range(len(built)):
@@ -114,14 +113,6 @@ def serve_times(turns: int, seconds: float, footprint: int, *calls: Any) -> str:
         return json.dumps(time_in_turns(found, turns, footprint))
     times = interleave({str(place): run for place, (run, _) in enumerate(found)}, turns, seconds)
     return json.dumps([timing.samples for timing in times.values()])
-
-
-def _built(candidate: Candidate, device: Device, path: Path) -> Sample:
-    made = link_candidate(candidate, device, path)
-    if candidate.task not in _expected:
-        _expected.clear()
-        _expected[candidate.task] = made.reference()
-    return made
 
 
 def open_session(address: Address, seconds: float) -> Any:
@@ -145,7 +136,7 @@ def _use_threads(session: Any, threads: int) -> None:
     session.get_function("runtime.config_threadpool")(SHARE_ALL_CORES, threads)
 
 
-def _loaded(session: Any, made: Sample, path: Path, task: Task) -> tuple[Any, list[Any]]:
+def _loaded(session: Any, made: Sample, path: Path, expected: np.ndarray) -> tuple[Any, list[Any]]:
     """A module of the device and what its function reads and writes, once the answer has been checked."""
 
     def load() -> tuple[Any, list[Any]]:
@@ -157,7 +148,7 @@ def _loaded(session: Any, made: Sample, path: Path, task: Task) -> tuple[Any, li
         return module, arrays
 
     module, arrays = asking(load)
-    check_answer(asking(arrays[-1].numpy), _expected[task])
+    check_answer(asking(arrays[-1].numpy), expected)
     return module, arrays
 
 

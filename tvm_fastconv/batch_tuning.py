@@ -133,23 +133,23 @@ def export_batch(
     if path.exists():
         raise ArtifactError(f"{folder} is there already; a batch goes into a new folder")
     tell = progress or (lambda step: None)
-    known = _tasks(model, example_inputs, records, target, machine, methods, threads, seed, tell)
-    groups = plan_batch(known, trials)
+    tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, seed, tell)
+    groups = plan_batch(tasks, trials)
     if not groups:
         return ExportedBatch(0, 0, 0)
     count = len({candidate for group in groups for candidate in group.candidates})
     try:
         jobs, failed = write_batch(
             groups,
-            known.device,
-            _told(known.conditions),
+            tasks.device,
+            _told(tasks.conditions),
             path,
             lambda done: tell(f"building candidates: {done} of {count}"),
         )
         size = sum(file.stat().st_size for file in path.iterdir())
     except OSError as error:
         raise ArtifactError(f"cannot write the batch {folder}: {reason(error)}") from None
-    known.observe([candidate for candidate, _ in failed], [outcome for _, outcome in failed])
+    tasks.observe([candidate for candidate, _ in failed], [outcome for _, outcome in failed])
     return ExportedBatch(jobs, len(failed), size)
 
 
@@ -194,11 +194,11 @@ def import_batch(
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot read the results {results}: {reason(error)}") from None
     tell = progress or (lambda step: None)
-    known = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
-    if found.conditions != _told(known.conditions):
-        raise InputError(f"the results are for {_words(found.conditions)}, not for {known.conditions}")
-    taken = take_results(known, found.results)
-    return ImportedBatch(taken.trials, sum(known.failures.values()), tuple(taken.verdicts), taken.passed_over)
+    tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
+    if found.conditions != _told(tasks.conditions):
+        raise InputError(f"the results are for {_words(found.conditions)}, not for {tasks.conditions}")
+    taken = take_results(tasks, found.results)
+    return ImportedBatch(taken.trials, sum(tasks.failures.values()), tuple(taken.verdicts), taken.passed_over)
 
 
 def _tasks(

@@ -32,7 +32,8 @@ def fastest(layer: FewLevelLayer, planner: Planner) -> tuple[str, str]:
     if not costs:
         return "dense", f"dense: {obstacle}"
     costs["dense"] = plan_direct(planner, layer.float_problem).cycles
-    best, compared = cheapest(costs), on_one_footing(costs)
+    compared = on_one_footing(costs)
+    best = cheapest(compared)
     digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"
     if best == "dense":
         slower = min(cost for way, cost in compared.items() if way != best) / compared[best]

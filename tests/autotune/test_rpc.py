@@ -128,10 +128,10 @@ class _Impostor:
 
 
 def _impostor() -> object:
-    from tvm_fastconv.autotune import rpc_trial
+    from tvm_fastconv.autotune import check_answer
 
     other = task("conv2d, odd")
-    rpc_trial._expected[other] = next(iter(rpc_trial._expected.values()))
+    check_answer._expected[other] = next(iter(check_answer._expected.values()))
     return other
 
 
