@@ -20,13 +20,13 @@ Layer = tuple[str, "Problem"]
 def first_layers() -> dict[str, Layer]:
     """Name → layer: of MobileNetV2, SqueezeNet, RegNet, HRNet, Bi-Real-Net, AlexNet and MobileOne."""
     return _named(
-        _plane("conv2d", 224, 3, 32, stride=2, layout="NCHW"),
-        _plane("conv2d", 55, 128, 16, kernel=1),
-        _plane("winograd_conv2d", 14, 64, 64, m=4),
-        _plane("depthwise_conv2d", 56, 144, 144, groups=144),
-        _plane("grouped_conv2d", 56, 56, 56, stride=2, groups=7),
+        plane("conv2d", 224, 3, 32, stride=2, layout="NCHW"),
+        plane("conv2d", 55, 128, 16, kernel=1),
+        plane("winograd_conv2d", 14, 64, 64, m=4),
+        plane("depthwise_conv2d", 56, 144, 144, groups=144),
+        plane("grouped_conv2d", 56, 56, 56, stride=2, groups=7),
         _bits(28, 128, 128),
-        _plane("lookup_conv2d", 13, 200, 384, nonzeros=6912),
+        plane("lookup_conv2d", 13, 200, 384, nonzeros=6912),
         _dense(1024, 1000),
     )
 
@@ -34,13 +34,13 @@ def first_layers() -> dict[str, Layer]:
 def second_layers() -> dict[str, Layer]:
     """Name → layer: the same operators, and no layer of `first_layers`."""
     return _named(
-        _plane("conv2d", 28, 128, 256, stride=2),
-        _plane("conv2d", 28, 192, 32, kernel=1),
-        _plane("winograd_conv2d", 27, 32, 128, m=4),
-        _plane("depthwise_conv2d", 28, 192, 192, stride=2, groups=192),
-        _plane("grouped_conv2d", 112, 24, 24, stride=2, groups=3),
+        plane("conv2d", 28, 128, 256, stride=2),
+        plane("conv2d", 28, 192, 32, kernel=1),
+        plane("winograd_conv2d", 27, 32, 128, m=4),
+        plane("depthwise_conv2d", 28, 192, 192, stride=2, groups=192),
+        plane("grouped_conv2d", 112, 24, 24, stride=2, groups=3),
         _bits(56, 64, 128, stride=2),
-        _plane("lookup_conv2d", 27, 100, 192, kernel=5, nonzeros=14400),
+        plane("lookup_conv2d", 27, 100, 192, kernel=5, nonzeros=14400),
         _dense(512, 1000),
     )
 
@@ -49,7 +49,7 @@ def _named(*layers: tuple[str, str, Problem]) -> dict[str, Layer]:
     return {f"{op} {what}": (op, problem) for op, what, problem in layers}
 
 
-def _plane(
+def plane(
     op: str,
     size: int,
     channels: int,
@@ -60,6 +60,7 @@ def _plane(
     layout: str = "NHWC",
     **more: int,
 ) -> tuple[str, str, Problem]:
+    """Operator, a square layer in a few words, and its problem."""
     from tvm_fastconv.topi.operators import operator_of
 
     conv = _conv(kernel, stride, outputs, groups=groups, data_layout=layout)
