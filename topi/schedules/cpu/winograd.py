@@ -92,9 +92,9 @@ class WinogradKnobs(TileKnobs):
     def _best_strip(self, loops: WinogradLoops, machine: Machine) -> int:
         """One row of tiles, whose transforms stay near; more only where no cache holds the weights from row to row.
 
-        Weights that come from the last cache do so behind the products. Alone on a Zen 4, one row is 1.06 to 1.12 times
-        as fast as the whole plane where weights take up to 9 MB, and 0.86 with 38 (``benchmarks/bench_winograd_strips``);
-        in networks, from 1.03 to 1.3 times up to 5 MB, the same with 9, and 0.9 with 17.
+        Weights that come from the last cache do so behind the products. Alone on a Zen 4
+        (``benchmarks/bench_winograd_strips.py``), one row is 1.06 to 1.12 times as fast as the whole plane where
+        weights take up to 9 MB, and 0.86 with 38; in networks 1.03 to 1.3 up to 5 MB, the same with 9, 0.9 with 17.
         """
         tile, tile_rows = loops.tile, -(-loops.tile.height // self.tile_h)
         cached = tile.weight_bytes <= max(machine.l2_bytes, machine.own_l3_bytes)
