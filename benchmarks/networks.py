@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from tvm_fastconv.train.models import BinaryConv2d
+from tvm_fastconv.train.layers import BinaryConv2d
 
 SEED = 0
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tvm_fastconv.train.fixed_stencil_conv2d import FixedStencilConv2d
-from tvm_fastconv.train.separable_conv2d import CPConv2d, DepthwiseSeparableConv2d, SpatialConv2d
+from tvm_fastconv.train.layers import (
+    CPConv2d,
+    DepthwiseSeparableConv2d,
+    FixedStencilConv2d,
+    SpatialSeparableConv2d,
+)
 
 from .networks import SEED
 
@@ -63,7 +67,7 @@ LAYERS = (
     *(
         ChainLayer(
             kind="depthwise-separable", channels=c, outputs=o, size=size, linear=False,
-            build=lambda c=c, o=o: DepthwiseSeparableConv2d(c, o, 3, padding=1),
+            build=lambda c=c, o=o: DepthwiseSeparableConv2d(c, o, 3, padding=1, activation=True),
         )
         for c, o, size in ((96, 256, 16), (128, 128, 28), (256, 512, 14))
     ),
@@ -77,14 +81,14 @@ LAYERS = (
     *(
         ChainLayer(
             kind="stencils", channels=c, outputs=128, size=size,
-            build=lambda c=c: FixedStencilConv2d(c, 128, padding=1),
+            build=lambda c=c: FixedStencilConv2d(c, 128, 3, padding=1),
         )
         for c, size in ((64, 56), (128, 28))
     ),
     *(
         ChainLayer(
             kind=f"spatial {k}x1+1x{k}", channels=96, outputs=96, size=32, kernel=k,
-            build=lambda k=k: SpatialConv2d(96, 96, k, padding=k // 2),
+            build=lambda k=k: SpatialSeparableConv2d(96, 96, k, padding=k // 2),
         )
         for k in (3, 5, 7)
     ),

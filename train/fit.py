@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .compress import penalty
+from .schedules import anneal_density_
+
 
 def fit(
     model: nn.Module,
@@ -20,8 +23,8 @@ def fit(
 ) -> None:
     """Train ``model`` in place with Adam, cross entropy and one cosine cycle of the learning rate.
 
-    The order of the images depends on ``seed`` alone; the model's first weights are the caller's business. What the
-    model's layers return from a method ``regularization``, if they have one, is added to the loss.
+    The order of the images depends on ``seed`` alone; the model's first weights are the caller's business. The
+    `penalty` of its layers is added to the loss, and their densities are annealed.
 
     Parameters
     ----------
@@ -41,19 +44,16 @@ def fit(
     for epoch in range(1, epochs + 1):
         total = 0.0
         for index in torch.randperm(len(x), generator=generator).split(batch_size):
-            loss = nn.functional.cross_entropy(model(x[index]), y[index]) + _regularization(model)
+            loss = nn.functional.cross_entropy(model(x[index]), y[index]) + penalty(model)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.item()
+        anneal_density_(model, epoch / epochs)
         if progress is not None:
             progress(epoch, total / batches)
     model.eval()
-
-
-def _regularization(model: nn.Module) -> torch.Tensor | float:
-    return sum(part.regularization() for part in model.modules() if hasattr(part, "regularization"))
 
 
 def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from .report import LayerReport
     from .runtime.compiled_model import CompiledModel, load
+    from .train.compress import CompressedLayer, compress_, penalty
     from .tuning import Tuning, tune
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "ArtifactError",
     "Bitserial",
     "CompiledModel",
+    "CompressedLayer",
     "Dense",
     "DepthwiseSeparable",
     "FastconvError",
@@ -49,10 +51,12 @@ __all__ = [
     "Tucker",
     "Tuning",
     "compile",
+    "compress_",
     "export_batch",
     "import_batch",
     "load",
     "ops",
+    "penalty",
     "tune",
 ]
 
@@ -60,6 +64,7 @@ _MODULE_OF = {
     "CP": "configs",
     "Bitserial": "configs",
     "CompiledModel": "runtime.compiled_model",
+    "CompressedLayer": "train.compress",
     "Dense": "configs",
     "DepthwiseSeparable": "configs",
     "FixedStencil": "configs",
@@ -69,9 +74,11 @@ _MODULE_OF = {
     "Tucker": "configs",
     "Tuning": "tuning",
     "compile": "compiler",
+    "compress_": "train.compress",
     "export_batch": "batch_tuning",
     "import_batch": "batch_tuning",
     "load": "runtime.compiled_model",
+    "penalty": "train.compress",
     "tune": "tuning",
 }
 

@@ -20,7 +20,8 @@ class Bitserial:
     weight_bits : int
         1 to 8, with one scale per filter.
     activation_bits : int
-        1: the sign, and the mean magnitude under each window. More would need the range of the activations.
+        1 to 8. `compile` takes 1 alone: the sign, and the mean magnitude under each window. More need the range of the
+        activations, which `compress_` reads off its calibration.
     """
 
     weight_bits: int = 1
@@ -28,7 +29,7 @@ class Bitserial:
 
     def __post_init__(self) -> None:
         _check_int("weight_bits", self.weight_bits, 1, 8)
-        _check_int("activation_bits", self.activation_bits, 1, 1)
+        _check_int("activation_bits", self.activation_bits, 1, 8)
 
 
 @dataclass(frozen=True, kw_only=True)

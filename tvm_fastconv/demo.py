@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .compiler import compile
 from .measure.bench import EngineTime, bench
@@ -23,6 +23,17 @@ RIVALS = ("torch", "onnxruntime", "openvino")
 THREADS = 1
 _EPOCHS = 15
 _SEED = 0
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "bitserial": {"methods": "binary", "width": 64, "activation": "none"},
+    "lookup": {"methods": "lcnn-fast", "width": 64},
+    "spatial": {"methods": "fac"},
+    "cp": {"methods": "cp"},
+    "separable": {"methods": "sep"},
+    "fixed": {"methods": "fixed"},
+}
+"""How the classifier's inner convolutions are made, to its options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +75,10 @@ def run_demo(
     """
     from tvm_fastconv.train.digits import load_digits
     from tvm_fastconv.train.fit import accuracy
-    from tvm_fastconv.train.models import DIGITS_NETWORKS
 
     digits, rows = load_digits(), []
     with _torch_threads(THREADS):
-        for method in DIGITS_NETWORKS:
+        for method in NETWORKS:
             model = trained_model(method, digits, _behind(method, progress))
             accuracy_torch = accuracy(model, digits.test_images, digits.test_labels)
             kept = save_to if method == "dense" else None
@@ -83,15 +93,15 @@ def _behind(method: str, progress: Callable[[str], None]) -> Callable[[str], Non
 def trained_model(
     method: str, digits: "Digits", progress: Callable[[str], None] = lambda text: None
 ) -> "nn.Module":
-    """Train ``DIGITS_NETWORKS[method]()`` on ``digits``: the same weights every time."""
+    """Train the network ``NETWORKS[method]`` on ``digits``: the same weights every time."""
     import torch
 
     from tvm_fastconv.train.fit import fit
-    from tvm_fastconv.train.models import DIGITS_NETWORKS
+    from tvm_fastconv.train.models import make_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        model = DIGITS_NETWORKS[method]()
+        model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS[method])
     fit(
         model,
         digits.train_images,

@@ -32,6 +32,11 @@ class ApproximateBitserial:
     ----------
     methods : mapping
         Layer name to config.
+
+    Raises
+    ------
+    MethodError
+        A layer would need the range of its activations; the message names it.
     """
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
@@ -61,6 +66,13 @@ class _Layers:
         exact = few_level_layer(rewriter, fewer)
         if isinstance(exact, FewLevelLayer) and (error is None or exact.activation.digits == 1):
             return None if error is None else self._noted(call, error, keep_name(fewer, call))
+        if config.activation_bits > 1:
+            self.notes.refuse(
+                call,
+                f"activation_bits is {config.activation_bits}, for which the range of its input must be known; "
+                "compress_ the model with calibration first",
+            )
+            return None
         signs = rewriter.builder_.emit(plus_or_minus_one(call.args[0]))
         sums = rewriter.emit(relax.Call(call.op, [signs, weight], call.attrs), call)
         return self._noted(call, error, relax.op.multiply(sums, self._magnitude(rewriter, call)))

@@ -1,8 +1,9 @@
-"""Straight-through estimators leave ``(f − g) + g`` in a graph; in inference that is ``f``.
+"""Straight-through estimators leave ``(f − g) + g`` or ``f + (g − g)`` in a graph; in inference that is ``f``.
 
-Training code writes ``f.detach() − g.detach() + g`` or ``g + (f − g).detach()`` for a value that is f going forward and
-has g's gradient going back (Bengio et al., arXiv:1308.3432). Evaluated in floats, the two levels of a binarized weight
-become many, so the idiom goes before any constant is folded. ``(x − C) + C`` with one number C rounds x, and stays.
+Training code writes ``f.detach() − g.detach() + g``, ``g + (f − g).detach()`` or ``f.detach() + (g − g.detach())`` for
+a value that is f going forward and has g's gradient going back (Bengio et al., arXiv:1308.3432). Evaluated in floats,
+the first two make many levels of the two of a binarized weight, so the idiom goes before any constant is folded.
+``(x − C) + C`` with one number C rounds x, and stays.
 """
 
 import tvm
@@ -15,7 +16,7 @@ from ..graph.scalar_steps import uniform_value
 
 @tvm.transform.module_pass(opt_level=0, name="CanonicalizeStraightThrough")
 class CanonicalizeStraightThrough:
-    """``(f − g) + g`` → ``f``. Equal subexpressions must have been merged."""
+    """``(f − g) + g`` and ``f + (g − g)`` → ``f``. Equal subexpressions must have been merged."""
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
@@ -28,6 +29,8 @@ def _cancel(rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         if op_name(value) != "subtract":
             continue
         forward, backward = value.args
+        if _same(forward, backward) and tvm_ffi.structural_equal(again.ty, call.ty):
+            return again
         if not _same(backward, again) or _rounds(rewriter, forward, again):
             continue
         if tvm_ffi.structural_equal(forward.ty, call.ty):

@@ -1,6 +1,6 @@
 """On request: a dense convolution becomes a chain of small ones, by CP, Tucker, spatial, depthwise or fixed factors.
 
-What stands in the chain says `decompose.factor_chains`. No stage but the last is followed by a bias, so zeros that the
+What stands in the chain says `decompose.chain_stages`. No stage but the last is followed by a bias, so zeros that the
 layer pads with stay exact wherever in the chain they are added.
 """
 
@@ -10,8 +10,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_fastconv.configs import FixedStencil, Method, SpatialSeparable
-from tvm_fastconv.decompose.factor_chains import CHAINS, FactorChain, FactorLayer, Geometry, chain_of
+from tvm_fastconv.configs import Method
+from tvm_fastconv.decompose.chain_stages import Geometry, Stage
+from tvm_fastconv.decompose.factor_chains import CHAINS, FactorChain, chain_of, no_use_for_factors
 from tvm_fastconv.topi.conv2d import Conv2dParams
 
 from ..graph.approximated_layers import ApproximatedLayers
@@ -57,7 +58,7 @@ class _Layers(ApproximatedLayers[Method]):
             self.notes.refuse(call, "its input is not float32 in NHWC, of known size")
             return None
         params, weight = found
-        if useless := _useless(params, config):
+        if useless := no_use_for_factors(config, params.kernel, params.groups):
             self._left(call, useless)
             return None
         try:
@@ -67,10 +68,11 @@ class _Layers(ApproximatedLayers[Method]):
             return None
         self._note(name, chain, weight.size)
         data = call.args[0]
-        for stage in chain.stages[:-1]:
-            made = with_layer_name(_convolution(data, stage, params), f"{name}.{stage.name}")
+        *inner, last = zip(chain.stages, chain.weights, strict=True)
+        for stage, factor in inner:
+            made = with_layer_name(_convolution(data, stage, factor, params), f"{name}.{stage.name}")
             data = rewriter.builder_.emit(made)
-        return with_layer_name(_convolution(data, chain.stages[-1], params), name)
+        return with_layer_name(_convolution(data, *last, params), name)
 
     def matmul(self, _rewriter: CallRewriter, call: relax.Call) -> None:
         """Stays, with the reason."""
@@ -96,26 +98,13 @@ class _Layers(ApproximatedLayers[Method]):
         self.notes.note(name, method=chain.method, approximation=text)
 
 
-def _useless(params: Conv2dParams, config: Method) -> str | None:
-    """Why the layer has no use for factors, if so."""
-    if params.groups > 1:
-        return f"it has {params.groups} groups"
-    if params.kernel == (1, 1):
-        return "its kernel is 1×1"
-    if isinstance(config, FixedStencil) and params.kernel != (3, 3):
-        return f"its kernel is {params.kernel[0]}×{params.kernel[1]}, and the stencils are 3×3"
-    if isinstance(config, SpatialSeparable) and 1 in params.kernel:
-        return f"its kernel is {params.kernel[0]}×{params.kernel[1]}"
-    return None
-
-
-def _convolution(data: relax.Expr, stage: FactorLayer, params: Conv2dParams) -> relax.Call:
-    """``stage`` with its part of the layer's geometry."""
+def _convolution(data: relax.Expr, stage: Stage, weight: np.ndarray, params: Conv2dParams) -> relax.Call:
+    """``stage`` with ``weight`` and its part of the layer's geometry."""
     whole = Geometry(stride=params.stride, padding=params.padding, dilation=params.dilation)
     own = stage.geometry(whole)
     return relax.op.nn.conv2d(
         data,
-        relax.const(np.ascontiguousarray(stage.weight.transpose(0, 2, 3, 1))),
+        relax.const(np.ascontiguousarray(weight.transpose(0, 2, 3, 1))),
         strides=own.stride,
         padding=own.padding,
         dilation=own.dilation,

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tvm_fastconv.train.fit import accuracy, fit
-from tvm_fastconv.train.lookup_conv2d import LookupConv2d
+from tvm_fastconv.train.layers import LookupConv2d
 
 
 def _task() -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +61,7 @@ def test_what_layers_ask_for_is_added_to_the_loss() -> None:
         model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
         fit(model, images, labels, epochs=15, learning_rate=0.02)
         assert accuracy(model, images, labels) > 0.95
-        densities.append(torch.count_nonzero(conv.lookups.sparse_weight()) / conv.lookups.weight.numel())
+        densities.append(conv.density)
     assert densities[0] > 0.8
     assert densities[1] < 0.6
 
@@ -69,3 +69,12 @@ def test_what_layers_ask_for_is_added_to_the_loss() -> None:
 def test_accuracy_counts_the_largest_score() -> None:
     images = np.eye(4, dtype=np.float32).reshape(4, 1, 2, 2)
     assert accuracy(nn.Flatten(), images, np.array([0, 1, 2, 0])) == 0.75
+
+
+def test_densities_asked_for_are_reached() -> None:
+    images, labels = _task()
+    torch.manual_seed(0)
+    conv = LookupConv2d(1, 8, 3, dictionary_size=2, padding=1)
+    conv.lookups.target_density = 0.2
+    fit(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)), images, labels, epochs=5)
+    assert 0.15 < conv.density <= 0.2

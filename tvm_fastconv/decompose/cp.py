@@ -4,6 +4,7 @@
 alternating least squares, after which its terms are made small again (`cp_correction`).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,16 +91,28 @@ def cp(
     check_parameters(rank=rank, ratio=ratio, error=error)
     shape = [extent for axis, extent in enumerate(weight.shape) if axis < 2 or extent > 1]
     if ratio is not None:
-        rank = int(ratio * weight.size / sum(shape) + ROUNDING)
-        if rank < 1:
-            raise ValueError(
-                f"ratio is {ratio}; one term has {sum(shape) / weight.size:.2g} of the parameters already"
-            )
+        rank = rank_of_ratio(weight.shape, ratio)
     scale = float(np.abs(weight).max()) or 1.0
     tensor = weight.reshape(shape).astype(np.float64) / scale
     terms = _terms(tensor, rank, error, correction, seed)
     first, *others = terms
     return _factors(weight, balanced((scale * first, *others)))
+
+
+def rank_of_ratio(shape: tuple[int, ...], ratio: float) -> int:
+    """The most terms whose parameters are at most the share ``ratio`` of those of a weight (o, c, kh, kw).
+
+    Raises
+    ------
+    ValueError
+        One term has more.
+    """
+    size = math.prod(shape)
+    term = sum(extent for axis, extent in enumerate(shape) if axis < 2 or extent > 1)
+    rank = int(ratio * size / term + ROUNDING)
+    if rank < 1:
+        raise ValueError(f"ratio is {ratio}; one term has {term / size:.2g} of the parameters already")
+    return rank
 
 
 def _terms(tensor: np.ndarray, rank: int | None, error: float | None, correction: bool, seed: int) -> Factors:

@@ -1,4 +1,4 @@
-"""Which convolutions, one after the other, stand for one: from the factors of its weight to weights and geometry."""
+"""A chain of convolutions for one: from the factors of its weight to the weights of the stages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,50 +8,12 @@ import numpy as np
 
 from tvm_fastconv.configs import CP, DepthwiseSeparable, FixedStencil, Method, SpatialSeparable, Tucker
 
+from .chain_stages import Stage, cp_stages, fixed_stages, separable_stages, spatial_stages, tucker_stages
 from .cp import cp
 from .depthwise_separable import depthwise_separable
 from .fixed_stencil import fixed_stencil
 from .spatial import spatial
 from .tucker import tucker
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """How a convolution walks over a plane: (height, width), and padding at (top, left, bottom, right)."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
-
-
-@dataclass(frozen=True)
-class FactorLayer:
-    """One convolution of a chain.
-
-    Attributes
-    ----------
-    name : str
-        What it adds to the layer's name; the last stage has the layer's own.
-    weight : ndarray, (o, c / groups, kh, kw), float32
-    groups : int
-    rows, columns : bool
-        Whether it takes the layer's stride, padding and dilation along the height, and along the width.
-    """
-
-    name: str
-    weight: np.ndarray
-    groups: int = 1
-    rows: bool = False
-    columns: bool = False
-
-    def geometry(self, layer: Geometry) -> Geometry:
-        """Its part of the layer's stride, padding and dilation."""
-        (top, left, bottom, right), rows, columns = layer.padding, self.rows, self.columns
-        return Geometry(
-            stride=(layer.stride[0] if rows else 1, layer.stride[1] if columns else 1),
-            padding=(top * rows, left * columns, bottom * rows, right * columns),
-            dilation=(layer.dilation[0] if rows else 1, layer.dilation[1] if columns else 1),
-        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +26,9 @@ class FactorChain:
         As reports spell it.
     what : str
         The method in words, with its ranks.
-    stages : tuple of FactorLayer
+    stages : tuple of Stage
+    weights : tuple of ndarray, float32
+        Of the stages, in their shapes.
     parameters : int
         Those that depend on the layer.
     error : float
@@ -73,9 +37,23 @@ class FactorChain:
 
     method: str
     what: str
-    stages: tuple[FactorLayer, ...]
+    stages: tuple[Stage, ...]
+    weights: tuple[np.ndarray, ...]
     parameters: int
     error: float
+
+
+def no_use_for_factors(config: Method, kernel: tuple[int, int], groups: int) -> str | None:
+    """Why a convolution has no use for the factors that ``config``, one of `CHAINS`, asks for, if so."""
+    if groups > 1:
+        return f"it has {groups} groups"
+    if kernel == (1, 1):
+        return "its kernel is 1×1"
+    if isinstance(config, FixedStencil) and kernel != (3, 3):
+        return f"its kernel is {kernel[0]}×{kernel[1]}, and the stencils are 3×3"
+    if isinstance(config, SpatialSeparable) and 1 in kernel:
+        return f"its kernel is {kernel[0]}×{kernel[1]}"
+    return None
 
 
 def chain_of(weight: np.ndarray, config: Method) -> FactorChain:
@@ -89,74 +67,51 @@ def chain_of(weight: np.ndarray, config: Method) -> FactorChain:
     return CHAINS[type(config)](weight, config)
 
 
+def _chain(
+    method: str, what: str, stages: tuple[Stage, ...], factors: dict[str, np.ndarray], error: float
+) -> FactorChain:
+    """Of ``factors`` by the names of the stages; there may be more of them than stages."""
+    weights = tuple(factors[stage.name].reshape(stage.shape) for stage in stages)
+    size = sum(weight.size for stage, weight in zip(stages, weights, strict=True) if stage.name != "stencils")
+    return FactorChain(method, what, stages, weights, size, error)
+
+
 def _cp(weight: np.ndarray, config: CP) -> FactorChain:
     found = cp(weight, rank=config.rank, ratio=config.ratio, error=config.error)
-    rank, sides = len(found.input), []
-    tall, wide = weight.shape[2] > 1, weight.shape[3] > 1
-    if tall:
-        kernel = found.column[:, None, :, None]
-        sides.append(FactorLayer("column", kernel, rank, rows=True, columns=not wide))
-    if wide:
-        kernel = found.row[:, None, None, :]
-        sides.append(FactorLayer("row", kernel, rank, rows=not tall, columns=True))
-    stages = (
-        FactorLayer("input", _pointwise(found.input)),
-        *sides,
-        FactorLayer("", _pointwise(found.output)),
-    )
-    return FactorChain("cp", f"CP of rank {rank}", stages, _size(stages), found.error)
+    rank = len(found.input)
+    factors = {"input": found.input, "column": found.column, "row": found.row, "output": found.output}
+    return _chain("cp", f"CP of rank {rank}", cp_stages(weight.shape, rank), factors, found.error)
 
 
 def _tucker(weight: np.ndarray, config: Tucker) -> FactorChain:
     found = tucker(weight, ranks=config.ranks, error=config.error)
-    o, c = weight.shape[:2]
     p, q = found.core.shape[:2]
-    last = FactorLayer("core" if p < o else "", found.core, rows=True, columns=True)
-    stages = (
-        *([FactorLayer("input", _pointwise(found.input))] if q < c else []),
-        last,
-        *([FactorLayer("", _pointwise(found.output))] if p < o else []),
-    )
-    return FactorChain("tucker", f"Tucker of ranks {q} and {p}", stages, _size(stages), found.error)
+    factors = {"input": found.input, "core": found.core, "output": found.output}
+    stages = tucker_stages(weight.shape, (q, p))
+    return _chain("tucker", f"Tucker of ranks {q} and {p}", stages, factors, found.error)
 
 
 def _spatial(weight: np.ndarray, config: SpatialSeparable) -> FactorChain:
     channels = None if config.rank is None else config.rank * len(weight)
     found = spatial(weight, channels=channels, error=config.error)
-    stages = (
-        FactorLayer("column", found.column, rows=True),
-        FactorLayer("", found.row, columns=True),
-    )
-    what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {len(found.column)} channels between"
-    return FactorChain("spatial", what, stages, _size(stages), found.error)
+    count = len(found.column)
+    what = f"{weight.shape[2]}×1 and 1×{weight.shape[3]} with {count} channels between"
+    factors = {"column": found.column, "row": found.row}
+    return _chain("spatial", what, spatial_stages(weight.shape, count), factors, found.error)
 
 
 def _separable(weight: np.ndarray, config: DepthwiseSeparable) -> FactorChain:
     found = depthwise_separable(weight, multiplier=config.multiplier)
-    channels = weight.shape[1]
-    stages = (
-        FactorLayer("depthwise", found.depthwise, channels, rows=True, columns=True),
-        FactorLayer("", found.pointwise),
-    )
-    what = f"depthwise separable with multiplier {len(found.depthwise) // channels}"
-    return FactorChain("separable", what, stages, _size(stages), found.error)
+    multiplier = len(found.depthwise) // weight.shape[1]
+    what = f"depthwise separable with multiplier {multiplier}"
+    factors = {"depthwise": found.depthwise, "pointwise": found.pointwise}
+    return _chain("separable", what, separable_stages(weight.shape, multiplier), factors, found.error)
 
 
 def _fixed(weight: np.ndarray, _config: FixedStencil) -> FactorChain:
     found = fixed_stencil(weight)
-    stages = (
-        FactorLayer("stencils", found.depthwise, weight.shape[1], rows=True, columns=True),
-        FactorLayer("", found.pointwise),
-    )
-    return FactorChain("fixed", "five fixed stencils", stages, found.pointwise.size, found.error)
-
-
-def _pointwise(matrix: np.ndarray) -> np.ndarray:
-    return matrix[:, :, None, None]
-
-
-def _size(stages: tuple[FactorLayer, ...]) -> int:
-    return sum(stage.weight.size for stage in stages)
+    factors = {"stencils": found.depthwise, "pointwise": found.pointwise}
+    return _chain("fixed", "five fixed stencils", fixed_stages(weight.shape), factors, found.error)
 
 
 CHAINS: dict[type, Callable[[np.ndarray, Any], FactorChain]] = {

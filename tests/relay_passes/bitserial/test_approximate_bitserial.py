@@ -132,7 +132,14 @@ def test_more_planes_than_registers_are_said() -> None:
         choices(model, (x,), HASWELL, fc.Bitserial(weight_bits=8))
 
 
-@pytest.mark.parametrize("wrong", [{"weight_bits": 0}, {"weight_bits": True}, {"activation_bits": 2}])
+@pytest.mark.parametrize("wrong", [{"weight_bits": 0}, {"weight_bits": True}, {"activation_bits": 9}])
 def test_wrong_parameters(wrong: dict) -> None:
     with pytest.raises(fc.MethodError, match="allowed: 1"):
         fc.Bitserial(**wrong)
+
+
+def test_more_bits_of_activations_need_calibration() -> None:
+    model, x = nn.Sequential(nn.Conv2d(8, 8, 3)).eval(), torch.randn(1, 8, 6, 6)
+    why = "layer '0' cannot be as asked: activation_bits is 2, .*compress_ the model with calibration first"
+    with pytest.raises(fc.MethodError, match=why):
+        choices(model, (x,), HASWELL, fc.Bitserial(activation_bits=2))

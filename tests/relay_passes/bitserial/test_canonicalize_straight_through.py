@@ -25,6 +25,30 @@ class Detached:
 
 
 @I.ir_module
+class DetachedExactly:
+    @R.function
+    def main(x: R.Tensor((2, 3), "float32")):
+        with R.dataflow():
+            sign = R.sign(x)
+            clipped = R.clip(x, -1, 1)
+            nothing = R.subtract(clipped, clipped)
+            y = R.add(sign, nothing)
+            R.output(y)
+        return y
+
+
+@I.ir_module
+class NothingOfMore:
+    @R.function
+    def main(x: R.Tensor((3,), "float32"), z: R.Tensor((2, 3), "float32")):
+        with R.dataflow():
+            nothing = R.subtract(z, z)
+            y = R.add(x, nothing)
+            R.output(y)
+        return y
+
+
+@I.ir_module
 class Plain:
     @R.function
     def main(x: R.Tensor((2, 3), "float32")):
@@ -96,12 +120,13 @@ def _after(mod: tvm.IRModule) -> tvm.IRModule:
     return relax.transform.DeadCodeElimination()(tvm.transform.Sequential(passes)(mod))
 
 
-def test_f_minus_g_plus_g_is_f() -> None:
-    tvm.ir.assert_structural_equal(_after(Detached), relax.transform.CanonicalizeBindings()(Plain))
+def test_f_minus_g_plus_g_is_f_and_so_is_f_plus_g_minus_g() -> None:
+    for module in (Detached, DetachedExactly):
+        tvm.ir.assert_structural_equal(_after(module), relax.transform.CanonicalizeBindings()(Plain))
 
 
 def test_other_sums_stay() -> None:
-    for module in (Residual, Broadcast, Magic, MagicTensor, _shifted(WEIGHT, of_input=True)):
+    for module in (Residual, Broadcast, NothingOfMore, Magic, MagicTensor, _shifted(WEIGHT, of_input=True)):
         tvm.ir.assert_structural_equal(_after(module), relax.transform.CanonicalizeBindings()(module))
 
 

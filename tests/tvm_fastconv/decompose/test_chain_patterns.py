@@ -40,7 +40,10 @@ def _first(factors: Sequence[Factor]) -> tuple[str, str] | None:
 )
 def test_what_a_decomposition_makes_is_known_by_its_name(config: Method) -> None:
     chain = chain_of(WEIGHT, config)
-    factors = [Factor(weight=stage.weight, groups=stage.groups) for stage in chain.stages]
+    factors = [
+        Factor(weight=weight, groups=stage.groups)
+        for stage, weight in zip(chain.stages, chain.weights, strict=True)
+    ]
     found = _first(factors)
     assert found is not None
     assert found[0] == chain.method

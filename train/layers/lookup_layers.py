@@ -1,0 +1,33 @@
+"""What lookup convolutions and lookup linear layers share."""
+
+import torch
+from torch import nn
+
+from .sparse_weights import SparseWeights
+
+
+class LookupLayer(nn.Module):
+    """``dictionary``, whose products ``lookups`` adds up.
+
+    Attributes
+    ----------
+    error : float, optional
+        Of the weight that it started with, relative to the dense layer's (Frobenius norm), if it came from one.
+    """
+
+    dictionary: nn.Module
+    lookups: SparseWeights
+    error: float | None = None
+
+    @property
+    def density(self) -> float:
+        """Share of the coefficients that are not 0."""
+        return self.lookups.density
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve or multiply ``x``."""
+        return self.lookups(self.dictionary(x))
+
+    def extra_repr(self) -> str:
+        """What the layer starts from, if it started from another."""
+        return "" if self.error is None else f"error={self.error:.3g}"
