@@ -27,14 +27,10 @@ from tvm_fastconv.method_patterns import Methods, resolve_methods
 
 from . import layers as trainable
 from .calibration import Calibration, batches_of, inputs_of, reestimate_batch_norms
-from .layers.binary_layers import BinaryWeights
 from .layers.chain_conv2d import ChainConv2d
 from .layers.dense_layers import is_plain
-from .layers.lookup_layers import LookupLayer
+from .structure import COMPRESSED
 from .swap_layers import check_shared, swap_layers, tie_parameters
-
-OURS = (ChainConv2d, LookupLayer, BinaryWeights)
-"""What is compressed already; their parts are no layers of their own."""
 
 CHAIN_LAYERS: dict[type, type[ChainConv2d]] = {
     CP: trainable.CPConv2d,
@@ -155,7 +151,7 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
         raise MethodError(
             f"the model is itself a layer, {type(model).__name__}; allowed: a module that holds layers"
         )
-    inside = {part for layer in model.modules() if isinstance(layer, OURS) for part in layer.modules()}
+    inside = {part for layer in model.modules() if isinstance(layer, COMPRESSED) for part in layer.modules()}
     return {
         name: part
         for name, part in model.named_modules()

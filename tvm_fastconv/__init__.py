@@ -8,7 +8,15 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from .errors import ArtifactError, FastconvError, InputError, MethodError, ModelError, TargetError
+from .errors import (
+    ArtifactError,
+    FastconvError,
+    InputError,
+    MethodError,
+    ModelError,
+    TargetError,
+    TrainError,
+)
 
 if TYPE_CHECKING:
     from . import ops
@@ -48,6 +56,7 @@ __all__ = [
     "ModelError",
     "SpatialSeparable",
     "TargetError",
+    "TrainError",
     "Tucker",
     "Tuning",
     "compile",

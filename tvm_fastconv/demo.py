@@ -16,12 +16,13 @@ from .temporary import temporary_folder
 if TYPE_CHECKING:
     from torch import nn
 
-    from tvm_fastconv.train.digits import Digits
+    from tvm_fastconv.train.data import ImageData
 
 RIVALS = ("torch", "onnxruntime", "openvino")
 # Such layers are too small to share out: training takes 4 s with one thread, and up to 26 s with two on busy cores.
 THREADS = 1
 _EPOCHS = 15
+_BATCH = 64
 _SEED = 0
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -73,14 +74,14 @@ def run_demo(
     FastconvError
         scikit-learn is not installed, or ``save_to`` cannot be written.
     """
-    from tvm_fastconv.train.digits import load_digits
-    from tvm_fastconv.train.fit import accuracy
+    from tvm_fastconv.train.data import load_data
+    from tvm_fastconv.train.running.evaluate import scores
 
-    digits, rows = load_digits(), []
+    digits, rows = load_data("digits"), []
     with _torch_threads(THREADS):
         for method in NETWORKS:
             model = trained_model(method, digits, _behind(method, progress))
-            accuracy_torch = accuracy(model, digits.test_images, digits.test_labels)
+            accuracy_torch = scores(model, digits.test_images, digits.test_labels).top1
             kept = save_to if method == "dense" else None
             rows.append(_compiled_row(method, model, digits, accuracy_torch, kept, progress))
     return rows
@@ -91,31 +92,25 @@ def _behind(method: str, progress: Callable[[str], None]) -> Callable[[str], Non
 
 
 def trained_model(
-    method: str, digits: "Digits", progress: Callable[[str], None] = lambda text: None
+    method: str, digits: "ImageData", progress: Callable[[str], None] = lambda text: None
 ) -> "nn.Module":
     """Train the network ``NETWORKS[method]`` on ``digits``: the same weights every time."""
     import torch
 
-    from tvm_fastconv.train.fit import fit
     from tvm_fastconv.train.models import make_model
+    from tvm_fastconv.train.running import Settings, train
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS[method])
-    fit(
-        model,
-        digits.train_images,
-        digits.train_labels,
-        epochs=_EPOCHS,
-        progress=lambda epoch, loss: progress(f"training: epoch {epoch} of {_EPOCHS}, loss {loss:.4f}"),
-    )
-    return model
+    settings = Settings(epochs=_EPOCHS, batch_size=_BATCH, seed=_SEED)
+    return train(model, digits, settings, progress=lambda text: progress(f"training: {text}")).model
 
 
 def _compiled_row(
     method: str,
     model: "nn.Module",
-    digits: "Digits",
+    digits: "ImageData",
     accuracy_torch: float,
     save_to: str | os.PathLike[str] | None,
     progress: Callable[[str], None],

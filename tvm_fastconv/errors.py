@@ -31,5 +31,9 @@ class ArtifactError(FastconvError):
     """A file is not a compiled model that this machine and this version can run."""
 
 
+class TrainError(FastconvError):
+    """A data set, a setting or a checkpoint of training cannot be used."""
+
+
 class InputError(FastconvError):
     """An input to a compiled model has the wrong count, shape or dtype."""

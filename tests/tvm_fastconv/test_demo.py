@@ -11,7 +11,7 @@ from tvm_fastconv.demo import THREADS, run_demo, trained_model
 from tvm_fastconv.measure.bench import bench
 from tvm_fastconv.measure.evaluate import evaluate
 from tvm_fastconv.runtime.compiled_model import CompiledModel
-from tvm_fastconv.train.digits import Digits, load_digits
+from tvm_fastconv.train.data import ImageData, load_digits
 
 SEPARABLE = ("spatial", "cp", "separable", "fixed")
 LEAST_ACCURACY = {  # measured: 0.99 of each; a linear classifier reaches 0.95
@@ -23,13 +23,13 @@ LEAST_ACCURACY = {  # measured: 0.99 of each; a linear classifier reaches 0.95
 
 
 @pytest.fixture(scope="module")
-def digits() -> Digits:
+def digits() -> ImageData:
     pytest.importorskip("sklearn")
     return load_digits()
 
 
 @pytest.fixture(scope="module")
-def trained(digits: Digits) -> Callable[[str], torch.nn.Module]:
+def trained(digits: ImageData) -> Callable[[str], torch.nn.Module]:
     """`trained_model`, which trains every network once, with as many threads as the demo."""
 
     @functools.cache
@@ -66,7 +66,7 @@ def test_the_compiled_classifiers_are_as_good_as_the_trained_ones(
 
 @pytest.mark.slow
 def test_bits_are_equal_layer_by_layer_on_every_held_out_image(
-    digits: Digits, trained: Callable[[str], torch.nn.Module]
+    digits: ImageData, trained: Callable[[str], torch.nn.Module]
 ) -> None:
     model = trained("bitserial")
     images = torch.from_numpy(digits.test_images)
@@ -88,7 +88,7 @@ def test_bits_are_equal_layer_by_layer_on_every_held_out_image(
 
 @pytest.mark.slow
 def test_lookups_give_the_same_answer_on_every_held_out_image(
-    digits: Digits, trained: Callable[[str], torch.nn.Module]
+    digits: ImageData, trained: Callable[[str], torch.nn.Module]
 ) -> None:
     model = trained("lookup")
     densities = {
@@ -109,7 +109,7 @@ def test_lookups_give_the_same_answer_on_every_held_out_image(
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SEPARABLE)
 def test_separable_convolutions_give_the_same_answer_on_every_held_out_image(
-    method: str, digits: Digits, trained: Callable[[str], torch.nn.Module]
+    method: str, digits: ImageData, trained: Callable[[str], torch.nn.Module]
 ) -> None:
     images = torch.from_numpy(digits.test_images)
     _check_answers(compile(trained(method), (images[:1],)), trained(method), images)

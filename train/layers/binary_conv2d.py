@@ -73,8 +73,8 @@ class BinaryConv2d(BinaryWeights, nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve ``x``."""
         if not self.magnitude:
-            return self._conv_forward(self.quantize_input(x), self.quantized_weight(), self.bias)
-        sums = self._conv_forward(self.quantize_input(x), self.quantized_weight(), None) * self._magnitude(x)
+            return self._conv_forward(self.quantized_input(x), self.quantized_weight(), self.bias)
+        sums = self._conv_forward(self.quantized_input(x), self.quantized_weight(), None) * self._magnitude(x)
         return sums if self.bias is None else sums + self.bias[:, None, None]
 
     def _magnitude(self, x: torch.Tensor) -> torch.Tensor:

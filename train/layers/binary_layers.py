@@ -64,6 +64,8 @@ class BinaryWeights(nn.Module):
     Attributes
     ----------
     quantize_weight, quantize_input : Quantizer
+    quantizes_weight, quantizes_input : bool
+        Whether they are in use yet: schedules that go from floats to bits turn them on.
     error : float, optional
         Of the weight that it started with, relative to the dense layer's (Frobenius norm), if it came from one.
     """
@@ -73,7 +75,8 @@ class BinaryWeights(nn.Module):
     quantize_input: Quantizer
 
     def _make_quantized(self, wanted: Quantization, filters: int, channels: int, axis: int) -> None:
-        self.magnitude = wanted.magnitude
+        self.quantization = wanted
+        self.quantizes_input = self.quantizes_weight = True
         self.error: float | None = None
         self.quantize_weight = make_quantizer(WEIGHTS, wanted.weight, wanted.weight_bits, filters)
         self.quantize_input = make_quantizer(
@@ -83,6 +86,16 @@ class BinaryWeights(nn.Module):
             quantizer.to(self.weight)
         if not self.weight.is_meta:
             self.quantize_weight.start_from(self.weight)
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """Arguments that, beside those of the dense layer, make such a layer again."""
+        return dict(vars(self.quantization))
+
+    @property
+    def magnitude(self) -> bool:
+        """Whether the result is multiplied by the mean magnitude of the input."""
+        return self.quantization.magnitude
 
     @torch.no_grad()
     def _start_from(self, dense: nn.Conv2d | nn.Linear, inputs: torch.Tensor | None) -> None:
@@ -96,4 +109,8 @@ class BinaryWeights(nn.Module):
 
     def quantized_weight(self) -> torch.Tensor:
         """The weight that the layer uses."""
-        return self.quantize_weight(self.weight)
+        return self.quantize_weight(self.weight) if self.quantizes_weight else self.weight
+
+    def quantized_input(self, x: torch.Tensor) -> torch.Tensor:
+        """What the layer takes ``x`` for."""
+        return self.quantize_input(x) if self.quantizes_input else x

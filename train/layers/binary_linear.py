@@ -64,7 +64,7 @@ class BinaryLinear(BinaryWeights, nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiply ``x``."""
         if not self.magnitude:
-            return nn.functional.linear(self.quantize_input(x), self.quantized_weight(), self.bias)
-        sums = nn.functional.linear(self.quantize_input(x), self.quantized_weight())
+            return nn.functional.linear(self.quantized_input(x), self.quantized_weight(), self.bias)
+        sums = nn.functional.linear(self.quantized_input(x), self.quantized_weight())
         sums = sums * x.abs().mean(-1, keepdim=True)
         return sums if self.bias is None else sums + self.bias

@@ -69,9 +69,14 @@ class ChainConv2d(nn.Module):
             **factory,
         )
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """Arguments that, beside those of a `torch.nn.Conv2d`, make such a layer again."""
+        return {}
+
     @classmethod
-    def structure(cls, conv: nn.Conv2d, config: Any) -> dict[str, Any]:
-        """Arguments of this class, beside those of ``conv``, for what ``config`` asks."""
+    def arguments(cls, conv: nn.Conv2d, config: Any) -> dict[str, Any]:
+        """Arguments, beside those of ``conv``, for what ``config`` asks."""
         return {}
 
     @classmethod
@@ -86,7 +91,7 @@ class ChainConv2d(nn.Module):
         error = getattr(config, "error", None)
         if error is not None:
             raise MethodError(f"error is {error}; allowed for a layer with first weights of its own: a rank")
-        options = conv_options(conv) | cls.structure(conv, config)
+        options = conv_options(conv) | cls.arguments(conv, config)
         return stand_for(cls(**options, **factory_of(conv)), conv)
 
     @classmethod

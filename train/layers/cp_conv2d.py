@@ -30,8 +30,13 @@ class CPConv2d(ChainConv2d):
         like, factory = conv_like(*args, **kwargs)
         super().__init__(like, cp_stages(shape_of(like), CP(rank=rank).rank or 1), factory)
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The rank."""
+        return {"rank": self.input.out_channels}
+
     @classmethod
-    def structure(cls, conv: nn.Conv2d, config: CP) -> dict[str, Any]:
+    def arguments(cls, conv: nn.Conv2d, config: CP) -> dict[str, Any]:
         """The rank."""
         if config.ratio is None:
             return {"rank": config.rank}

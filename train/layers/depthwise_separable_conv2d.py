@@ -36,8 +36,14 @@ class DepthwiseSeparableConv2d(ChainConv2d):
             self.norm = nn.BatchNorm2d(count * like.in_channels, **factory)
             self.relu = nn.ReLU()
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The multiplier, and whether there is an activation."""
+        multiplier = self.depthwise.out_channels // self.in_channels
+        return {"multiplier": multiplier, "activation": hasattr(self, "norm")}
+
     @classmethod
-    def structure(cls, conv: nn.Conv2d, config: DepthwiseSeparable) -> dict[str, Any]:
+    def arguments(cls, conv: nn.Conv2d, config: DepthwiseSeparable) -> dict[str, Any]:
         """The multiplier."""
         return {"multiplier": config.multiplier}
 

@@ -1,5 +1,7 @@
 """What lookup convolutions and lookup linear layers share."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,6 +20,13 @@ class LookupLayer(nn.Module):
     dictionary: nn.Module
     lookups: SparseWeights
     error: float | None = None
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """Arguments that, beside those of the dense layer, make such a layer again."""
+        groups = getattr(self.dictionary, "groups", 1)
+        size = len(self.dictionary.weight) // groups
+        return {"dictionary_size": size, "penalty": self.lookups.penalty}
 
     @property
     def density(self) -> float:

@@ -20,16 +20,24 @@ class SpatialSeparableConv2d(ChainConv2d):
         Of the `torch.nn.Conv2d` whose place it takes.
     rank : int
         Channels between the two, in multiples of the output channels.
+    channels : int, optional
+        Channels between the two, in place of ``rank``.
     """
 
     config = SpatialSeparable
 
-    def __init__(self, *args: Any, rank: int = 1, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, rank: int = 1, channels: int | None = None, **kwargs: Any) -> None:
         like, factory = conv_like(*args, **kwargs)
-        channels = (SpatialSeparable(rank=rank).rank or 1) * like.out_channels
+        if channels is None:
+            channels = (SpatialSeparable(rank=rank).rank or 1) * like.out_channels
         super().__init__(like, spatial_stages(shape_of(like), channels), factory)
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The channels between."""
+        return {"channels": self.column.out_channels}
+
     @classmethod
-    def structure(cls, conv: nn.Conv2d, config: SpatialSeparable) -> dict[str, Any]:
+    def arguments(cls, conv: nn.Conv2d, config: SpatialSeparable) -> dict[str, Any]:
         """The rank."""
         return {"rank": config.rank}

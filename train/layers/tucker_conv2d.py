@@ -1,5 +1,6 @@
 """Convolution between fewer channels: 1×1, k×k, 1×1 (Kim et al., arXiv:1511.06530)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -18,19 +19,25 @@ class TuckerConv2d(ChainConv2d):
     ----------
     args, kwargs
         Of the `torch.nn.Conv2d` whose place it takes.
-    ranks : tuple of two int
+    ranks : sequence of two int
         Input and output channels of the core, at most those of the layer.
     """
 
     config = Tucker
 
-    def __init__(self, *args: Any, ranks: tuple[int, int], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, ranks: Sequence[int], **kwargs: Any) -> None:
         like, factory = conv_like(*args, **kwargs)
-        Tucker(ranks=ranks)  # or says what is allowed
-        q, p = min(ranks[0], like.in_channels), min(ranks[1], like.out_channels)
+        pair: Any = tuple(ranks)
+        Tucker(ranks=pair)  # or says what is allowed
+        q, p = min(pair[0], like.in_channels), min(pair[1], like.out_channels)
         super().__init__(like, tucker_stages(shape_of(like), (q, p)), factory)
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The ranks."""
+        return {"ranks": [self.core.in_channels, self.core.out_channels]}
+
     @classmethod
-    def structure(cls, conv: nn.Conv2d, config: Tucker) -> dict[str, Any]:
+    def arguments(cls, conv: nn.Conv2d, config: Tucker) -> dict[str, Any]:
         """The ranks."""
         return {"ranks": config.ranks}

@@ -17,6 +17,7 @@ from .bench import bench_verb
 from .compile import compile_verb
 from .demo import demo_verb
 from .eval import eval_verb
+from .export import export_verb
 from .output import print_error, print_warning
 from .records import records_app
 from .report import report_verb
@@ -24,9 +25,12 @@ from .run import run_verb
 from .serve import serve_verb
 from .signals import ending_tidily
 from .targets import targets_verb
+from .train import train_verb
 from .tune import tune_verb
 
 VERBS: dict[str, Callable[..., None]] = {
+    "train": train_verb,
+    "export": export_verb,
     "compile": compile_verb,
     "tune": tune_verb,
     "serve": serve_verb,

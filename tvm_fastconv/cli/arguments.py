@@ -10,7 +10,7 @@ from tvm_fastconv.errors import InputError
 from tvm_fastconv.regular_files import open_regular
 
 Model = Annotated[
-    str, typer.Argument(help="A .pt2 or .onnx file, package.module:factory or file.py:factory.")
+    str, typer.Argument(help="A .pt2, .onnx or .ckpt file, package.module:factory or file.py:factory.")
 ]
 Compiled = Annotated[str, typer.Argument(help="A compiled model, model.so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -10,7 +10,7 @@ from .output import print_facts, print_json, progress
 
 def eval_verb(
     model: Compiled,
-    data: Annotated[str, typer.Option(help="The data set: digits.")],
+    data: Annotated[str, typer.Option(help="The data set: digits, mnist, fashion-mnist, ..., or a folder.")],
     threads: Threads = None,
     json: Json = False,
 ) -> None:

@@ -28,7 +28,7 @@ def import_model(
     Parameters
     ----------
     model : nn.Module, ExportedProgram, str or Path
-        A string is a ``.pt2`` or ``.onnx`` file, ``"package.module:factory"`` or ``"file.py:factory"``.
+        A string is a ``.pt2``, ``.onnx`` or ``.ckpt`` file, ``"package.module:factory"`` or ``"file.py:factory"``.
     example_inputs : Tensor, ndarray or tuple of them, optional
         Needed for a module; for the rest they default to what the file holds, if anything.
 

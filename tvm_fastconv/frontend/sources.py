@@ -1,4 +1,4 @@
-"""Models named by a string: ``model.pt2``, ``model.onnx``, ``package.module:factory``, ``file.py:factory``."""
+"""Models named by a string: ``a.pt2``, ``a.onnx``, ``best.ckpt``, ``package.module:factory``, ``file.py:factory``."""
 
 import contextlib
 import importlib
@@ -18,8 +18,8 @@ from tvm_fastconv.errors import ModelError
 from .pt2_file import read_program
 
 _ALLOWED = (
-    "allowed: an nn.Module, a torch.export.ExportedProgram, a .pt2 file (torch.export.save), an .onnx file, "
-    "'package.module:factory' or 'file.py:factory'"
+    "allowed: an nn.Module, a torch.export.ExportedProgram, a .pt2 file (torch.export.save), an .onnx file, a .ckpt "
+    "file of fastconv train, 'package.module:factory' or 'file.py:factory'"
 )
 
 
@@ -46,6 +46,8 @@ def resolve(model: Any) -> nn.Module | ExportedProgram | Path:
         return _load_program(_existing(path))
     if path.suffix == ".onnx":
         return _existing(path)
+    if path.suffix == ".ckpt":
+        return _load_trained(_existing(path))
     if path.suffix in (".pt", ".pth"):
         raise ModelError(
             f"'{text}' is a pickle, which holds no graph: save the model with torch.export.save as .pt2, "
@@ -71,6 +73,12 @@ def _load_program(path: Path) -> ExportedProgram:
     with contextlib.suppress(ImportError):  # registers the operators of quantized programs
         importlib.import_module("torch.ao.quantization.fx._decomposed")
     return read_program(path)
+
+
+def _load_trained(path: Path) -> ExportedProgram:
+    from tvm_fastconv.train.running.export import exported
+
+    return exported(path)
 
 
 def _load_module(place: str) -> ModuleType:

@@ -1,7 +1,6 @@
 """Accuracy of a compiled classifier on a data set, measured through the ``.so``."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,16 +42,19 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     model
         One input of images, whose batch may be dynamic; its first output holds one score per class.
     data
-        One of ``DATA_SETS``.
+        See `train.data.load_data`.
 
     Raises
     ------
+    TrainError
+        The data set is not known, or not there.
     InputError
-        The data set is unknown, or its images do not fit the model's input.
+        Its images do not fit the model's input.
     """
-    if data not in DATA_SETS:
-        raise InputError(f"unknown data set {data!r}; known: {', '.join(DATA_SETS)}")
-    images, labels = DATA_SETS[data]()
+    from tvm_fastconv.train.data import as_floats, load_data
+
+    found = load_data(data)
+    images, labels = as_floats(found.test_images), found.test_labels
     batch = _batch_size(model, images, data)
     correct, seconds = 0, 0.0
     for start in range(0, len(images), batch):
@@ -81,14 +83,3 @@ def _batch_size(model: CompiledModel, images: np.ndarray, data: str) -> int:
         )
     batch = specs[0].shape[0]
     return batch if isinstance(batch, int) else len(images)
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from tvm_fastconv.train.digits import load_digits
-
-    digits = load_digits()
-    return digits.test_images, digits.test_labels
-
-
-DATA_SETS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"digits": _digits}
-"""Name to a function that returns held-out images ``(N, C, H, W)`` float32 and labels ``(N,)``."""

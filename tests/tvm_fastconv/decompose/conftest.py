@@ -8,7 +8,7 @@ import pytest
 def trained() -> np.ndarray:
     """The third block's convolution of the trained classifier of digits, (64, 64, 3, 3)."""
     from tvm_fastconv.demo import trained_model
-    from tvm_fastconv.train.digits import load_digits
+    from tvm_fastconv.train.data import load_digits
 
     return trained_model("dense", load_digits()).block3.conv.weight.detach().numpy()
 

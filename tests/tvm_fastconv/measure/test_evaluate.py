@@ -4,10 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvm_fastconv.errors import InputError
-from tvm_fastconv.measure import evaluate as module
+from tvm_fastconv.errors import InputError, TrainError
 from tvm_fastconv.measure.evaluate import evaluate
 from tvm_fastconv.report import TensorSpec
+from tvm_fastconv.train import data
+from tvm_fastconv.train.data import ImageData
 
 COUNT = 7
 LABELS = np.arange(COUNT) % 3
@@ -31,7 +32,11 @@ def _tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.zeros((COUNT, 1, 2, 2), np.float32)
     images[:, 0, 0, 0] = LABELS
     images[2, 0, 0, 0] = 0
-    monkeypatch.setitem(module.DATA_SETS, "tiny", lambda: (images, LABELS))
+    tiny = ImageData(
+        name="tiny", classes=3, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS
+    )  # fmt: skip
+    real = data.load_data
+    monkeypatch.setattr(data, "load_data", lambda name: tiny if name == "tiny" else real(name))
 
 
 @pytest.mark.parametrize(("batch", "batches"), [(1, [1] * 7), (3, [3, 3, 3]), (16, [16]), ("n", [7])])
@@ -58,5 +63,5 @@ def test_scores_must_be_two_dimensional(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unknown_data() -> None:
-    with pytest.raises(InputError, match="unknown data set 'mnist'; known: digits"):
-        evaluate(Classifier(1), "mnist")
+    with pytest.raises(TrainError, match="data set 'digit' is not known; known are digits, "):
+        evaluate(Classifier(1), "digit")

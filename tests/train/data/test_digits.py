@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tvm_fastconv.errors import FastconvError
-from tvm_fastconv.train.digits import CLASSES, load_digits
+from tvm_fastconv.train.data.digits import CLASSES, load_digits
 
 
 def test_shapes_and_ranges() -> None:

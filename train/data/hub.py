@@ -1,0 +1,116 @@
+"""Data sets through Hugging Face ``datasets``: names of the hub, and folders of parquet, arrow or image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_fastconv.errors import TrainError, quoted
+
+from .image_data import ImageData
+
+HUB_NAMES = {
+    "mnist": "ylecun/mnist",
+    "fashion-mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100",
+    "imagenet-1k": "ILSVRC/imagenet-1k",
+}
+"""Our name to the hub's."""
+
+TEST_SPLITS = ("test", "validation", "valid", "val")
+"""Of what is there, the first with labels is what is tested with."""
+
+
+def load_from_hub(source: str, name: str, size: int | None = None) -> ImageData:
+    """The data set ``source``, a hub's name or a folder, in memory.
+
+    Parameters
+    ----------
+    source
+        A folder that ``save_to_disk`` wrote, that has parquet files, or that has an image folder for every class in
+        ``train`` and ``test``; or a name on the hub.
+    name
+        What to call it in messages.
+    size : int, optional
+        Height and width to bring all images to: the shorter side is scaled, and the middle is cut out. By default
+        they must have one size.
+
+    Raises
+    ------
+    TrainError
+        ``datasets`` is not installed, or there is no such data set, or it has no images with labels.
+    """
+    splits = open_splits(source, name)
+    train = splits["train"]
+    test_name = next((split for split in TEST_SPLITS if split in splits), None)
+    if test_name is None:
+        raise TrainError(
+            f"{name} has the splits {', '.join(splits)}; allowed: train, and one of {', '.join(TEST_SPLITS)}"
+        )
+    image, label, classes = columns_of(train, name)
+    parts = {}
+    for part, split in (("train", train), ("test", splits[test_name])):
+        images = [prepared(row, size) for row in split[image]]
+        if len({each.shape for each in images}) > 1:
+            raise TrainError(f"{name} has images of different sizes; give the one to bring them to")
+        parts[f"{part}_images"] = np.stack(images)
+        parts[f"{part}_labels"] = np.array(split[label], np.int64)
+    return ImageData(name=name, classes=classes, **parts)
+
+
+def open_splits(source: str, name: str) -> Any:
+    """Split name to ``datasets.Dataset``.
+
+    Raises
+    ------
+    TrainError
+        ``datasets`` is not installed, or there is no such data set.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise TrainError(
+            f"{name} is read through Hugging Face datasets, which is not installed; run: "
+            "pip install 'tvm-fastconv[train]'"
+        ) from None
+    folder = Path(source)
+    try:
+        if not folder.is_dir():
+            return datasets.load_dataset(source)
+        if (folder / "dataset_dict.json").exists():
+            return datasets.load_from_disk(source)
+        kind = "parquet" if any(folder.rglob("*.parquet")) else "imagefolder"
+        return datasets.load_dataset(kind, data_dir=source)
+    except Exception as error:  # of the network, the hub, the files: datasets has no base of its own
+        raise TrainError(
+            f"{name} cannot be had as {source!r}: {quoted(error)}; "
+            "hand over a folder of IDX, parquet or arrow files, or an image folder, or run where the hub is reached"
+        ) from None
+
+
+def columns_of(split: Any, name: str) -> tuple[str, str, int]:
+    """The columns of the images and the labels, and how many classes there are."""
+    features = split.features or {}
+    images = [column for column, kind in features.items() if type(kind).__name__ == "Image"]
+    labels = [column for column, kind in features.items() if type(kind).__name__ == "ClassLabel"]
+    if "fine_label" in labels:  # CIFAR-100 has coarse ones too
+        labels = ["fine_label"]
+    if len(images) != 1 or len(labels) != 1:
+        raise TrainError(
+            f"{name} has the columns {', '.join(features) or 'none'}; allowed: one of images, one of class labels"
+        )
+    return images[0], labels[0], features[labels[0]].num_classes
+
+
+def prepared(image: Any, size: int | None) -> np.ndarray:
+    """A PIL image as (C, H, W), uint8, of ``size`` if that is given."""
+    if size is not None and image.size != (size, size):
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height)).crop((left, top, left + size, top + size))
+    pixels = np.array(image.convert("L" if image.mode in ("L", "1", "I", "F") else "RGB"))
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))

@@ -1,0 +1,103 @@
+"""A whole training from names: data set, network, methods, settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tvm_fastconv.errors import TrainError
+from tvm_fastconv.method_patterns import Methods
+
+from ..compress import compress_
+from ..data import ImageData, load_data
+from ..data.image_data import as_floats
+from ..models import make_model, preset_methods
+from .checkpoint import load_checkpoint
+from .settings import Settings
+from .train import Trained, train
+
+CALIBRATION = 512
+"""Images that batch norms and steps are fitted to when a dense network is compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be trained.
+
+    Attributes
+    ----------
+    data : str
+        See `load_data`.
+    network : str
+        See `make_model`; not used with ``compress_from``.
+    options : dict
+        Of the network, as ``width``.
+    methods : config, mapping or str, optional
+        See `compress_`, or the name of a preset.
+    settings : Settings
+    size : int, optional
+        Height and width to bring images to.
+    compress_from : path, optional
+        A checkpoint of a dense network, whose layers the methods are applied to before it is trained on.
+    teacher : path, optional
+        A checkpoint of a network to distil from.
+    """
+
+    data: str
+    network: str
+    options: dict[str, Any] = field(default_factory=dict)
+    methods: Methods | str | None = None
+    settings: Settings = field(default_factory=Settings)
+    size: int | None = None
+    compress_from: str | os.PathLike[str] | None = None
+    teacher: str | os.PathLike[str] | None = None
+
+
+def run_job(
+    job: Job,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Load the data, make the network, train it; see `train`.
+
+    Raises
+    ------
+    FastconvError
+        Something that the job names is not there, or does not fit the rest.
+    """
+    progress(f"loading {job.data}")
+    data = load_data(job.data, job.size)
+    torch.manual_seed(job.settings.seed)
+    model, network = _network(job, data, progress)
+    teacher = None if job.teacher is None else load_checkpoint(job.teacher).model()
+    return train(
+        model, data, job.settings, network=network, out=out, resume=resume, teacher=teacher, progress=progress
+    )
+
+
+def _network(job: Job, data: ImageData, progress: Callable[[str], None]) -> tuple[nn.Module, dict[str, Any]]:
+    """The network to train, and what `make_model` makes its dense form of."""
+    sizes = {"classes": data.classes, "channels": data.channels, "size": data.size}
+    if job.compress_from is None:
+        network = {"name": job.network, **sizes, **job.options}
+        return make_model(**network, methods=job.methods), network
+    if job.methods is None:
+        raise TrainError("a network to compress is given, and no methods; give a preset or a file of methods")
+    checkpoint = load_checkpoint(job.compress_from)
+    if {name: checkpoint.network.get(name) for name in sizes} != sizes:
+        raise TrainError(
+            f"the network to compress is for {checkpoint.data}, whose images or classes are other than {data.name}'s"
+        )
+    model = checkpoint.model().train()
+    methods = preset_methods(job.methods, model) if isinstance(job.methods, str) else job.methods
+    images = torch.from_numpy(as_floats(data.train_images[:CALIBRATION]))
+    compress_(model, methods, images, progress=progress)
+    return model, checkpoint.network

@@ -1,0 +1,273 @@
+"""The training loop.
+
+Nothing that is drawn depends on what was drawn before: the order of the images, augmentation and dropout come from the
+seed, the epoch and the step alone. So a training that was cut off anywhere goes on from its last checkpoint to the very
+weights that it would have had.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tvm_fastconv.errors import TrainError
+
+from ..compress import penalty
+from ..data.batches import Batches
+from ..data.image_data import ImageData
+from ..structure import structure_of
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .evaluate import scores
+from .logs import Logs
+from .loss import Loss
+from .optimizers import make_optimizer
+from .progress import advance_
+from .settings import Settings
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to.
+
+    Attributes
+    ----------
+    model : nn.Module
+        As it is tested and exported, in eval mode.
+    history : list of dict
+        One row of metrics for each epoch, see `Logs`.
+    """
+
+    model: nn.Module
+    history: list[dict[str, float]]
+
+
+def train(
+    model: nn.Module,
+    data: ImageData,
+    settings: Settings,
+    *,
+    network: dict[str, Any] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    teacher: nn.Module | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Train ``model`` in place on ``data``.
+
+    Parameters
+    ----------
+    model, data, settings
+    network
+        What `make_model` makes the network of, for the checkpoint.
+    out
+        Folder for ``last.ckpt`` and ``best.ckpt`` (of the highest accuracy on the test images), ``metrics.csv``,
+        events of TensorBoard and ``curves.png``. Without it nothing is written.
+    resume
+        Go on from ``last.ckpt`` in ``out``, if it is there.
+    teacher
+        A network whose scores ``settings.distillation`` of the loss is to come near.
+    progress
+        Called with one line every now and then.
+
+    Raises
+    ------
+    TrainError
+        There are fewer images than in a batch, or the checkpoint is another training's.
+    """
+    loop = _Loop(model, data, settings, network or {}, out, teacher, progress)
+    if resume and out is not None and (out / LAST).exists():
+        loop.restore(load_checkpoint(out / LAST))
+    elif out is not None and (out / LAST).exists():
+        raise TrainError(f"{out} holds a training already; resume it, or give another folder")
+    return loop.run()
+
+
+class _Loop:
+    """One process of a training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        settings: Settings,
+        network: dict[str, Any],
+        out: Path | None,
+        teacher: nn.Module | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.settings, self.data, self.network, self.out, self.progress = (
+            settings,
+            data,
+            network,
+            out,
+            progress,
+        )
+        self.fabric = _fabric(settings)
+        self.batches = Batches(
+            images=data.train_images,
+            labels=data.train_labels,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            augmentation=settings.augmentation,
+        )
+        if not len(self.batches):
+            raise TrainError(
+                f"{data.name} has {len(data.train_images)} images to train on, and a batch is {settings.batch_size}"
+            )
+        self.model = model.train()
+        self.wrapped, self.optimizer = self.fabric.setup(model, make_optimizer(model, settings))
+        self.average = _average(model, settings)
+        self.loss = Loss(settings, None if teacher is None else teacher.to(self.fabric.device))
+        self.logs = Logs(out if self.fabric.is_global_zero else None)
+        self.epoch, self.batch, self.best = 0, 0, -1.0
+
+    def run(self) -> Trained:
+        """To the end."""
+        with torch.random.fork_rng():  # the caller's random numbers are not ours
+            while self.epoch < self.settings.epochs:
+                self._run_epoch()
+        self.logs.close()
+        model = self.model if self.average is None else self.average.module
+        return Trained(model.eval(), self.logs.history)
+
+    def _run_epoch(self) -> None:
+        settings, steps = self.settings, len(self.batches)
+        start, begun = self.batch, time.perf_counter()
+        for images, labels in self.batches.epoch(self.epoch, start):
+            step = self.epoch * steps + self.batch
+            advance_(self.model, settings, self.epoch / settings.epochs)
+            torch.manual_seed((settings.seed << 32) + step)  # of dropout, should there be any
+            self._step(images, labels, settings.rate(step, settings.epochs * steps, steps))
+            self.batch += 1
+            self._tell(start, begun)
+            if (
+                settings.checkpoint_every
+                and self.batch < steps
+                and self.batch % settings.checkpoint_every == 0
+            ):
+                self._save(LAST)
+        advance_(self.model, settings, (self.epoch + 1) / settings.epochs)
+        speed = (steps - start) * settings.batch_size / (time.perf_counter() - begun)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self._finish_epoch(speed)
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        parts, device = self.settings.accumulate, self.fabric.device
+        for number, (x, y) in enumerate(zip(images.chunk(parts), labels.chunk(parts), strict=True), 1):
+            with self.fabric.no_backward_sync(self.wrapped, enabled=number < parts):
+                loss = self.loss(self.wrapped, x.to(device), y.to(device)) + penalty(self.model)
+                self.fabric.backward(loss / parts)
+                self.logs.add_loss(loss.detach())
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def _finish_epoch(self, speed: float) -> None:
+        tested = self.model if self.average is None else self.average.module
+        found = scores(tested, self.data.test_images, self.data.test_labels)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.logs.add_epoch(self.epoch, found, self.model, rate, speed)
+        self.progress(
+            f"tested after epoch {self.epoch} of {self.settings.epochs}, loss "
+            f"{self.logs.history[-1]['train_loss']:.4f}, {100 * found.top1:.2f} % right, {speed:.0f} images/s"
+        )
+        better, self.best = found.top1 > self.best, max(self.best, found.top1)
+        self._save(LAST)
+        if better:
+            self._save(BEST)
+
+    def _tell(self, start: int, begun: float) -> None:
+        steps, passed = len(self.batches), time.perf_counter() - begun
+        done = self.batch - start
+        left = (self.settings.epochs * steps - self.epoch * steps - self.batch) * passed / done
+        speed = done * self.settings.batch_size / passed
+        self.progress(
+            f"epoch {self.epoch + 1} of {self.settings.epochs}: step {self.batch} of {steps}, {speed:.0f} images/s, "
+            f"{left:.0f} s left"
+        )
+
+    def _save(self, name: str) -> None:
+        """Everything that going on takes, if this is the process that writes."""
+        if self.out is None or not self.fabric.is_global_zero:
+            return
+        tested = self.model if self.average is None else self.average.module
+        training = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "logs": self.logs.state,
+            **{"epoch": self.epoch, "batch": self.batch, "best": self.best},
+        }
+        checkpoint = Checkpoint(
+            data=self.data.name,
+            network=self.network,
+            structure=structure_of(self.model),
+            state=tested.state_dict(),
+            settings=self.settings.as_dict(),
+            training=training,
+            history=self.logs.history,
+        )
+        save_checkpoint(checkpoint, self.out / name)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``.
+
+        Raises
+        ------
+        TrainError
+            It is of another network, other data or other settings.
+        """
+        if checkpoint.data != self.data.name:
+            raise TrainError(f"the checkpoint is of {checkpoint.data}, not of {self.data.name}")
+        if checkpoint.settings != self.settings.as_dict():
+            known, asked = checkpoint.settings, self.settings.as_dict()
+            name = next(key for key in asked if known.get(key) != asked[key])
+            raise TrainError(f"the training to resume has {name} {known.get(name)!r}, not {asked[name]!r}")
+        checkpoint.load_into(self.model)  # or says that it is of another network
+        training = checkpoint.training
+        self.model.load_state_dict(training["model"])
+        self.optimizer.optimizer.load_state_dict(training["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(training["average"])
+        self.epoch, self.batch, self.best = training["epoch"], training["batch"], training["best"]
+        self.logs.restore(checkpoint.history, training["logs"])
+
+
+def _fabric(settings: Settings) -> Any:
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:
+        raise TrainError(
+            "training runs on Lightning, which is not installed; run: pip install 'tvm-fastconv[train]'"
+        ) from None
+    several = settings.devices * settings.nodes > 1
+    precision: Any = settings.precision
+    fabric = Fabric(
+        accelerator="auto",
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        precision=precision,
+        strategy="ddp" if several else "auto",
+    )
+    fabric.launch()
+    return fabric
+
+
+def _average(model: nn.Module, settings: Settings) -> AveragedModel | None:
+    if not settings.ema:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
