@@ -51,7 +51,7 @@ class _LearnedSteps(Quantizer):
     """One learned step, or one per filter."""
 
     def _steps(self, values_per_step: int, highest: int) -> torch.Tensor:
-        """Above 0, with the paper's share of their gradient (section 2.2)."""
+        """Above 0, with the paper's share of their gradient (section 2.2), in which values are those of one image."""
         steps = self.step.abs()
         return straight_through(steps, steps / math.sqrt(values_per_step * highest))
 
@@ -89,7 +89,7 @@ class LsqActivations(_LearnedSteps):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape."""
         low, high = self.levels
-        step = self._steps(x.numel(), high)
+        step = self._steps(x[0].numel(), high)
         clipped = (x / step).clamp(low, high)
         return step * straight_through(torch.round(clipped), clipped)
 
@@ -108,7 +108,7 @@ class SignedLsqActivations(LsqActivations):
         """Same shape."""
         if self.bits > 1:
             return super().forward(x)
-        step = self._steps(x.numel(), 1)
+        step = self._steps(x[0].numel(), 1)
         return step * straight_through(signs(x), (x / step).clamp(-1, 1))
 
 

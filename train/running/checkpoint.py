@@ -73,7 +73,7 @@ class Checkpoint:
             )
         model = make_model(**self.network)
         restructure_(model, self.structure)
-        self.load_into(model)
+        self.load_into(model)  # in float32, whatever it was trained in
         return model.eval()
 
     def load_into(self, model: nn.Module) -> None:

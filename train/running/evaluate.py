@@ -24,12 +24,12 @@ class Scores:
 @torch.no_grad()
 def scores(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> Scores:
     """Run ``model`` in eval mode over ``images``, where its parameters are."""
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    like = next(model.parameters(), torch.zeros(()))
     sums = torch.zeros(3, dtype=torch.float64)
     with evaluated(model):
         for start in range(0, len(images), BATCH):
-            x = torch.from_numpy(as_floats(images[start : start + BATCH])).to(device)
-            y = torch.from_numpy(labels[start : start + BATCH]).to(device)
+            x = torch.from_numpy(as_floats(images[start : start + BATCH])).to(like)
+            y = torch.from_numpy(labels[start : start + BATCH]).to(like.device)
             got = model(x).float()
             best = got.topk(min(5, got.shape[1])).indices == y[:, None]
             loss = nn.functional.cross_entropy(got, y, reduction="sum")

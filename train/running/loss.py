@@ -22,13 +22,14 @@ class Loss:
 
     def __call__(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over the batch."""
-        scores, settings = model(images).float(), self.settings
+        scores, settings = model(images), self.settings
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         loss = nn.functional.cross_entropy(scores, labels, label_smoothing=settings.label_smoothing)
         if self.teacher is None:
             return loss
         heat = settings.temperature
         with torch.no_grad():
-            wanted = torch.log_softmax(self.teacher(images).float() / heat, 1)
+            wanted = torch.log_softmax(self.teacher(images).to(scores.dtype) / heat, 1)
         got = torch.log_softmax(scores / heat, 1)
         near = nn.functional.kl_div(got, wanted, reduction="batchmean", log_target=True) * heat**2
         return (1 - settings.distillation) * loss + settings.distillation * near

@@ -30,6 +30,7 @@ from .loss import Loss
 from .optimizers import make_optimizer
 from .progress import advance_
 from .settings import Settings
+from .synced_batch_norm import synchronize_batch_norms_
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -66,6 +67,7 @@ def train(
     Parameters
     ----------
     model, data, settings
+        With several processes the batch norms of ``model`` become `SyncedBatchNorm`.
     network
         What `make_model` makes the network of, for the checkpoint.
     out
@@ -125,6 +127,8 @@ class _Loop:
             raise TrainError(
                 f"{data.name} has {len(data.train_images)} images to train on, and a batch is {settings.batch_size}"
             )
+        if self.fabric.world_size > 1:
+            synchronize_batch_norms_(model)
         self.model = model.train()
         self.wrapped, self.optimizer = self.fabric.setup(model, make_optimizer(model, settings))
         self.average = _average(model, settings)
@@ -177,6 +181,8 @@ class _Loop:
             self.average.update_parameters(self.model)
 
     def _finish_epoch(self, speed: float) -> None:
+        if not self.fabric.is_global_zero:
+            return
         tested = self.model if self.average is None else self.average.module
         found = scores(tested, self.data.test_images, self.data.test_labels)
         rate = self.optimizer.param_groups[0]["lr"]

@@ -86,12 +86,12 @@ def test_the_gradient_of_a_step_is_the_paper_s() -> None:
     quantize = make_quantizer(ACTIVATIONS, "lsq", 2, 1)
     with torch.no_grad():
         quantize.step.fill_(0.5)
-    x = torch.tensor([-1.0, 0.3, 0.8, 9.0])
+    x = torch.tensor([[-1.0, 0.3, 0.8, 9.0]])
     quantize(x).sum().backward()
     inside = [round(v / 0.5) - v / 0.5 for v in (0.3, 0.8)]
-    want = (0 + sum(inside) + 3) / math.sqrt(4 * 3)  # eq. 3, scaled by 1 / sqrt(N Q)
+    want = (0 + sum(inside) + 3) / math.sqrt(4 * 3)  # eq. 3, scaled by 1 / sqrt(N Q): N of one image
     assert quantize.step.grad.item() == pytest.approx(want, rel=1e-5)
-    assert _gradient(quantize, x).tolist() == [0, 1, 1, 0]
+    assert _gradient(quantize, x).tolist() == [[0, 1, 1, 0]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8])
