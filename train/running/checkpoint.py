@@ -99,7 +99,7 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write ``checkpoint`` to ``path``: a reader sees the file that was there before, or all of the new one."""
     fields = {name.name: getattr(checkpoint, name.name) for name in dataclasses.fields(checkpoint)}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.part")  # one name: what a kill left is written over
     try:
         with open(part, "wb") as file:
             torch.save({"format": FORMAT, **fields}, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,18 @@ class Logs:
         self._sum, self._count = torch.tensor(state["sum"]), state["count"]
         self._signs = state["signs"]
 
+    def begin_epoch(self) -> None:
+        """Forget the losses of the last."""
+        self._sum, self._count = torch.zeros(()), 0
+
     def add_loss(self, loss: torch.Tensor) -> None:
         """Of one part of a batch."""
         self._sum = self._sum + loss.cpu()
         self._count += 1
+
+    def average(self, mean: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Put the ``mean`` over all processes in the place of this one's losses."""
+        self._sum = mean(self._sum)
 
     def add_epoch(self, epoch: int, found: Scores, model: nn.Module, rate: float, speed: float) -> None:
         """Close an epoch, and write what is known."""
@@ -63,7 +72,6 @@ class Logs:
             "images_per_second": speed,
             **self._of_layers(model),
         }
-        self._sum, self._count = torch.zeros(()), 0
         self.history.append(row)
         if self.folder is not None:
             self._write_table(self.folder / "metrics.csv")

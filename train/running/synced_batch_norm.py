@@ -10,7 +10,7 @@ from ..swap_layers import swap_layers
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """`torch.nn.BatchNorm1d` or `torch.nn.BatchNorm2d` of ``(N, C, ...)`` whose batch is that of all processes together.
+    """`torch.nn.BatchNorm1d` or `torch.nn.BatchNorm2d` whose batch ``(N, C, ...)`` is that of all processes together.
 
     In eval mode, and in one process alone, it is what those are.
 

@@ -106,14 +106,9 @@ class _Loop:
         teacher: nn.Module | None,
         progress: Callable[[str], None],
     ) -> None:
-        self.settings, self.data, self.network, self.out, self.progress = (
-            settings,
-            data,
-            network,
-            out,
-            progress,
-        )
+        self.settings, self.data, self.network, self.out = settings, data, network, out
         self.fabric = _fabric(settings)
+        self.progress = progress if self.fabric.is_global_zero else lambda text: None
         self.batches = Batches(
             images=data.train_images,
             labels=data.train_labels,
@@ -148,6 +143,8 @@ class _Loop:
     def _run_epoch(self) -> None:
         settings, steps = self.settings, len(self.batches)
         start, begun = self.batch, time.perf_counter()
+        if not start:
+            self.logs.begin_epoch()
         for images, labels in self.batches.epoch(self.epoch, start):
             step = self.epoch * steps + self.batch
             advance_(self.model, settings, self.epoch / settings.epochs)
@@ -160,6 +157,7 @@ class _Loop:
                 and self.batch < steps
                 and self.batch % settings.checkpoint_every == 0
             ):
+                self.logs.average(self.fabric.all_reduce)
                 self._save(LAST)
         advance_(self.model, settings, (self.epoch + 1) / settings.epochs)
         speed = (steps - start) * settings.batch_size / (time.perf_counter() - begun)
@@ -181,8 +179,11 @@ class _Loop:
             self.average.update_parameters(self.model)
 
     def _finish_epoch(self, speed: float) -> None:
-        if not self.fabric.is_global_zero:
-            return
+        self.logs.average(self.fabric.all_reduce)
+        if self.fabric.is_global_zero:
+            self._test(speed)
+
+    def _test(self, speed: float) -> None:
         tested = self.model if self.average is None else self.average.module
         found = scores(tested, self.data.test_images, self.data.test_labels)
         rate = self.optimizer.param_groups[0]["lr"]

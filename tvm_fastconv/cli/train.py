@@ -106,7 +106,8 @@ def train_verb(
         [int(row["epoch"]), *(f"{row[name]:.4f}" for name in ("train_loss", "test_loss", "top1", "top5"))]
         for row in trained.history
     ]
-    print_table(["epoch", "train loss", "test loss", "top 1", "top 5"], rows)
+    if rows:  # of several processes one has them
+        print_table(["epoch", "train loss", "test loss", "top 1", "top 5"], rows)
 
 
 def _parse_option(text: str) -> tuple[str, Any]:

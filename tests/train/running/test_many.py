@@ -13,7 +13,7 @@ from tvm_fastconv.train.running import load_checkpoint
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
-# No network with poolings: among sums of bits the largest is often there twice, and rounding says which gets the gradient.
+# No poolings: among sums of bits the largest is often there twice, and rounding says which gets the gradient.
 NETWORK = ["all_cnn_c", "--option", "width=0.08", "--batch-size", "64"]
 TRAIN = ["-m", "tvm_fastconv.cli", "train", "digits", *NETWORK]
 
