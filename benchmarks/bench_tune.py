@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from . import options, results
+from .lookup_networks import LOOKUP_NETWORKS, make_lookup_network
 from .networks import ALL_NETWORKS, SEED, _torchvision_models, make_network
 
 FOREIGN = (
@@ -31,7 +33,8 @@ FOREIGN = (
 )  # fmt: skip
 """Of ``timm``, at their own sizes."""
 
-OURS = ("bireal18", "resnet18", "mobilenet_v2", "squeezenet1_1", "densenet121")
+OURS = ("bireal18", "resnet18", "mobilenet_v2", "squeezenet1_1", "densenet121", "lcnn_accurate_alexnet")
+KNOWN = (*FOREIGN, *ALL_NETWORKS, *LOOKUP_NETWORKS)
 
 Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
 
@@ -52,9 +55,12 @@ def makers(names: Sequence[str]) -> dict[str, Callable[[], Made]]:
             module = timm.create_model(name).eval()
             return module, (torch.randn(1, *module.default_cfg["input_size"]),)
 
-    return {
-        name: (lambda name=name: foreign(name) if name in FOREIGN else make_network(name)) for name in names
-    }  # type: ignore[misc]
+    def made(name: str) -> Made:
+        if name in LOOKUP_NETWORKS:
+            return make_lookup_network(name)
+        return foreign(name) if name in FOREIGN else make_network(name)
+
+    return {name: functools.partial(made, name) for name in names}
 
 
 def measure(made: Made, records: Path, seconds: float, threads: int) -> dict[str, Any]:
@@ -88,8 +94,8 @@ def main() -> None:
     given = parser.parse_args()
     settings = options.settings_of(given, min_time=0.05)
     asked = given.networks.split(",")
-    if unknown := [name for name in asked if name not in (*FOREIGN, *ALL_NETWORKS)]:
-        parser.error(f"unknown networks {', '.join(unknown)}; known: {', '.join((*FOREIGN, *ALL_NETWORKS))}")
+    if unknown := [name for name in asked if name not in KNOWN]:
+        parser.error(f"unknown networks {', '.join(unknown)}; known: {', '.join(KNOWN)}")
     rows: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         folder = given.records or stack.enter_context(tempfile.TemporaryDirectory())

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,15 @@ def test_it_goes_on_where_it_was_interrupted(batch: Path) -> None:
     assert len(again.results) == len(first.results)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Shells ignore SIGINT in what they run in the background, and so would everything that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_whoever_ends_it_ends_what_it_started(number: signal.Signals, batch: Path) -> None:
     """The process that measures must not go on beside the one that is started again."""

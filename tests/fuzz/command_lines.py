@@ -39,9 +39,9 @@ _RIVALS = ["", "torch", "torch,torch", "magic", ",", "onnxruntime", " torch "]
 
 def line(rng: random.Random, files: list[str]) -> list[str]:
     """Return a command line; ``files`` are the names of the files that were made for it."""
-    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1, 1, 1, 2])[0]
+    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1, 1, 1, 2, 1, 1])[0]
     words = [verb, *_VERBS[verb](rng, files)]
-    if verb not in ("demo", "tune", "serve"):  # what is right there takes a minute, or for ever
+    if verb not in ("demo", "tune", "serve", "train"):  # what is right there takes a minute, or for ever
         for _ in range(rng.choice([0] * 7 + [1, 1, 2])):
             _spoil(rng, words, files)
     return words
@@ -187,7 +187,31 @@ def _records(rng: random.Random, files: list[str]) -> list[str]:
     return [verb, *(names[:1] if verb in ("show", "prune") else names), *more.get(verb, [])]
 
 
+def _train(rng: random.Random, files: list[str]) -> list[str]:
+    """What ends before anything is trained."""
+    wrong = [
+        ["--epochs", rng.choice(["0", "-1", "x", "1.5"])],
+        ["--batch-size", rng.choice(["5000", "0", "x"])],
+        ["--method", rng.choice(["magic", "", "\udcff"])],
+        ["--methods", rng.choice(["missing", "folder", "fifo", "text"])],
+        ["--method", "cp", "--methods", "methods.toml"],
+        ["--option", rng.choice(["widht=3", "width", "=", "width=x", "width=-1"])],
+        ["--precision", "8"],
+        ["--learning-rate", rng.choice(["nan", "0", "inf"])],
+        ["--compress-from", _file(rng, files, ".so", "model.so"), *_maybe(rng, 0.5, "--method", "cp")],
+        ["--teacher", _file(rng, files, ".npz", "x.npz")],
+    ]
+    network = rng.choice(["digits_net", "digits_net", "lenet5", "", "net:small"])
+    out = rng.choice(["out", "out", "missing/out", "text"])
+    return [rng.choice(["digits", "digits", "nothing", "a\0b"]), network, "-o", out, *rng.choice(wrong)]
+
+
+def _export(rng: random.Random, files: list[str]) -> list[str]:
+    checkpoint = rng.choice([*BASE, *files, *ODD])
+    return [checkpoint, "-o", _output(rng, rng.choice([".pt2", ".pt2", ".txt"]))]
+
+
 _VERBS: dict[str, Callable[[random.Random, list[str]], list[str]]] = {
     "compile": _compile, "run": _run, "eval": _eval, "bench": _bench, "report": _report, "targets": _targets,
-    "demo": _demo, "tune": _tune, "serve": _serve, "records": _records,
+    "demo": _demo, "tune": _tune, "serve": _serve, "records": _records, "train": _train, "export": _export,
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """Data sets of images, by name or from a folder."""
 
+import os
+import re
 from pathlib import Path
 
 from tvm_fastconv.errors import TrainError
@@ -37,7 +39,8 @@ def load_data(source: str, size: int | None = None) -> ImageData:
     if source == "digits":
         return load_digits()
     folder = SHARED / FOLDERS[source] if source in FOLDERS else Path(source)
-    if has_idx(folder):
+    is_folder = os.path.isdir(folder)  # False also of what can be no name
+    if is_folder and has_idx(folder):
         return load_idx(folder, source)
     if source in HUB_NAMES:
         try:
@@ -47,7 +50,7 @@ def load_data(source: str, size: int | None = None) -> ImageData:
                 "; or install Debian's package dataset-fashion-mnist" if source == "fashion-mnist" else ""
             )
             raise TrainError(f"{error}{package}") from None
-    if not folder.is_dir() and "/" not in source:
+    if not is_folder and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
         raise TrainError(
             f"data set {source!r} is not known; known are {', '.join(KNOWN)}, folders and owner/name"
         )

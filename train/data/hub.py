@@ -82,8 +82,10 @@ def open_splits(source: str, name: str) -> Any:
             return datasets.load_dataset(source)
         if (folder / "dataset_dict.json").exists():
             return datasets.load_from_disk(source)
-        kind = "parquet" if any(folder.rglob("*.parquet")) else "imagefolder"
-        return datasets.load_dataset(kind, data_dir=source)
+        tables = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
+        if not tables and not (folder / "train").is_dir():
+            raise TrainError("it has no parquet files, and no folder train of image folders")
+        return datasets.load_dataset("parquet" if tables else "imagefolder", data_dir=source)
     except Exception as error:  # of the network, the hub, the files: datasets has no base of its own
         raise TrainError(
             f"{name} cannot be had as {source!r}: {quoted(error)}; "

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from tvm_fastconv.errors import TrainError, quoted
+from tvm_fastconv.regular_files import open_regular
 
 from ..models import make_model
 from ..structure import restructure_
@@ -119,11 +120,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         It is not there, is damaged, or is no checkpoint of ours.
     """
     try:
-        os.stat(path)
-    except OSError as error:
-        raise TrainError(f"checkpoint {os.fspath(path)} cannot be read: {error.strerror or error}") from None
+        file = open_regular(path)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrainError(f"checkpoint {os.fspath(path)} cannot be read: {why}") from None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with file:
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise TrainError(
             f"{os.fspath(path)} is no checkpoint of fastconv train, or is damaged: {quoted(error)}"

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tvm_fastconv.errors import TrainError
+
 from ..layers.binary_layers import BinaryWeights
 from ..layers.sparse_weights import SparseWeights
 from .evaluate import Scores
@@ -34,7 +36,10 @@ class Logs:
         self._signs: dict[str, torch.Tensor] = {}
         self._events: Any = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (OSError, ValueError) as error:
+                raise TrainError(f"{folder} cannot be written to: {error}") from None
 
     @property
     def state(self) -> dict[str, Any]:

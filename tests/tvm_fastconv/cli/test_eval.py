@@ -15,4 +15,4 @@ def test_accuracy_on_the_digits(fastconv: Callable, model: Path) -> None:
 def test_unknown_data(fastconv: Callable, model: Path) -> None:
     done = fastconv("eval", model, "--data", "imagenet")
     assert (done.code, done.out) == (2, "")
-    assert "error: unknown data set 'imagenet'; known: digits" in done.err
+    assert "error: data set 'imagenet' is not known; known are digits, mnist, " in done.err
