@@ -1,5 +1,6 @@
 """What is learned of a model by running it on examples: what layers get, and what batch norms see."""
 
+import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
@@ -82,7 +83,7 @@ def reestimate_batch_norms(
     """
     with evaluated(model):
         norms = _norms_behind(model, changed, batches[0])
-        before = {norm: norm.momentum for norm in norms}
+        before = {norm: (norm.momentum, copy.deepcopy(norm._buffers)) for norm in norms}
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # an average over all batches
@@ -91,9 +92,11 @@ def reestimate_batch_norms(
             for batch in batches:
                 model(batch)
         except ValueError as error:
+            for norm, (_, statistics) in before.items():
+                norm._buffers.update(statistics)
             raise InputError(f"the calibration has batches that are too small: {error}") from None
         finally:
-            for norm, momentum in before.items():
+            for norm, (momentum, _) in before.items():
                 norm.momentum = momentum
     return norms
 

@@ -22,13 +22,14 @@ from tvm_fastconv.configs import (
     Tucker,
 )
 from tvm_fastconv.decompose.factor_chains import no_use_for_factors
-from tvm_fastconv.errors import MethodError
+from tvm_fastconv.errors import InputError, MethodError
 from tvm_fastconv.method_patterns import Methods, resolve_methods
 
 from . import layers as trainable
 from .calibration import Calibration, batches_of, inputs_of, reestimate_batch_norms
 from .layers.chain_conv2d import ChainConv2d
 from .layers.dense_layers import is_plain
+from .layers.sparse_weights import SparseWeights
 from .structure import COMPRESSED
 from .swap_layers import check_shared, swap_layers, tie_parameters
 
@@ -129,7 +130,11 @@ def compress_(
             tie_parameters(made[first], made[layer])
     swap_layers(model, made)
     if batches is not None and made:
-        reestimate_batch_norms(model, list(made.values()), batches)
+        try:
+            reestimate_batch_norms(model, list(made.values()), batches)
+        except InputError:
+            swap_layers(model, {other: layer for layer, other in made.items()})
+            raise
     return [
         CompressedLayer(name=name, method=_NAMES[type(config)], error=made[found[name]].error)
         if name in chosen
@@ -139,8 +144,8 @@ def compress_(
 
 
 def penalty(model: nn.Module) -> torch.Tensor:
-    """What the loss adds for the layers of ``model`` that are to become sparse: their ``regularization()``, summed."""
-    parts = [part.regularization() for part in model.modules() if hasattr(part, "regularization")]
+    """What the loss adds for the layers of ``model`` that are to become sparse: their L1 penalties, summed."""
+    parts = [part.regularization() for part in model.modules() if isinstance(part, SparseWeights)]
     where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     return torch.stack(parts).sum() if parts else torch.zeros((), device=where)
 

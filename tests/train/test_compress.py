@@ -255,6 +255,17 @@ def test_wrong_calibration_is_said(calibration: Any, message: str) -> None:
         compress_(Net(), {"inner.0": fc.CP(rank=2)}, calibration)
 
 
+def test_a_batch_without_variance_changes_nothing() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+    conv, mean = model[0], torch.randn(8)
+    model[1].running_mean.copy_(mean)
+    with pytest.raises(fc.InputError, match="the calibration has batches that are too small"):
+        compress_(model, {"0": fc.CP(rank=2)}, [torch.randn(4, 3, 3, 3), torch.randn(1, 3, 3, 3)])
+    assert model[0] is conv
+    assert torch.equal(model[1].running_mean, mean)
+    assert model[1].momentum == 0.1
+
+
 def test_the_penalty_is_the_sum_over_layers() -> None:
     model = Net()
     assert penalty(model).item() == 0
