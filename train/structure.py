@@ -17,6 +17,9 @@ from .swap_layers import swap_layers
 COMPRESSED = (ChainConv2d, LookupLayer, BinaryWeights)
 """What a layer that was compressed is one of; its parts are no layers of their own."""
 
+LAYERS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__}
+"""The classes that a structure may name."""
+
 Structure = dict[str, dict[str, Any]]
 """Layer name to the name of its class, ``layer``, and what that is built with beside the dense layer's arguments."""
 
@@ -44,7 +47,7 @@ def restructure_(model: nn.Module, structure: Mapping[str, Mapping[str, Any]]) -
             dense = model.get_submodule(name)
             options = linear_options(dense) if isinstance(dense, nn.Linear) else conv_options(dense)
             arguments = {key: value for key, value in entry.items() if key != "layer"}
-            build = getattr(layers, entry["layer"])
+            build = LAYERS[entry["layer"]]
             made[dense] = build(**options, **arguments, **factory_of(dense))
         except (AttributeError, TypeError, KeyError) as error:
             raise ModelError(f"layer {name!r} cannot be {dict(entry)}: {error}") from None

@@ -49,7 +49,13 @@ def test_what_an_error_led_to_comes_back(method: Any) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [{"layer": "Conv3d"}, {"layer": "CPConv2d"}, {"rank": 2}, {"layer": "CPConv2d", "rank": 2, "more": 1}],
+    [
+        {"layer": "Conv3d"},
+        {"layer": "__class__"},
+        {"layer": "CPConv2d"},
+        {"rank": 2},
+        {"layer": "CPConv2d", "rank": 2, "more": 1},
+    ],
 )
 def test_what_is_no_structure_is_said(entry: dict[str, Any]) -> None:
     with pytest.raises(fc.ModelError, match=r"layer 'block1\.conv' cannot be"):

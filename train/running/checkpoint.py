@@ -72,7 +72,10 @@ class Checkpoint:
             raise TrainError(
                 "the checkpoint is of a network that its maker built; build it and load the state into it"
             )
-        model = make_model(**self.network)
+        try:
+            model = make_model(**self.network)
+        except TypeError as error:
+            raise TrainError(f"the checkpoint names no network: {error}") from None
         restructure_(model, self.structure)
         self.load_into(model)  # in float32, whatever it was trained in
         return model.eval()

@@ -75,6 +75,8 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 def test_another_state_or_no_network_is_said() -> None:
     with pytest.raises(TrainError, match="the checkpoint is of another network"):
         _checkpoint(state=make_model(**NETWORK).state_dict()).model()
+    with pytest.raises(TrainError, match="the checkpoint names no network"):
+        _checkpoint(network={"width": 3}).model()
     with pytest.raises(TrainError, match="of a network that its maker built"):
         _checkpoint(network={}).model()
 

@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 from tests.train.running.test_train import NETWORK, _data, _model
 from tvm_fastconv.train.running import Settings, train
 
-SETTINGS = Settings(epochs=40, batch_size=16, checkpoint_every=1, ema=0.9)
+SETTINGS = Settings(epochs=90, batch_size=16, checkpoint_every=1, ema=0.9)
 
 def go_on(out):
     def tell(text):
@@ -60,7 +60,7 @@ def test_a_hundred_kills_change_nothing(tmp_path: Path) -> None:
                 now = 12 * training["epoch"] + training["batch"]
                 assert now >= steps
                 steps = now
-        assert 0 < steps < 480, "all kills were in time"
+        assert 0 < steps < 12 * 90, "all kills were in time"
         _train(mother, tmp_path / "killed", None, rng)
     whole, killed = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
     assert whole.state.keys() == killed.state.keys()

@@ -20,7 +20,7 @@ from tvm_fastconv.train.running import Checkpoint, load_checkpoint
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("sklearn")
 
-HOSTS = {"fastconv-a": "10.77.0.1", "fastconv-b": "10.77.0.2"}
+HOSTS = {f"fastconv-a-{os.getpid()}": "10.77.0.1", f"fastconv-b-{os.getpid()}": "10.77.0.2"}
 """Namespace to address."""
 SETTINGS = [
     *("--epochs", "6", "--optimizer", "sgd", "--learning-rate", "0.02"),
