@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import tvm_fastconv as fc
-from tvm_fastconv import ops
+from tvm_fastconv.ops import gemm, tensors
 
 from ..close import assert_close
 
@@ -81,8 +81,8 @@ def test_memory_of_any_kind() -> None:
 
 def test_float32_is_read_in_place() -> None:
     x = torch.randn(64, 64)
-    assert ops._readable(x).data_ptr() == x.data_ptr()
-    assert ops._readable(x[32:]).data_ptr() == x[32:].data_ptr()
+    assert tensors.readable(x).data_ptr() == x.data_ptr()
+    assert tensors.readable(x[32:]).data_ptr() == x[32:].data_ptr()
 
 
 def test_inputs_stay_as_they_are() -> None:
@@ -95,10 +95,10 @@ def test_inputs_stay_as_they_are() -> None:
 
 def test_any_number_of_rows_shares_the_code() -> None:
     fc.ops.xnor_gemm(torch.randn(3, 77), torch.randn(77, 21))
-    compiled = ops._compile.cache_info().misses
+    compiled = gemm._compile.cache_info().misses
     for rows in (1, 2, 5, 30, 64):
         _assert_product(torch.randn(rows, 77), torch.randn(77, 21))
-    assert ops._compile.cache_info().misses == compiled
+    assert gemm._compile.cache_info().misses == compiled
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -11,6 +11,7 @@ from tvm_fastconv.configs import Bitserial
 
 from .binary_layers import BinaryWeights, Quantization
 from .dense_layers import conv_options, factory_of, stand_for, weight_of
+from .xnor_products import XnorConv2d
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,9 +73,16 @@ class BinaryConv2d(BinaryWeights, nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve ``x``."""
-        if not self.magnitude:
-            return self._conv_forward(self.quantized_input(x), self.quantized_weight(), self.bias)
-        sums = self._conv_forward(self.quantized_input(x), self.quantized_weight(), None) * self._magnitude(x)
+        signs = self.quantized_input(x)
+        if self.groups == 1 and self.padding_mode == "zeros" and self.padding != "same" and self._on_bits(x):
+            padding = (0, 0) if self.padding == "valid" else self.padding
+            sums = XnorConv2d.apply(signs, self.quantized_weight(), self.stride, padding, self.dilation)
+        elif not self.magnitude:
+            return self._conv_forward(signs, self.quantized_weight(), self.bias)
+        else:
+            sums = self._conv_forward(signs, self.quantized_weight(), None)
+        if self.magnitude:
+            sums = sums * self._magnitude(x)
         return sums if self.bias is None else sums + self.bias[:, None, None]
 
     def _magnitude(self, x: torch.Tensor) -> torch.Tensor:

@@ -66,6 +66,8 @@ class BinaryWeights(nn.Module):
     quantize_weight, quantize_input : Quantizer
     quantizes_weight, quantizes_input : bool
         Whether they are in use yet: schedules that go from floats to bits turn them on.
+    runs_on_bits : bool
+        Whether compiled kernels are used where they can be, see `xnor_products.use_xnor_`.
     error : float, optional
         Of the weight that it started with, relative to the dense layer's (Frobenius norm), if it came from one.
     """
@@ -77,6 +79,7 @@ class BinaryWeights(nn.Module):
     def _make_quantized(self, wanted: Quantization, filters: int, channels: int, axis: int) -> None:
         self.quantization = wanted
         self.quantizes_input = self.quantizes_weight = True
+        self.runs_on_bits = False
         self.error: float | None = None
         self.quantize_weight = make_quantizer(WEIGHTS, wanted.weight, wanted.weight_bits, filters)
         self.quantize_input = make_quantizer(
@@ -110,6 +113,15 @@ class BinaryWeights(nn.Module):
     def quantized_weight(self) -> torch.Tensor:
         """The weight that the layer uses."""
         return self.quantize_weight(self.weight) if self.quantizes_weight else self.weight
+
+    def _on_bits(self, x: torch.Tensor) -> bool:
+        """Whether a kernel of packed bits is to multiply signs like ``x``."""
+        quantizers = (self.quantize_weight, self.quantize_input)
+        return (
+            (self.runs_on_bits and self.quantizes_input and self.quantizes_weight and x.device.type == "cpu")
+            and all(quantizer.gives_signs and quantizer.bits == 1 for quantizer in quantizers)
+            and not torch.compiler.is_compiling()
+        )
 
     def quantized_input(self, x: torch.Tensor) -> torch.Tensor:
         """What the layer takes ``x`` for."""

@@ -11,6 +11,7 @@ from tvm_fastconv.configs import Bitserial
 
 from .binary_layers import BinaryWeights, Quantization
 from .dense_layers import factory_of, linear_options, stand_for, weight_of
+from .xnor_products import XnorLinear
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,8 +64,13 @@ class BinaryLinear(BinaryWeights, nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Multiply ``x``."""
-        if not self.magnitude:
-            return nn.functional.linear(self.quantized_input(x), self.quantized_weight(), self.bias)
-        sums = nn.functional.linear(self.quantized_input(x), self.quantized_weight())
-        sums = sums * x.abs().mean(-1, keepdim=True)
+        signs = self.quantized_input(x)
+        if self._on_bits(x):
+            sums = XnorLinear.apply(signs, self.quantized_weight())
+        elif not self.magnitude:
+            return nn.functional.linear(signs, self.quantized_weight(), self.bias)
+        else:
+            sums = nn.functional.linear(signs, self.quantized_weight())
+        if self.magnitude:
+            sums = sums * x.abs().mean(-1, keepdim=True)
         return sums if self.bias is None else sums + self.bias

@@ -38,6 +38,8 @@ class DorefaWeights(Quantizer):
     One bit is the sign times the mean magnitude of the whole weight.
     """
 
+    gives_signs = True
+
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Same shape."""
         if self.bits == 1:
@@ -98,6 +100,8 @@ class LsqActivations(_LearnedSteps):
 class SignedLsqActivations(LsqActivations):
     """`LsqActivations` for values of both signs: −2^(bits − 1) to 2^(bits − 1) − 1 steps, and with one bit ±step."""
 
+    gives_signs = True
+
     @property
     def levels(self) -> tuple[int, int]:
         """The lowest and the highest, in steps."""
@@ -119,6 +123,8 @@ class LsqWeights(_LearnedSteps):
     The paper's levels have a 0 and one step for the whole layer. Odd ones are sums ±1 ±2 ±4 ..., which run on as many
     bit planes as there are bits.
     """
+
+    gives_signs = True
 
     def __init__(self, bits: int, channels: int, axis: int = 1) -> None:
         super().__init__(bits, channels, axis)

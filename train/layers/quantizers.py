@@ -32,6 +32,8 @@ class Quantizer(nn.Module):
     """
 
     max_bits: ClassVar[int] = MAX_BITS
+    gives_signs: ClassVar[bool] = False
+    """Whether one bit stands for both signs of one magnitude, which a weight has for each filter."""
 
     def __init__(self, bits: int, channels: int, axis: int = 1) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ class Sign(Quantizer):
     """±1, going back a clip to −1..1 (Courbariaux et al., arXiv:1602.02830, eq. 4)."""
 
     max_bits = 1
+    gives_signs = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape."""
@@ -32,6 +33,7 @@ class ApproximateSign(Quantizer):
     """±1, going back the parabolas ``2x ± x²`` (Liu et al., Bi-Real Net, arXiv:1808.00278, eq. 7)."""
 
     max_bits = 1
+    gives_signs = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape."""
@@ -62,6 +64,7 @@ class XnorWeights(Quantizer):
     """±mean(|w|) of each filter (Rastegari et al., XNOR-Net, arXiv:1603.05279, eq. 6), going back a clip to −1..1."""
 
     max_bits = 1
+    gives_signs = True
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Same shape."""

@@ -57,6 +57,8 @@ class AllCnn(nn.Sequential):
         Of all layers but the last, in multiples of the plan's.
     activation
         Behind all layers but the last two, where it is ReLU; one of `blocks.ACTIVATIONS`.
+    stem_stride
+        Of the first layer, 2 for a quarter of the work.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class AllCnn(nn.Sequential):
         plan: str = "all_cnn_c",
         width: float = 1,
         activation: str = "relu",
+        stem_stride: int = 1,
     ) -> None:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         for number, layer in enumerate(PLANS[plan], 1):
             outputs = classes if layer.outputs is None else max(1, round(width * layer.outputs))
             k = layer.kernel
-            conv = nn.Conv2d(channels, outputs, k, layer.stride, k // 2, bias=False)
+            stride = stem_stride if number == 1 else layer.stride
+            conv = nn.Conv2d(channels, outputs, k, stride, k // 2, bias=False)
             near_end = number > len(PLANS[plan]) - 2
             parts[f"block{number}"] = ConvBlock(channels, outputs, conv, "relu" if near_end else activation)
             channels = outputs

@@ -48,6 +48,8 @@ class Settings:
     progressive : bool
         Binary layers begin in floats, quantize their inputs from a third of the steps on, and their weights from
         two thirds on.
+    xnor : bool
+        Binary layers run forward on compiled kernels of packed bits, where TVM is installed.
     precision : str
         As Lightning calls it.
     devices, nodes : int
@@ -74,6 +76,7 @@ class Settings:
     distillation: float = 0.5
     temperature: float = 4.0
     progressive: bool = False
+    xnor: bool = False
     precision: str = "32-true"
     devices: int = 1
     nodes: int = 1

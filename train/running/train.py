@@ -17,11 +17,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tvm_fastconv.errors import TrainError
+from tvm_fastconv.errors import MethodError, TrainError
+from tvm_fastconv.notices import notify
 
 from ..compress import penalty
 from ..data.batches import Batches
 from ..data.image_data import ImageData
+from ..layers.xnor_products import use_xnor_
 from ..structure import structure_of
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .evaluate import scores
@@ -124,6 +126,8 @@ class _Loop:
             )
         if self.fabric.world_size > 1:
             synchronize_batch_norms_(model)
+        if settings.xnor:
+            _use_xnor(model)
         self.model = model.train()
         self.wrapped, self.optimizer = self.fabric.setup(model, make_optimizer(model, settings))
         self.average = _average(model, settings)
@@ -272,6 +276,13 @@ def _fabric(settings: Settings) -> Any:
     )
     fabric.launch()
     return fabric
+
+
+def _use_xnor(model: nn.Module) -> None:
+    try:
+        use_xnor_(model)
+    except MethodError as error:
+        notify(f"{error}; until then binary layers train on PyTorch alone")
 
 
 def _average(model: nn.Module, settings: Settings) -> AveragedModel | None:

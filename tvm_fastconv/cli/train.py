@@ -49,6 +49,7 @@ def train_verb(
     progressive: Annotated[
         bool, typer.Option(help="From floats to binary inputs to binary weights.")
     ] = False,
+    xnor: Annotated[bool, typer.Option(help="Binary layers run forward on compiled kernels.")] = False,
     crop: Annotated[int, typer.Option(help="Pixels that images are shifted by at random.")] = 0,
     flip: Annotated[bool, typer.Option(help="Mirror every second image.")] = False,
     erase: Annotated[int, typer.Option(help="Side of a square that is erased at random.")] = 0,
@@ -84,6 +85,7 @@ def train_verb(
             ema=ema,
             distillation=distillation,
             progressive=progressive,
+            xnor=xnor,
             precision=precision,
             devices=devices,
             nodes=nodes,

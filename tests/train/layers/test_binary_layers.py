@@ -10,9 +10,11 @@ from torch import nn
 
 import tvm_fastconv as fc
 from tests.choices import ZEN_4, choices
+from tests.close import assert_close
 from tvm_fastconv.decompose.few_levels import few_levels
 from tvm_fastconv.train.layers import BinaryConv2d, BinaryLinear, RPReLU
 from tvm_fastconv.train.layers.quantizers import ACTIVATIONS, WEIGHTS, make_quantizer
+from tvm_fastconv.train.layers.xnor_products import use_xnor_
 
 X = torch.tensor([-2.0, -1.0, -0.25, -0.0, 0.0, 0.25, 0.75, 1.0, 2.0])
 
@@ -257,3 +259,81 @@ def test_bits_that_leave_are_equal() -> None:
 def test_what_cannot_be_is_said(make: Any, message: str) -> None:
     with pytest.raises(fc.MethodError, match=message):
         make()
+
+
+@pytest.mark.parametrize("layer", ["conv2d", "linear"])
+@pytest.mark.parametrize("weight", ["sign", "xnor", "dorefa", "lsq"])
+@pytest.mark.parametrize(
+    ("activation", "magnitude"),
+    [("sign", False), ("approximate_sign", True), ("shifted_sign", False), ("signed_lsq", False)],
+)
+def test_on_packed_bits_results_and_gradients_are_the_same(
+    layer: str, weight: str, activation: str, magnitude: bool
+) -> None:
+    options = {"weight": weight, "activation": activation, "magnitude": magnitude}
+    if layer == "conv2d":
+        made, x = BinaryConv2d(19, 33, 3, 2, padding=1, **options), torch.randn(2, 19, 7, 7)
+    else:
+        made, x = BinaryLinear(50, 33, **options), torch.randn(4, 3, 50)
+    x.requires_grad_()
+    slopes, found = torch.randn(made(x).shape), []
+    for on in (False, True):
+        use_xnor_(made, on)
+        made.zero_grad()
+        x.grad = None
+        got = made(x)
+        assert ("Xnor" in _graph(got)) == on
+        (got * slopes).sum().backward()
+        found.append([got, x.grad, *(part.grad for part in made.parameters())])
+    for plain, packed in zip(*found, strict=True):
+        assert_close(packed, plain, 2e-6)  # the same sums, scaled before or behind adding
+
+
+def _graph(value: torch.Tensor) -> str:
+    """Names of the functions that made ``value``, as far as gradients flow."""
+    names, waiting = "", [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        names += node.name()
+        waiting.extend(before for before, _ in node.next_functions if before is not None)
+    return names
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        BinaryConv2d(8, 8, 3, groups=2),
+        BinaryConv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+        BinaryConv2d(8, 8, 2, padding="same"),
+        BinaryConv2d(8, 8, 3, activation="lsq"),
+        BinaryConv2d(8, 8, 3, weight="lsq", weight_bits=2),
+    ],
+    ids=["groups", "reflect", "same", "levels from 0", "two bits"],
+)
+def test_layers_that_bits_do_not_suit_compute_as_before(layer: BinaryConv2d) -> None:
+    x = torch.randn(1, 8, 6, 6)
+    want = layer(x)
+    use_xnor_(layer)
+    got = layer(x)
+    assert "Xnor" not in _graph(got)
+    assert torch.equal(got, want)
+
+
+def test_before_a_schedule_quantizes_nothing_runs_on_bits() -> None:
+    layer, x = BinaryConv2d(8, 8, 3), torch.randn(1, 8, 6, 6)
+    use_xnor_(layer)
+    layer.quantizes_weight = False
+    assert "Xnor" not in _graph(layer(x))
+
+
+def test_layers_on_bits_export_as_others() -> None:
+    layer, x = BinaryConv2d(32, 8, 3), torch.randn(1, 32, 6, 6)
+    use_xnor_(layer)
+    exported = torch.export.export(layer.eval(), (x,))
+    assert_close(exported.module()(x), layer(x), 2e-6)
+
+
+def test_without_tvm_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(fc.MethodError, match="compiled by TVM, which is not installed; run: pip install"):
+        use_xnor_(BinaryConv2d(8, 8, 3))

@@ -63,6 +63,21 @@ def test_it_learns(methods: str | None) -> None:
     assert any("step 12 of 12" in line and "s left" in line for line in lines)
 
 
+def test_on_packed_bits_the_losses_are_the_same() -> None:
+    plain, packed = (train(_model("binary"), _data(), _changed(xnor=on)) for on in (False, True))
+    assert all(part.runs_on_bits for part in packed.model.modules() if isinstance(part, BinaryConv2d))
+    for before, after in zip(plain.history, packed.history, strict=True):
+        # float32 sums in another order, over 36 steps
+        assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-3)
+
+
+def test_without_tvm_bits_train_on_pytorch_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="TVM, which is not installed.* on PyTorch alone"):
+        trained = train(_model("binary"), _data(), _changed(xnor=True, epochs=1))
+    assert len(trained.history) == 1
+
+
 def test_one_seed_gives_one_result_whatever_was_drawn_before() -> None:
     weights = []
     for seed, drawn in ((0, 3), (0, 5), (1, 3)):

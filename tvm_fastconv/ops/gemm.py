@@ -1,23 +1,15 @@
-"""Compiled operators on PyTorch tensors, for eager models and training loops: no copy, no graph, no file."""
+"""Product of the signs of two matrices."""
 
 from __future__ import annotations
 
 import functools
-import threading
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from .errors import InputError
-from .runtime.arrays import ALIGNMENT
-from .runtime.shutdown import waited_for_at_exit
-from .runtime.threads import use_threads
-from .runtime.tvm_runtime import tvm_ffi
-
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-_compiling = threading.Lock()
+from ..errors import InputError
+from .tensors import check_tensor, compiling, readable, run, signs
 
 
 @torch.compiler.disable
@@ -53,8 +45,8 @@ def xnor_gemm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     call uses ``torch.get_num_threads()`` threads. Of results of many megabytes, a third of the time may go into fresh
     pages of memory; ``THP_MEM_ALLOC_ENABLE=1`` in the environment makes PyTorch ask for large ones.
     """
-    _check("a", a)
-    _check("b", b)
+    check_tensor("xnor_gemm", "a", a)
+    check_tensor("xnor_gemm", "b", b)
     _check_shapes(a, b)
     left = a.unsqueeze(0) if a.ndim == 1 else a
     right = b.unsqueeze(1) if b.ndim == 1 else b
@@ -74,22 +66,6 @@ def _batched(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         a.expand(*whole, m, k).reshape(-1, m, k), b.expand(*whole, k, n).reshape(-1, k, n), strict=True
     )
     return torch.stack([_XnorGemm.apply(*pair) for pair in pairs]).reshape(*whole, m, n)
-
-
-def _check(name: str, x: Any) -> None:
-    if not isinstance(x, torch.Tensor):
-        kind = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
-        raise InputError(f"xnor_gemm: {name} is a {kind}; expected a torch.Tensor")
-    if x.device.type != "cpu" or x.layout != torch.strided:
-        raise InputError(
-            f"xnor_gemm: {name} is {x.layout} on {x.device}; expected a strided tensor on the CPU"
-        )
-    if x.dtype not in _DTYPES:
-        raise InputError(f"xnor_gemm: {name} has dtype {x.dtype}; allowed: {', '.join(map(str, _DTYPES))}")
-    if x.ndim == 0 or 0 in x.shape:
-        raise InputError(
-            f"xnor_gemm: {name} has shape {tuple(x.shape)}; expected a dimension or more, none of size 0"
-        )
 
 
 def _check_shapes(a: torch.Tensor, b: torch.Tensor) -> None:
@@ -117,8 +93,8 @@ class _XnorGemm(torch.autograd.Function):
         a, b = ctx.saved_tensors
         for_a, for_b = ctx.needs_input_grad
         return (
-            _passed_through(grad @ _signs(b).T, a) if for_a else None,
-            _passed_through(_signs(a).T @ grad, b) if for_b else None,
+            _passed_through(grad @ signs(b).T, a) if for_a else None,
+            _passed_through(signs(a).T @ grad, b) if for_b else None,
         )
 
 
@@ -126,46 +102,25 @@ def _passed_through(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.abs() <= 1, grad, 0).to(x.dtype)
 
 
-def _signs(x: torch.Tensor) -> torch.Tensor:
-    return (x >= 0).to(torch.float32).mul_(2).sub_(1)
-
-
-@waited_for_at_exit
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The product of (m, k) and (k, n), without a gradient."""
     m, n = len(a), b.shape[1]
-    run, rows = _compiled(*b.shape)
+    with compiling:
+        code, rows = _compile(*b.shape)
     tiles = -(-m // rows)
     out = torch.empty(tiles * rows, n, dtype=torch.float32, device="cpu")
-    ffi = tvm_ffi()
-    use_threads(torch.get_num_threads(), ffi)
-    run(*map(ffi.from_dlpack, (_readable(a), _readable(b), out.view(tiles, rows, n))))
+    run(code, readable(a), readable(b), out.view(tiles, rows, n))
     return out[:m]
-
-
-def _readable(x: torch.Tensor) -> torch.Tensor:
-    """Values of the same sign as float32, as the code expects them in memory; ``x`` itself if it is so already."""
-    if x.dtype == torch.float64:
-        x = _signs(x)  # a cast would make a zero of what is very small, whose sign counts as +1
-    x = x.resolve_neg().float().contiguous()
-    return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
-
-
-def _compiled(k: int, n: int) -> tuple[Any, int]:
-    """The function of topi/xnor_gemm.py for b of (k, n), and the rows of its tile; compiled once."""
-    with _compiling:
-        return _compile(k, n)
 
 
 @functools.cache
 def _compile(k: int, n: int) -> tuple[Any, int]:
+    from tvm_fastconv.targets import resolve_target
     from tvm_fastconv.topi.build_operator import compiled
     from tvm_fastconv.topi.machines import machine_of
     from tvm_fastconv.topi.planner import Planner
     from tvm_fastconv.topi.schedules import schedule_primfunc
     from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem, xnor_gemm
-
-    from .targets import resolve_target
 
     target = resolve_target("native")
     machine, problem = machine_of(target), XnorGemmProblem(inner=k, columns=n)
