@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 class _Geometry:
     """A convolution apart from its input."""
 
-    weight: tuple[int, ...]
+    weight: tuple[int, int, int, int]
     stride: Pair
     padding: Pair
     dilation: Pair
@@ -190,15 +190,15 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
     machine = machine_of(target)
     planner = Planner(machine)
     batch, height, width, channels = plane
-    outputs, _, *kernel = geometry.weight
+    outputs, _, rows, columns = geometry.weight
     conv = Conv2dParams(
-        kernel=tuple(kernel),
+        kernel=(rows, columns),
         out_channels=outputs,
         stride=geometry.stride,
         padding=geometry.padding * 2,
         dilation=geometry.dilation,
     )
-    size = {"batch": batch, "height": height, "width": width}
+    size: dict[str, Any] = {"batch": batch, "height": height, "width": width}
     packing = planner.planned("bitpack", BitpackProblem(**size, channels=channels))
     layer = BitserialParams(conv=conv, channels=channels)
     plan = planner.planned("bitserial_conv2d", BitserialProblem(**size, layer=layer))
@@ -210,10 +210,10 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
         table = border_table(positive, params, height, width)
         return aligned(pack_signs(positive, plan.knobs.panel)), aligned(table)
 
-    def convolve(*tensors: te.Tensor) -> te.Tensor:
+    def convolve(words: te.Tensor, weight: te.Tensor, table: te.Tensor) -> te.Tensor:
         attrs = operator_attrs("bitserial_conv2d", plan.problem, plan.knobs)
         bytewise = not machine.counts_words
-        sums = bitserial_conv2d(*tensors, params, plan.knobs, attrs, bytewise)
+        sums = bitserial_conv2d(words, weight, table, params, plan.knobs, attrs, bytewise)
         return te.compute(sums.shape, lambda *at: sums[at].astype("float32"), name="floats")
 
     words = np.empty((batch, height, width, word_count(channels)), np.uint32)
@@ -223,6 +223,6 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
         te_function(bitpack, (np.empty(plane, np.float32), thresholds), attrs=attrs),
         te_function(convolve, (words, *weight)),
     )
-    code = [compiled(schedule_primfunc(func, machine), target)["main"] for func in funcs]
+    pack, run_tile = (compiled(schedule_primfunc(func, machine), target)["main"] for func in funcs)
     sums = (batch, *conv.output_size(height, width), outputs)
-    return _Kernel(*code, aligned(thresholds), prepare, words.shape, sums)
+    return _Kernel(pack, run_tile, aligned(thresholds), prepare, words.shape, sums)
