@@ -50,9 +50,13 @@ def _kind(value: object) -> str:
 
 @torch.no_grad()
 def inputs_of(
-    model: nn.Module, layers: Mapping[str, nn.Module], batch: torch.Tensor
+    model: nn.Module, layers: Mapping[str, nn.Module], batch: torch.Tensor, *, by_batch: bool = False
 ) -> dict[str, torch.Tensor]:
-    """A sample of what each of ``layers`` gets from ``batch``, as far as ``model`` in eval mode calls it."""
+    """A sample of what each of ``layers`` gets from ``batch``, as far as ``model`` in eval mode calls it.
+
+    With ``by_batch`` batch norms normalize by the batch, as in training: a model that is not trained yet has no
+    statistics of its own.
+    """
     names = {layer: name for name, layer in layers.items()}
     found: dict[str, torch.Tensor] = {}
 
@@ -64,8 +68,24 @@ def inputs_of(
     with evaluated(model), ExitStack() as stack:
         for layer in names:
             stack.callback(layer.register_forward_pre_hook(see).remove)
+        if by_batch:
+            stack.enter_context(_normalizing_by_batch(model))
         model(batch)
     return found
+
+
+@contextmanager
+def _normalizing_by_batch(model: nn.Module) -> Iterator[None]:
+    """Batch norms in training mode, and behind it their statistics as they were."""
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    before = {norm: copy.deepcopy(norm._buffers) for norm in norms}
+    for norm in norms:
+        norm.training = True
+    try:
+        yield
+    finally:
+        for norm, statistics in before.items():
+            norm._buffers.update(statistics)
 
 
 @torch.no_grad()

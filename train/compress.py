@@ -118,9 +118,8 @@ def compress_(
     chosen = {name: found[name] for name in asked if reasons[name] is None}
     groups = check_shared(model, {layer: asked[name] for name, layer in chosen.items()})
     batches = None if calibration is None else batches_of(calibration, model)
-    inputs = _inputs(
-        model, {n: layer for n, layer in chosen.items() if isinstance(asked[n], Bitserial)}, batches
-    )
+    fitted = {name: layer for name, layer in chosen.items() if isinstance(asked[name], Bitserial)}
+    inputs = _inputs(model, fitted, batches, fresh)
     made: dict[nn.Module, Any] = {}
     for number, (name, layer) in enumerate(chosen.items(), 1):
         progress(f"layer {number} of {len(chosen)}: {name}")
@@ -183,12 +182,12 @@ def _is_linear(layer: nn.Module) -> bool:
 
 
 def _inputs(
-    model: nn.Module, layers: Mapping[str, nn.Module], batches: list[torch.Tensor] | None
+    model: nn.Module, layers: Mapping[str, nn.Module], batches: list[torch.Tensor] | None, fresh: bool
 ) -> dict[str, torch.Tensor]:
     """What binary layers get."""
     if batches is None or not layers:
         return {}
-    found = inputs_of(model, layers, batches[0])
+    found = inputs_of(model, layers, batches[0], by_batch=fresh)
     if unseen := [name for name in layers if name not in found]:
         raise MethodError(
             f"layer {unseen[0]!r} does not run in a forward pass of the model: nothing to fit it to"

@@ -75,13 +75,13 @@ def run_demo(
         scikit-learn is not installed, or ``save_to`` cannot be written.
     """
     from tvm_fastconv.train.data import load_data
-    from tvm_fastconv.train.running.evaluate import scores
+    from tvm_fastconv.train.running.evaluate import BATCH, scores
 
     digits, rows = load_data("digits"), []
     with _torch_threads(THREADS):
         for method in NETWORKS:
             model = trained_model(method, digits, _behind(method, progress))
-            accuracy_torch = scores(model, digits.test_images, digits.test_labels).top1
+            accuracy_torch = scores(model, digits.test_batches(BATCH)).top1
             kept = save_to if method == "dense" else None
             rows.append(_compiled_row(method, model, digits, accuracy_torch, kept, progress))
     return rows

@@ -8,6 +8,7 @@ from torch import nn
 
 import tvm_fastconv as fc
 from tests.choices import ZEN_4, choices
+from tvm_fastconv.train.layers import BinaryConv2d
 from tvm_fastconv.train.models import MODELS, PRESETS, make_model, preset_methods
 from tvm_fastconv.train.models.all_cnn import FORMS, PLANS, AllCnn, form_methods
 from tvm_fastconv.train.models.resnet import ResNet
@@ -133,3 +134,15 @@ def test_what_cannot_be_built_is_said(name: str, options: dict[str, Any], messag
 def test_a_preset_that_is_not_known_is_said() -> None:
     with pytest.raises(fc.MethodError, match="preset 'lcnn' is not known; known are dense, lcnn-fast"):
         make_model("lenet5", classes=10, channels=1, size=28, methods="lcnn")
+
+
+@pytest.mark.parametrize("preset", ["binary", "2-bit"])
+def test_first_steps_fit_what_layers_get_in_training(preset: str) -> None:
+    torch.manual_seed(0)
+    model = make_model("all_cnn_c", classes=10, channels=1, size=28, methods=preset, width=0.25)
+    steps = [part.quantize_input.step for part in model.modules() if isinstance(part, BinaryConv2d)]
+    assert len(steps) == 7
+    # Behind batch norms all layers get the same, of unit variance, however deep they are.
+    sizes = [float(step.detach()) for step in steps]
+    assert max(sizes) < 1.5 * min(sizes)
+    assert 0.4 < min(sizes) < 1.5

@@ -1,4 +1,4 @@
-"""Batches of a data set in memory: which images are in which batch depends on the seed and the epoch alone."""
+"""Batches of images that any index reaches: which images are in which batch depends on the seed and the epoch alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from .augment import NO_AUGMENTATION, Augmentation
-from .image_data import as_floats
+from .floats import as_floats
+from .lazy_images import LazyImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,8 @@ class Batches:
 
     Attributes
     ----------
-    images, labels : ndarray
+    images : ndarray or LazyImages
+    labels : ndarray
         Of the whole data set.
     batch_size : int
         Of all processes together.
@@ -28,7 +30,7 @@ class Batches:
     augmentation : Augmentation
     """
 
-    images: np.ndarray
+    images: np.ndarray | LazyImages
     labels: np.ndarray
     batch_size: int
     seed: int | None = None
@@ -44,7 +46,7 @@ class Batches:
         """Images, float32 in 0..1, and labels of epoch ``number``, from batch ``start`` on."""
         order = torch.arange(len(self.images))
         if self.seed is not None:
-            order = torch.randperm(len(order), generator=_generator(self.seed, number))
+            order = torch.randperm(len(order), generator=drawn_by(self.seed, number))
         for batch in range(start, len(self)):
             picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             part = slice(self.rank, len(picked), self.world)
@@ -52,12 +54,12 @@ class Batches:
             images = torch.from_numpy(as_floats(self.images[mine]))
             labels = torch.from_numpy(self.labels[mine])
             if self.seed is not None:
-                drawn = _generator(self.seed, number, batch + 1)
+                drawn = drawn_by(self.seed, number, batch + 1)
                 images = self.augmentation(images, drawn, part)
             yield images, labels
 
 
-def _generator(*numbers: int) -> torch.Generator:
+def drawn_by(*numbers: int) -> torch.Generator:
     """Random numbers that depend on ``numbers`` alone."""
     mixed = 0
     for number in numbers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from tvm_fastconv.errors import TrainError, quoted
 
 from .image_data import ImageData
+from .lazy_images import LazyImages
+from .streamed_data import StreamedData
 
 HUB_NAMES = {
     "mnist": "ylecun/mnist",
@@ -20,12 +24,15 @@ HUB_NAMES = {
 }
 """Our name to the hub's."""
 
+IN_MEMORY = 1 << 32
+"""Bytes of images that are decoded once and kept; more are decoded whenever they are asked for."""
+
 TEST_SPLITS = ("test", "validation", "valid", "val")
 """Of what is there, the first with labels is what is tested with."""
 
 
 def load_from_hub(source: str, name: str, size: int | None = None) -> ImageData:
-    """The data set ``source``, a hub's name or a folder, in memory.
+    """The data set ``source``, a hub's name or a folder; in memory if its images take no more than `IN_MEMORY`.
 
     Parameters
     ----------
@@ -43,26 +50,59 @@ def load_from_hub(source: str, name: str, size: int | None = None) -> ImageData:
     TrainError
         ``datasets`` is not installed, or there is no such data set, or it has no images with labels.
     """
-    splits = open_splits(source, name)
-    train = splits["train"]
-    test_name = next((split for split in TEST_SPLITS if split in splits), None)
-    if test_name is None:
-        raise TrainError(
-            f"{name} has the splits {', '.join(splits)}; allowed: train, and one of {', '.join(TEST_SPLITS)}"
-        )
+    train, test = _train_and_test(open_splits(source, name), name)
     image, label, classes = columns_of(train, name)
     parts = {}
-    for part, split in (("train", train), ("test", splits[test_name])):
-        images = [prepared(row, size) for row in split[image]]
-        if len({each.shape for each in images}) > 1:
-            raise TrainError(f"{name} has images of different sizes; give the one to bring them to")
-        parts[f"{part}_images"] = np.stack(images)
+    for part, split in (("train", train), ("test", test)):
+        images = LazyImages(split, image, partial(prepared, size=size), name)
+        parts[f"{part}_images"] = images[:] if math.prod(images.shape) <= IN_MEMORY else images
         parts[f"{part}_labels"] = np.array(split[label], np.int64)
     return ImageData(name=name, classes=classes, **parts)
 
 
-def open_splits(source: str, name: str) -> Any:
-    """Split name to ``datasets.Dataset``.
+def stream_from_hub(source: str, name: str, size: int | None) -> StreamedData:
+    """The data set ``source``, as `load_from_hub` knows it, read while it is trained on.
+
+    Raises
+    ------
+    TrainError
+        As `load_from_hub`; or nothing says how many images it has, or no ``size`` is given.
+    """
+    if size is None:
+        raise TrainError(f"{name} is to be streamed, and no size is given to bring its images to")
+    train, test = _train_and_test(open_splits(source, name, streaming=True), name)
+    image, label, classes = columns_of(train, name)
+    known = (train.info.splits or {}).get("train")
+    if known is None or not known.num_examples:
+        raise TrainError(f"{name} does not say how many images it has; without --streaming they are counted")
+
+    def row(given: dict[str, Any]) -> dict[str, Any]:
+        return {"image": prepared(given[image], size), "label": given[label]}
+
+    streams = [split.map(row, remove_columns=list(split.features)) for split in (train, test)]
+    first = next(iter(streams[0]))["image"]
+    return StreamedData(
+        name=name,
+        classes=classes,
+        channels=len(first),
+        size=size,
+        count=known.num_examples,
+        train=streams[0],
+        test=streams[1],
+    )
+
+
+def _train_and_test(splits: Any, name: str) -> tuple[Any, Any]:
+    test = next((split for split in TEST_SPLITS if split in splits), None)
+    if test is None or "train" not in splits:
+        raise TrainError(
+            f"{name} has the splits {', '.join(splits)}; allowed: train, and one of {', '.join(TEST_SPLITS)}"
+        )
+    return splits["train"], splits[test]
+
+
+def open_splits(source: str, name: str, streaming: bool = False) -> Any:
+    """Split name to ``datasets.Dataset``, or, ``streaming``, to ``datasets.IterableDataset``.
 
     Raises
     ------
@@ -79,7 +119,11 @@ def open_splits(source: str, name: str) -> Any:
     folder = Path(source)
     try:
         if not folder.is_dir():
-            return datasets.load_dataset(source)
+            return datasets.load_dataset(source, streaming=streaming)
+        if (folder / "README.md").exists():  # a copy of one on the hub, card and all
+            return datasets.load_dataset(source, streaming=streaming)
+        if streaming:
+            raise TrainError("it is a folder here; it needs no --streaming")
         if (folder / "dataset_dict.json").exists():
             return datasets.load_from_disk(source)
         tables = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))

@@ -1,10 +1,16 @@
-"""What a data set of images is that fits in memory."""
+"""What a data set of images is any of whose images can be had at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
 from tvm_fastconv.errors import TrainError
+
+from .batches import Batches
+from .lazy_images import LazyImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +21,7 @@ class ImageData:
     ----------
     name : str
     classes : int
-    train_images, test_images : ndarray, (N, C, H, W)
+    train_images, test_images : ndarray or LazyImages, (N, C, H, W)
         uint8, or float32 in 0..1. Both stand for floats in 0..1, see `as_floats`.
     train_labels, test_labels : ndarray, (N,), int64
         0 to classes − 1.
@@ -23,9 +29,9 @@ class ImageData:
 
     name: str
     classes: int
-    train_images: np.ndarray
+    train_images: np.ndarray | LazyImages
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | LazyImages
     test_labels: np.ndarray
 
     def __post_init__(self) -> None:
@@ -56,8 +62,19 @@ class ImageData:
         """Height of every image, and its width where networks need one number."""
         return self.train_images.shape[2]
 
+    @property
+    def count(self) -> int:
+        """Images to train on."""
+        return len(self.train_images)
 
-def as_floats(images: np.ndarray) -> np.ndarray:
-    """``images``, float32 in 0..1."""
-    floats = images.astype(np.float32)
-    return floats / np.float32(255) if images.dtype == np.uint8 else floats
+    def batches(self, **options: Any) -> Batches:
+        """What to train on; see `Batches`."""
+        return Batches(images=self.train_images, labels=self.train_labels, **options)
+
+    def test_batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What to test with, in order."""
+        return Batches(images=self.test_images, labels=self.test_labels, batch_size=size).epoch(0)
+
+    def examples(self, count: int) -> np.ndarray:
+        """The first images to train on, (count, C, H, W)."""
+        return self.train_images[:count]

@@ -49,7 +49,7 @@ class DorefaWeights(Quantizer):
         return 2 * straight_through(torch.round(shares * top) / top, shares) - 1
 
 
-class _LearnedSteps(Quantizer):
+class LearnedSteps(Quantizer):
     """One learned step, or one per filter."""
 
     def _steps(self, values_per_step: int, highest: int) -> torch.Tensor:
@@ -59,7 +59,7 @@ class _LearnedSteps(Quantizer):
 
 
 @register(ACTIVATIONS, "lsq")
-class LsqActivations(_LearnedSteps):
+class LsqActivations(LearnedSteps):
     """``step · round(clip(x / step, 0, 2^bits − 1))`` with one learned step (Esser et al., LSQ, arXiv:1902.08153).
 
     Without values to start from, the step is the paper's for rectified standard Gaussian noise.
@@ -117,7 +117,7 @@ class SignedLsqActivations(LsqActivations):
 
 
 @register(WEIGHTS, "lsq")
-class LsqWeights(_LearnedSteps):
+class LsqWeights(LearnedSteps):
     """Odd multiples of a learned step per filter, up to 2^bits − 1 (after Esser et al., LSQ, arXiv:1902.08153).
 
     The paper's levels have a 0 and one step for the whole layer. Odd ones are sums ±1 ±2 ±4 ..., which run on as many

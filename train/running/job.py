@@ -15,8 +15,8 @@ from tvm_fastconv.errors import TrainError
 from tvm_fastconv.method_patterns import Methods
 
 from ..compress import compress_
-from ..data import ImageData, load_data
-from ..data.image_data import as_floats
+from ..data import Data, load_data, stream_data
+from ..data.floats import as_floats
 from ..models import make_model, preset_methods
 from .checkpoint import load_checkpoint
 from .settings import Settings
@@ -43,6 +43,8 @@ class Job:
     settings : Settings
     size : int, optional
         Height and width to bring images to.
+    streaming : bool
+        Read the data set from the hub while it is trained on, each process its share.
     compress_from : path, optional
         A checkpoint of a dense network, whose layers the methods are applied to before it is trained on.
     teacher : path, optional
@@ -55,6 +57,7 @@ class Job:
     methods: Methods | str | None = None
     settings: Settings = field(default_factory=Settings)
     size: int | None = None
+    streaming: bool = False
     compress_from: str | os.PathLike[str] | None = None
     teacher: str | os.PathLike[str] | None = None
 
@@ -74,7 +77,7 @@ def run_job(
         Something that the job names is not there, or does not fit the rest.
     """
     progress(f"loading {job.data}")
-    data = load_data(job.data, job.size)
+    data = stream_data(job.data, job.size) if job.streaming else load_data(job.data, job.size)
     torch.manual_seed(job.settings.seed)
     model, network = _network(job, data, progress)
     teacher = None if job.teacher is None else load_checkpoint(job.teacher).model()
@@ -83,7 +86,7 @@ def run_job(
     )
 
 
-def _network(job: Job, data: ImageData, progress: Callable[[str], None]) -> tuple[nn.Module, dict[str, Any]]:
+def _network(job: Job, data: Data, progress: Callable[[str], None]) -> tuple[nn.Module, dict[str, Any]]:
     """The network to train, and what `make_model` makes its dense form of."""
     sizes = {"classes": data.classes, "channels": data.channels, "size": data.size}
     if job.compress_from is None:
@@ -98,6 +101,6 @@ def _network(job: Job, data: ImageData, progress: Callable[[str], None]) -> tupl
         )
     model = checkpoint.model().train()
     methods = preset_methods(job.methods, model) if isinstance(job.methods, str) else job.methods
-    images = torch.from_numpy(as_floats(data.train_images[:CALIBRATION]))
+    images = torch.from_numpy(as_floats(data.examples(CALIBRATION)))
     compress_(model, methods, images, progress=progress)
     return model, checkpoint.network

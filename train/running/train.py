@@ -21,12 +21,11 @@ from tvm_fastconv.errors import MethodError, TrainError
 from tvm_fastconv.notices import notify
 
 from ..compress import penalty
-from ..data.batches import Batches
-from ..data.image_data import ImageData
+from ..data import Data
 from ..layers.xnor_products import use_xnor_
 from ..structure import structure_of
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .evaluate import scores
+from .evaluate import BATCH, scores
 from .logs import Logs
 from .loss import Loss
 from .optimizers import make_optimizer
@@ -55,7 +54,7 @@ class Trained:
 
 def train(
     model: nn.Module,
-    data: ImageData,
+    data: Data,
     settings: Settings,
     *,
     network: dict[str, Any] | None = None,
@@ -101,7 +100,7 @@ class _Loop:
     def __init__(
         self,
         model: nn.Module,
-        data: ImageData,
+        data: Data,
         settings: Settings,
         network: dict[str, Any],
         out: Path | None,
@@ -111,9 +110,7 @@ class _Loop:
         self.settings, self.data, self.network, self.out = settings, data, network, out
         self.fabric = _fabric(settings)
         self.progress = progress if self.fabric.is_global_zero else lambda text: None
-        self.batches = Batches(
-            images=data.train_images,
-            labels=data.train_labels,
+        self.batches = data.batches(
             batch_size=settings.batch_size,
             seed=settings.seed,
             rank=self.fabric.global_rank,
@@ -122,7 +119,7 @@ class _Loop:
         )
         if not len(self.batches):
             raise TrainError(
-                f"{data.name} has {len(data.train_images)} images to train on, and a batch is {settings.batch_size}"
+                f"{data.name} has {data.count} images to train on, and a batch is {settings.batch_size}"
             )
         if self.fabric.world_size > 1:
             synchronize_batch_norms_(model)
@@ -170,7 +167,7 @@ class _Loop:
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad()
         parts, device = self.settings.accumulate, self.fabric.device
         for number, (x, y) in enumerate(zip(images.chunk(parts), labels.chunk(parts), strict=True), 1):
@@ -189,7 +186,7 @@ class _Loop:
 
     def _test(self, speed: float) -> None:
         tested = self.model if self.average is None else self.average.module
-        found = scores(tested, self.data.test_images, self.data.test_labels)
+        found = scores(tested, self.data.test_batches(BATCH))
         rate = self.optimizer.param_groups[0]["lr"]
         self.logs.add_epoch(self.epoch, found, self.model, rate, speed)
         self.progress(

@@ -30,6 +30,9 @@ def train_verb(
         bool, typer.Option(help="Go on from the last checkpoint in the folder, if any.")
     ] = False,
     size: Annotated[int | None, typer.Option(help="Height and width to bring images to.")] = None,
+    streaming: Annotated[
+        bool, typer.Option(help="Read the data set from the hub while it is trained on.")
+    ] = False,
     epochs: int = 10,
     batch_size: Annotated[int, typer.Option(help="Images per step, of all processes together.")] = 128,
     accumulate: Annotated[int, typer.Option(help="Parts in which each process runs its share.")] = 1,
@@ -100,6 +103,7 @@ def train_verb(
             methods=method if methods is None else read_methods(methods),
             settings=settings,
             size=size,
+            streaming=streaming,
             compress_from=compress_from,
             teacher=teacher,
         )

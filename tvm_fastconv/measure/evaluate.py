@@ -8,6 +8,9 @@ import numpy as np
 from ..errors import InputError
 from ..runtime.compiled_model import CompiledModel
 
+MOST = 1000
+"""Images at a time for a model that takes any number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -54,12 +57,12 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     from tvm_fastconv.train.data import as_floats, load_data
 
     found = load_data(data)
-    images, labels = as_floats(found.test_images), found.test_labels
-    batch = _batch_size(model, images, data)
+    images, labels = found.test_images, found.test_labels
+    batch = _batch_size(model, images.shape, data)
     correct, seconds = 0, 0.0
     for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        padded = np.zeros((batch, *images.shape[1:]), images.dtype)
+        part = as_floats(images[start : start + batch])
+        padded = np.zeros((batch, *images.shape[1:]), np.float32)
         padded[: len(part)] = part
         begin = time.perf_counter()
         outputs = model(padded)
@@ -73,13 +76,13 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     )
 
 
-def _batch_size(model: CompiledModel, images: np.ndarray, data: str) -> int:
+def _batch_size(model: CompiledModel, shape: tuple[int, ...], data: str) -> int:
     specs = model.manifest.inputs
-    fits = len(specs) == 1 and specs[0].dtype == str(images.dtype) and specs[0].shape[1:] == images.shape[1:]
+    fits = len(specs) == 1 and specs[0].dtype == "float32" and specs[0].shape[1:] == shape[1:]
     if not fits:
         raise InputError(
-            f"{data} has images of shape (N, {', '.join(map(str, images.shape[1:]))}) {images.dtype}; "
+            f"{data} has images of shape (N, {', '.join(map(str, shape[1:]))}) float32; "
             f"the model takes {'; '.join(map(str, specs))}"
         )
     batch = specs[0].shape[0]
-    return batch if isinstance(batch, int) else len(images)
+    return batch if isinstance(batch, int) else min(shape[0], MOST)

@@ -16,6 +16,7 @@ from tvm_fastconv.train.data import ImageData, as_floats, load_data
 from tvm_fastconv.train.data.augment import Augmentation
 from tvm_fastconv.train.data.batches import Batches
 from tvm_fastconv.train.data.idx import FILES, read_idx
+from tvm_fastconv.train.data.lazy_images import LazyImages
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (20, 6, 5), np.uint8)
@@ -118,6 +119,44 @@ def test_parquet_and_arrow_folders_are_read(tmp_path: Path, kind: str) -> None:
     found = load_data(str(folder))
     assert found.test_images[:, 2, 3, 3].tolist() == [0, 40, 80, 1, 41, 81]
     assert found.classes == 2
+
+
+@pytest.mark.usefixtures("_offline")
+def test_what_is_too_large_for_memory_is_decoded_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _save_images(tmp_path / "pets")
+    whole = load_data(str(tmp_path / "pets"))
+    monkeypatch.setattr("tvm_fastconv.train.data.hub.IN_MEMORY", 1000)
+    lazy = load_data(str(tmp_path / "pets"))
+    assert isinstance(lazy.train_images, LazyImages)
+    assert (lazy.train_images.shape, lazy.channels, lazy.size) == ((6, 3, 8, 12), 3, 8)
+    for mine, theirs in zip(*(_epoch(data) for data in (lazy, whole)), strict=True):
+        assert torch.equal(mine, theirs)
+    np.testing.assert_array_equal(lazy.examples(2), whole.examples(2))
+    mine, theirs = (list(data.test_batches(4)) for data in (lazy, whole))
+    assert [len(images) for images, _ in mine] == [4, 2]
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(mine, theirs, strict=True))
+
+
+def _epoch(data: ImageData) -> list[torch.Tensor]:
+    batches = data.batches(batch_size=4, seed=3, augmentation=Augmentation(crop=1, flip=True))
+    return [part for pair in batches.epoch(1) for part in pair]
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize("limit", [1000, 1 << 32])
+def test_images_of_different_sizes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    _save_images(tmp_path / "pets")
+    from PIL import Image
+
+    Image.new("RGB", (5, 5)).save(next((tmp_path / "pets" / "train").glob("*/*2.png")))
+    monkeypatch.setattr("tvm_fastconv.train.data.hub.IN_MEMORY", limit)
+    with pytest.raises(TrainError, match="images of different sizes; give the one to bring them to"):
+        load_data(str(tmp_path / "pets")).examples(6)
+    assert load_data(str(tmp_path / "pets"), size=4).train_images.shape == (6, 3, 4, 4)
 
 
 @pytest.mark.usefixtures("_offline")

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from torch import nn
 
 from tvm_fastconv.errors import TrainError
 from tvm_fastconv.train.data.augment import Augmentation
+from tvm_fastconv.train.layers import BinaryConv2d
 from tvm_fastconv.train.running import Settings
+from tvm_fastconv.train.running.optimizers import make_optimizer
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,22 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert [steps.rate(step, 100, 10) for step in (0, 49, 50, 75)] == pytest.approx([1, 1, 0.1, 0.01])
     scaled = Settings(learning_rate=0.1, batch_size=512, reference_batch=128, schedule="constant")
     assert [scaled.rate(step, 100, 10) for step in (0, 99)] == [0.4, 0.4]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_learned_steps_move_by_their_size_and_weights_alone_decay(optimizer: str) -> None:
+    model = nn.Sequential(BinaryConv2d(3, 8, 3, weight="lsq", activation="lsq", activation_bits=2))
+    made = make_optimizer(model, Settings(optimizer=optimizer, weight_decay=0.1))
+    layer, of = model[0], {id(p): group for group in made.param_groups for p in group["params"]}
+    assert [of[id(p)]["weight_decay"] for p in (layer.weight, layer.bias)] == [0.1, 0]
+    assert [of[id(p)]["scale"] for p in (layer.weight, layer.bias)] == [1, 1]
+    for step in (layer.quantize_weight.step, layer.quantize_input.step):
+        assert of[id(step)]["weight_decay"] == 0
+        assert of[id(step)]["scale"] == pytest.approx(float(step.detach().mean()))
+    assert len(of) == len(list(model.parameters()))
+
+
+def test_frozen_steps_are_left_to_themselves() -> None:
+    model = BinaryConv2d(3, 8, 3, weight="lsq")
+    model.quantize_weight.requires_grad_(False)
+    assert sum(len(group["params"]) for group in make_optimizer(model, Settings()).param_groups) == 2
