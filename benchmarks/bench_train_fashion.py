@@ -10,26 +10,23 @@ epochs. Each training lies in a folder of ``DIR``: started again, what is there 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tvm_fastconv.train.compress import compress_
 from tvm_fastconv.train.data import ImageData, as_floats, load_data
 from tvm_fastconv.train.data.augment import Augmentation
 from tvm_fastconv.train.models import preset_methods
-from tvm_fastconv.train.running import Job, Settings, load_checkpoint, run_job
+from tvm_fastconv.train.running import Job, Settings, load_checkpoint
 from tvm_fastconv.train.running.evaluate import BATCH, scores
 from tvm_fastconv.train.running.job import CALIBRATION
 
 from . import options, results
+from .trainings import measure, trained
 
 DATA = "fashion-mnist"
 WIDTH, WIDE = 1 / 3, 2 / 3
@@ -40,11 +37,11 @@ SETTINGS = Settings(
     learning_rate=4e-3,
     weight_decay=1e-4,
     warmup=0.5,
+    xnor=True,
     augmentation=Augmentation(flip=True),
 )
 FINE = replace(SETTINGS, epochs=1)
 """A tenth of the epochs."""
-TURNS, CALLS = 31, 20
 
 
 @dataclass(frozen=True)
@@ -82,18 +79,6 @@ def job_of(way: Way, settings: Settings) -> Job:
     return Job(data=DATA, network="all_cnn_c", options=network, methods=way.preset, settings=settings)
 
 
-def trained(job: Job, folder: Path) -> float:
-    """Train it unless it is there; returns the seconds that this took."""
-    start = time.monotonic()
-    done = folder / "last.ckpt"
-    if not done.exists() or len(load_checkpoint(done).history) < job.settings.epochs:
-        run_job(
-            job, out=folder, resume=True, progress=lambda text: print(f"\r{folder.name}: {text:100}", end="")
-        )
-        print()
-    return time.monotonic() - start
-
-
 def at_once(preset: str, dense: Path, data: ImageData) -> float:
     """Right answers of the dense network compressed, before it is trained on."""
     model = load_checkpoint(dense / "last.ckpt").model()
@@ -101,47 +86,6 @@ def at_once(preset: str, dense: Path, data: ImageData) -> float:
         model, preset_methods(preset, model), torch.from_numpy(as_floats(data.train_images[:CALIBRATION]))
     )
     return scores(model, data.test_batches(BATCH)).top1
-
-
-def measure(folder: Path, dense: Path, data: ImageData, threads: int) -> dict[str, Any]:
-    """The last checkpoint in ``folder``: right answers of PyTorch and of the file, its time against the dense one's."""
-    import tvm_fastconv as fc
-
-    checkpoint = load_checkpoint(folder / "last.ckpt")
-    model = checkpoint.model()
-    files = [_compiled(source, threads) for source in (folder, dense)]
-    own, reference = (fc.load(file, threads=threads) for file in files)
-    images = as_floats(data.test_images)
-    with torch.inference_mode():
-        wanted = np.concatenate(
-            [model(torch.from_numpy(part)).argmax(1).numpy() for part in np.split(images, 20)]
-        )
-    got = np.array([int(own(image[None]).argmax()) for image in images])
-    pairs = [(_seconds(own, images[:1]), _seconds(reference, images[:1])) for _ in range(TURNS)]
-    return {
-        "torch_top1": float((wanted == data.test_labels).mean()),
-        "compiled_top1": float((got == data.test_labels).mean()),
-        "other_answers": int((got != wanted).sum()),
-        "milliseconds": 1e3 * statistics.median(mine for mine, _ in pairs),
-        "times_as_fast_as_dense": statistics.median(other / mine for mine, other in pairs),
-        "bytes": os.path.getsize(files[0]),
-    }
-
-
-def _compiled(folder: Path, threads: int) -> Path:
-    import tvm_fastconv as fc
-
-    file = folder / "model.so"
-    if not file.exists():
-        fc.compile(str(folder / "last.ckpt"), threads=threads).save(file)
-    return file
-
-
-def _seconds(call: Callable[[Any], Any], image: np.ndarray) -> float:
-    start = time.perf_counter()
-    for _ in range(CALLS):
-        call(image)
-    return (time.perf_counter() - start) / CALLS
 
 
 def main() -> None:
@@ -158,16 +102,16 @@ def main() -> None:
     for name in given.ways.split(","):
         way, folder = WAYS[name], given.folder / name.replace(" ", "_")
         tuned = folder.with_name(f"{folder.name}_from_dense")
-        row: dict[str, Any] = {
-            "train_seconds": trained(job_of(way, replace(SETTINGS, learning_rate=way.rate)), folder)
-        }
+        history = trained(job_of(way, replace(SETTINGS, learning_rate=way.rate)), folder).history
         from_dense = way.preset != "dense" and way.width == WIDTH
         if from_dense:
             fine = replace(FINE, learning_rate=way.fine_rate)
             trained(replace(job_of(way, fine), compress_from=dense / "last.ckpt"), tuned)
         if given.only_train:
             continue
-        row |= measure(folder, dense, data, settings.threads)
+        row: dict[str, Any] = measure(folder, dense, data, settings.threads)
+        row["images_per_second"] = statistics.median(epoch["images_per_second"] for epoch in history)
+        row["density"] = {name: value for name, value in history[-1].items() if name.startswith("density/")}
         if from_dense:
             before = {"top1_before": at_once(way.preset, dense, data)}
             row["from_dense"] = before | measure(tuned, dense, data, settings.threads)
