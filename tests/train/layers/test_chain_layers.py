@@ -8,6 +8,7 @@ from torch import nn
 
 import tvm_fastconv as fc
 from tests.choices import ZEN_4, choices
+from tests.close import assert_close
 from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.train.layers import (
     CPConv2d,
@@ -218,3 +219,26 @@ def test_noise_comes_out_of_each_stencil_equally_large() -> None:
             for index in range(5)
         ]
     assert max(sizes) / min(sizes) < 1.05  # of 32 768 drawn weights each; unscaled 6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 2, "padding": 1},
+        {"padding": "same"},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"dilation": 2, "padding": 2, "bias": False},
+    ],
+    ids=str,
+)
+def test_stencils_in_training_are_one_convolution_of_the_same_function(options: dict[str, Any]) -> None:
+    layer, x = FixedStencilConv2d(7, 9, 3, **options), torch.randn(2, 7, 12, 11, requires_grad=True)
+    slopes, found = torch.randn(layer(x).shape), []
+    for training in (True, False):
+        layer.train(training).zero_grad()
+        x.grad = None
+        got = layer(x)
+        (got * slopes).sum().backward()
+        found.append([got, x.grad, *(part.grad for part in layer.parameters())])
+    for one, chain in zip(*found, strict=True):
+        assert_close(one, chain, 2e-6)  # sums of up to 315 products, in another order
