@@ -53,13 +53,13 @@ def load_data(source: str, size: int | None = None) -> ImageData:
     return _from_hub(load_from_hub, source, size)
 
 
-def stream_data(source: str, size: int) -> StreamedData:
+def stream_data(source: str, size: int | None) -> StreamedData:
     """A data set that comes from the hub while it is trained on, as `load_data` finds it there.
 
     Raises
     ------
     TrainError
-        There is none, or nothing says how many images it has.
+        There is none, nothing says how many images it has, or no ``size`` is given.
     """
     if source == "digits" or ((folder := _folder_of(source)) and has_idx(folder)):
         raise TrainError(f"{source} is small and here; allowed to stream: data sets of the hub")

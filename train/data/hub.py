@@ -52,7 +52,7 @@ def load_from_hub(source: str, name: str, size: int | None = None) -> ImageData:
     """
     train, test = _train_and_test(open_splits(source, name), name)
     image, label, classes = columns_of(train, name)
-    parts = {}
+    parts: dict[str, Any] = {}
     for part, split in (("train", train), ("test", test)):
         images = LazyImages(split, image, partial(prepared, size=size), name)
         parts[f"{part}_images"] = images[:] if math.prod(images.shape) <= IN_MEMORY else images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,23 @@ from torch import nn
 
 from tvm_fastconv.errors import TrainError
 
+from ..calibration import inputs_of
 from ..layers.binary_layers import BinaryWeights
 from ..layers.sparse_weights import SparseWeights
 from .evaluate import Scores
 
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+"""What activations are shown of: the inputs of these, binary ones among them."""
+
 
 class Logs:
     """The metrics of one training, written into a folder after every epoch, if there is one.
+
+    Parameters
+    ----------
+    folder : path, optional
+    examples : callable
+        Images (N, C, H, W) whose activations are shown in histograms; called once, if they are.
 
     Attributes
     ----------
@@ -29,8 +40,8 @@ class Logs:
         changed sign.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, examples: Callable[[], torch.Tensor]) -> None:
+        self.folder, self._examples = folder, cache(examples)
         self.history: list[dict[str, float]] = []
         self._sum, self._count = torch.zeros(()), 0
         self._signs: dict[str, torch.Tensor] = {}
@@ -125,10 +136,16 @@ class Logs:
             self._events.add_histogram(f"weights/{name}", parameter.detach().float(), step)
             if parameter.grad is not None:
                 self._events.add_histogram(f"gradients/{name}", parameter.grad.float(), step)
-        for name, part in model.named_modules():
+        layers = {name: part for name, part in model.named_modules() if isinstance(part, LAYERS)}
+        examples = self._examples().to(next(model.parameters()))
+        for name, inputs in inputs_of(model, layers, examples).items():
+            self._events.add_histogram(f"activations/{name}", inputs.float(), step)
+            part = layers[name]
             if isinstance(part, BinaryWeights):
-                quantized = part.quantized_weight().detach().float()
-                self._events.add_histogram(f"quantized/{name}", quantized, step)
+                with torch.no_grad():
+                    rounded = part.quantized_weight(), part.quantized_input(inputs)
+                self._events.add_histogram(f"quantized_weights/{name}", rounded[0].float(), step)
+                self._events.add_histogram(f"quantized_activations/{name}", rounded[1].float(), step)
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

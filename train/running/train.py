@@ -17,11 +17,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tvm_fastconv.errors import MethodError, TrainError
+from tvm_fastconv.errors import MethodError, TrainError, quoted
 from tvm_fastconv.notices import notify
 
 from ..compress import penalty
-from ..data import Data
+from ..data import Data, as_floats
 from ..layers.xnor_products import use_xnor_
 from ..structure import structure_of
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -34,6 +34,8 @@ from .settings import Settings
 from .synced_batch_norm import synchronize_batch_norms_
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+SHOWN = 64
+"""Images whose activations are shown."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ class _Loop:
         self.wrapped, self.optimizer = self.fabric.setup(model, make_optimizer(model, settings))
         self.average = _average(model, settings)
         self.loss = Loss(settings, None if teacher is None else teacher.to(self.fabric.device))
-        self.logs = Logs(out if self.fabric.is_global_zero else None)
+        self.logs = Logs(
+            out if self.fabric.is_global_zero else None,
+            lambda: torch.from_numpy(as_floats(data.examples(SHOWN))),
+        )
         self.epoch, self.batch, self.best = 0, 0, -1.0
 
     def run(self) -> Trained:
@@ -264,14 +269,17 @@ def _fabric(settings: Settings) -> Any:
         ) from None
     several = settings.devices * settings.nodes > 1
     precision: Any = settings.precision
-    fabric = Fabric(
-        accelerator="auto",
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        precision=precision,
-        strategy="ddp" if several else "auto",
-    )
-    fabric.launch()
+    try:
+        fabric = Fabric(
+            accelerator="auto",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            precision=precision,
+            strategy="ddp" if several else "auto",
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:  # such as a cluster's job of another number of processes
+        raise TrainError(f"the processes cannot be started: {quoted(error)}") from None
     return fabric
 
 

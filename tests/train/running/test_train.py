@@ -152,6 +152,21 @@ def test_pictures_and_events_are_left_where_there_is_what_draws_them(
     assert any(path.name.startswith(name) and path.stat().st_size > 1000 for path in tmp_path.iterdir())
 
 
+def test_events_show_weights_activations_and_gradients_and_what_they_are_rounded_to(tmp_path: Path) -> None:
+    pytest.importorskip("torch.utils.tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(_model("binary"), _data(), _changed(epochs=2), out=tmp_path)
+    events = EventAccumulator(str(tmp_path), {"histograms": 0}).Reload()
+    shown = set(events.Tags()["histograms"])
+    binary = {"quantized_weights/block1.conv", "quantized_activations/block1.conv"}
+    assert binary | {"weights/block1.conv.weight", "gradients/block1.conv.weight"} <= shown
+    assert {"activations/stem.conv", "activations/block1.conv", "activations/classifier"} <= shown
+    assert "quantized_weights/stem.conv" not in shown
+    assert {"train_loss", "top1", "images_per_second", "flips/block1.conv"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Histograms("activations/stem.conv")] == [1, 2]
+
+
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     train(_model(), _data(), SETTINGS, out=tmp_path)
     with pytest.raises(TrainError, match="holds a training already; resume it"):
