@@ -55,7 +55,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_learned_steps_move_by_their_size_and_weights_alone_decay(optimizer: str) -> None:
-    model = nn.Sequential(BinaryConv2d(3, 8, 3, weight="lsq", activation="lsq", activation_bits=2))
+    model = nn.Sequential(BinaryConv2d(3, 8, 3, weight="lsq", weight_bits=2, activation="lsq"))
     made = make_optimizer(model, Settings(optimizer=optimizer, weight_decay=0.1))
     layer, of = model[0], {id(p): group for group in made.param_groups for p in group["params"]}
     assert [of[id(p)]["weight_decay"] for p in (layer.weight, layer.bias)] == [0.1, 0]
@@ -70,3 +70,10 @@ def test_frozen_steps_are_left_to_themselves() -> None:
     model = BinaryConv2d(3, 8, 3, weight="lsq")
     model.quantize_weight.requires_grad_(False)
     assert sum(len(group["params"]) for group in make_optimizer(model, Settings()).param_groups) == 2
+
+
+def test_signs_do_not_decay() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), BinaryConv2d(8, 8, 3, bias=False))
+    made = make_optimizer(model, Settings(weight_decay=0.1))
+    of = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+    assert [of[id(p)] for p in (model[0].weight, model[0].bias, model[1].weight)] == [0.1, 0, 0]
