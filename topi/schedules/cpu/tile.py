@@ -128,8 +128,14 @@ class TileKnobs(KnobSet):
         step = vector * max(pixels * vectors, machine.sums_in_flight) + machine.load_cost * (pixels + vectors)
         tiles = -(-loops.height // self.tile_h) * -(-loops.width // self.tile_w)
         panels = -(-loops.out_channels // self.panel)
+        if tiles > 1 and loops.reduction * self._step_bytes(loops) > machine.l1_bytes:
+            step = max(step, machine.fma_per_cycle * self._step_bytes(loops) / machine.l2_bandwidth)
         epilogue = machine.store_cost * vector * pixels * vectors
         return tiles * panels * (step * loops.reduction + epilogue)
+
+    def _step_bytes(self, loops: TileLoops) -> int:
+        """Weights of one step, which every tile reads again, from L2 where the panel is larger than L1."""
+        return 4 * self.panel * loops.vector_sums
 
     def divisions(self, loops: TileLoops) -> Iterator[Self]:
         """The same tile in every division of the rows and panels."""
