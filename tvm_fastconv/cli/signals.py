@@ -20,6 +20,20 @@ _CLEAR = "\r\x1b[K\x1b[?25h"
 """On a terminal: what ``progress`` shows is wiped, and the cursor is shown again."""
 
 
+_KEPT: list[str] = []
+"""What is not lost when a signal ends the process, innermost last."""
+
+
+@contextlib.contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Let a signal that ends the process while the block runs say ``what`` is kept, and how to go on."""
+    _KEPT.append(what)
+    try:
+        yield
+    finally:
+        _KEPT.pop()
+
+
 @contextlib.contextmanager
 def ending_tidily() -> Iterator[None]:
     """Let SIGINT and SIGTERM end the process with exit code 130 and 143 while the block runs, in the main thread."""
@@ -60,6 +74,7 @@ def _end(number: signal.Signals) -> None:
     try:
         remove_all()
         clear = _CLEAR if sys.stderr.isatty() else ""
-        os.write(2, f"{clear}error: {_MESSAGES[number]}\n".encode())
+        kept = f"; {_KEPT[-1]}" if _KEPT else ""
+        os.write(2, f"{clear}error: {_MESSAGES[number]}{kept}\n".encode())
     finally:
         os._exit(128 + number)

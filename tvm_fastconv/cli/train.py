@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from .output import print_table, progress
+from .signals import keeping
 
 
 def train_verb(
@@ -107,7 +108,8 @@ def train_verb(
             compress_from=compress_from,
             teacher=teacher,
         )
-        trained = run_job(job, out=out, resume=resume, progress=show)
+        with keeping(f"--resume goes on from the last checkpoint in {out}"):
+            trained = run_job(job, out=out, resume=resume, progress=show)
     rows = [
         [int(row["epoch"]), *(f"{row[name]:.4f}" for name in ("train_loss", "test_loss", "top1", "top5"))]
         for row in trained.history

@@ -9,6 +9,7 @@ from tvm_fastconv.errors import InputError
 
 from .arguments import Json, Model, Secret, Shapes, Threads, parse_address, parse_shape, read_secret
 from .output import live_table, progress
+from .signals import keeping
 from .tune_batches import batches
 from .tune_output import print_found
 
@@ -84,7 +85,8 @@ def tune_verb(
     with progress("looking for the device"):
         runner = None if rpc is None or key is None else _remote(rpc, key, read_secret(secret_file), threads)
     start = time.monotonic()
-    with live_table(COLUMNS) as update:
+    kept = f"what was measured is in {records}, and the same command goes on from there"
+    with live_table(COLUMNS) as update, keeping(kept):
 
         def show(tasks: "Tasks") -> None:
             update(_rows(tasks)[:SHOWN], _total(tasks, start, seconds))

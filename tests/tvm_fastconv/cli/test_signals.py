@@ -17,10 +17,11 @@ WHOLE_RUN = 6.0
 """Seconds up to which a signal is sent; where the run is over sooner, it ended as usual, which is right too."""
 
 IN_COMPILED_CODE = """
-import hashlib
-from tvm_fastconv.cli.signals import ending_tidily
+import contextlib, hashlib
+from tvm_fastconv.cli.signals import ending_tidily, keeping
 from tvm_fastconv.temporary import temporary_folder
-with ending_tidily(), temporary_folder() as folder:
+kept = {kept}
+with ending_tidily(), temporary_folder() as folder, keeping(kept) if kept else contextlib.nullcontext():
     print(folder, flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in which Python runs no handler
 """
@@ -59,9 +60,10 @@ def test_a_signal_at_any_moment(
     assert os.listdir(tmp_path) in ([], ["m.so"])  # the file is there if it was complete already
 
 
-def test_a_signal_inside_of_compiled_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "said"), [("", ""), ("a.jsonl has it", "; a.jsonl has it")])
+def test_a_signal_inside_of_compiled_code(kept: str, said: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", IN_COMPILED_CODE],
+        [sys.executable, "-c", IN_COMPILED_CODE.format(kept=repr(kept))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -71,7 +73,7 @@ def test_a_signal_inside_of_compiled_code(tmp_path: Path) -> None:
     assert Path(process.stdout.readline().strip()).exists()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=600)  # a hang ends as a failure
-    assert (process.returncode, err) == (143, "error: terminated\n")
+    assert (process.returncode, err) == (143, f"error: terminated{said}\n")
     assert os.listdir(tmp_path) == []
 
 
