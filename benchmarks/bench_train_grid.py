@@ -20,7 +20,7 @@ from tvm_fastconv.train.running import Job, Settings
 from . import options, results
 from .trainings import measure, trained
 
-DATA, WIDTH, EPOCHS = "fashion-mnist", 1 / 6, 5
+DATA, WIDTH, EPOCHS = "fashion-mnist", 1 / 6, 3
 SETTINGS = Settings(
     epochs=EPOCHS, batch_size=128, learning_rate=6e-3, warmup=0.5, augmentation=Augmentation(flip=True)
 )
