@@ -37,7 +37,6 @@ SETTINGS = Settings(
     learning_rate=4e-3,
     weight_decay=1e-4,
     warmup=0.5,
-    xnor=True,
     augmentation=Augmentation(flip=True),
 )
 FINE = replace(SETTINGS, epochs=1)
@@ -76,6 +75,7 @@ WAYS = {
 def job_of(way: Way, settings: Settings) -> Job:
     """From first weights."""
     network = {"width": way.width, "activation": way.activation, "stem_stride": 2}
+    settings = replace(settings, xnor=way.preset == "binary")
     return Job(data=DATA, network="all_cnn_c", options=network, methods=way.preset, settings=settings)
 
 

@@ -60,14 +60,14 @@ def inputs_of(
     names = {layer: name for name, layer in layers.items()}
     found: dict[str, torch.Tensor] = {}
 
-    def see(layer: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        x = args[0]
+    def see(layer: nn.Module, args: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        x = args[0] if args else named["input"]
         rows = max(1, SAMPLE * len(x) // x.numel())
         found.setdefault(names[layer], x[:rows].clone())
 
     with evaluated(model), ExitStack() as stack:
         for layer in names:
-            stack.callback(layer.register_forward_pre_hook(see).remove)
+            stack.callback(layer.register_forward_pre_hook(see, with_kwargs=True).remove)
         if by_batch:
             stack.enter_context(_normalizing_by_batch(model))
         model(batch)
@@ -111,10 +111,12 @@ def reestimate_batch_norms(
         try:
             for batch in batches:
                 model(batch)
-        except ValueError as error:
+        except BaseException as error:
             for norm, (_, statistics) in before.items():
                 norm._buffers.update(statistics)
-            raise InputError(f"the calibration has batches that are too small: {error}") from None
+            if isinstance(error, ValueError):
+                raise InputError(f"the calibration has batches that are too small: {error}") from None
+            raise
         finally:
             for norm, (momentum, _) in before.items():
                 norm.momentum = momentum

@@ -22,7 +22,7 @@ from tvm_fastconv.configs import (
     Tucker,
 )
 from tvm_fastconv.decompose.factor_chains import no_use_for_factors
-from tvm_fastconv.errors import InputError, MethodError
+from tvm_fastconv.errors import MethodError
 from tvm_fastconv.method_patterns import Methods, resolve_methods
 
 from . import layers as trainable
@@ -131,7 +131,7 @@ def compress_(
     if batches is not None and made:
         try:
             reestimate_batch_norms(model, list(made.values()), batches)
-        except InputError:
+        except BaseException:
             swap_layers(model, {other: layer for layer, other in made.items()})
             raise
     return [
@@ -155,7 +155,8 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
         raise MethodError(
             f"the model is itself a layer, {type(model).__name__}; allowed: a module that holds layers"
         )
-    inside = {part for layer in model.modules() if isinstance(layer, COMPRESSED) for part in layer.modules()}
+    closed = (*COMPRESSED, nn.MultiheadAttention)  # the latter reads the weights of its parts itself
+    inside = {part for layer in model.modules() if isinstance(layer, closed) for part in layer.modules()}
     return {
         name: part
         for name, part in model.named_modules()

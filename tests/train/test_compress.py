@@ -289,3 +289,37 @@ def test_the_public_names_are_these() -> None:
     model = Net()
     fc.compress_(model, {"stem": fc.Tucker(ranks=(2, 4))})
     assert isinstance(model.stem, TuckerConv2d)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 8, 8), (3, 8)])
+def test_a_calibration_that_the_model_does_not_take_changes_nothing(shape: tuple[int, ...]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(RuntimeError):
+        fc.compress_(model, {"2": fc.CP(rank=3)}, calibration=torch.randn(shape))
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_attention_reads_the_weights_of_its_parts_itself_and_keeps_them() -> None:
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    report = fc.compress_(model, fc.Bitserial(), calibration=torch.randn(4, 5, 8))
+    assert {layer.name for layer in report} == {"linear1", "linear2"}
+    assert model(torch.randn(2, 5, 8)).shape == (2, 5, 8)
+
+
+@pytest.mark.parametrize("method", [fc.CP(rank=3), fc.Bitserial(), fc.Lookup(dictionary_size=4, density=0.5)])
+def test_layers_may_be_called_with_a_name_as_those_of_pytorch(method: Any) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(input=self.stem(x))
+
+    model = Named()
+    (found,) = fc.compress_(model, {"conv": method}, calibration=IMAGES)
+    assert found.reason == ""
+    assert model(IMAGES).shape[1] == 8

@@ -119,6 +119,9 @@ def test_bi_real_has_a_shortcut_around_every_convolution() -> None:
         ("lenet", {}, "network 'lenet' is not known; known are digits_net, lenet5"),
         ("lenet5", {"size": 20}, "network 'lenet5' cannot be built so: size is 20; allowed: 28 or 32"),
         ("resnet18", {"depth": 50}, "depth is 50; allowed: 18, 34"),
+        ("digits_net", {"width": "abc"}, "network 'digits_net' cannot be built so: "),
+        ("digits_net", {"width": 0}, "network 'digits_net' cannot be built so: it has layers without"),
+        ("all_cnn_c", {"width": "abc"}, "network 'all_cnn_c' cannot be built so: "),
         (
             "digits_net",
             {"widht": 3},

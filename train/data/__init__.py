@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from tvm_fastconv.errors import TrainError
+from tvm_fastconv.errors import TrainError, quoted
 
 from .digits import load_digits
 from .floats import as_floats
@@ -38,19 +38,24 @@ def load_data(source: str, size: int | None = None) -> ImageData:
         the Hugging Face hub. MNIST and Fashion-MNIST are taken from a folder of their name in `SHARED` if that is
         there.
     size : int, optional
-        Height and width to bring images to that are no IDX files.
+        Height and width to bring images to; those of digits and IDX files stay what they are.
 
     Raises
     ------
     TrainError
         There is none, with what would bring it.
     """
-    if source == "digits":
-        return load_digits()
+    if size is not None and size < 1:
+        raise TrainError(f"size is {size}; allowed: 1 or more")
     folder = _folder_of(source)
-    if folder is not None and has_idx(folder):
-        return load_idx(folder, source)
-    return _from_hub(load_from_hub, source, size)
+    try:
+        if source == "digits":
+            return load_digits()
+        if folder is not None and has_idx(folder):
+            return load_idx(folder, source)
+        return _from_hub(load_from_hub, source, size)
+    except (OSError, ValueError, TypeError, IndexError, RuntimeError) as error:  # of files that anybody wrote
+        raise TrainError(f"{source} cannot be read: {quoted(error)}") from None
 
 
 def stream_data(source: str, size: int | None) -> StreamedData:

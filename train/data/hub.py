@@ -152,11 +152,15 @@ def columns_of(split: Any, name: str) -> tuple[str, str, int]:
 
 
 def prepared(image: Any, size: int | None) -> np.ndarray:
-    """A PIL image as (C, H, W), uint8, of ``size`` if that is given."""
+    """A PIL image as (C, H, W), uint8, of ``size`` if that is given; of 16 bits the upper ones."""
+    if image.mode.startswith("I"):
+        from PIL import Image
+
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8))
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)
         left, top = (width - size) // 2, (height - size) // 2
         image = image.resize((width, height)).crop((left, top, left + size, top + size))
-    pixels = np.array(image.convert("L" if image.mode in ("L", "1", "I", "F") else "RGB"))
+    pixels = np.array(image.convert("L" if image.mode in ("L", "1", "F") else "RGB"))
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))

@@ -52,4 +52,7 @@ class LazyImages:
 
 def sizes_differ(name: str) -> TrainError:
     """What to raise."""
-    return TrainError(f"{name} has images of different sizes; give the one to bring them to")
+    return TrainError(
+        f"{name} has images of different sizes, or grey ones beside coloured; give the size to bring them to, and make "
+        "all of them grey or coloured"
+    )

@@ -71,10 +71,13 @@ class BinaryConv2d(BinaryWeights, nn.Conv2d):
         made._start_from(conv, inputs)
         return stand_for(made, conv)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve ``x``."""
-        signs = self.quantized_input(x)
-        if self.groups == 1 and self.padding_mode == "zeros" and self.padding != "same" and self._on_bits(x):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve ``input``."""
+        signs = self.quantized_input(input)
+        suits = (
+            self.groups == 1 and self.padding_mode == "zeros" and self.padding != "same" and input.ndim == 4
+        )
+        if suits and self._on_bits(input):
             padding = (0, 0) if self.padding == "valid" else self.padding
             sums = XnorConv2d.apply(signs, self.quantized_weight(), self.stride, padding, self.dilation)
         elif not self.magnitude:
@@ -82,7 +85,7 @@ class BinaryConv2d(BinaryWeights, nn.Conv2d):
         else:
             sums = self._conv_forward(signs, self.quantized_weight(), None)
         if self.magnitude:
-            sums = sums * self._magnitude(x)
+            sums = sums * self._magnitude(input)
         return sums if self.bias is None else sums + self.bias[:, None, None]
 
     def _magnitude(self, x: torch.Tensor) -> torch.Tensor:

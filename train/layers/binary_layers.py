@@ -118,7 +118,8 @@ class BinaryWeights(nn.Module):
         """Whether a kernel of packed bits is to multiply signs like ``x``."""
         quantizers = (self.quantize_weight, self.quantize_input)
         return (
-            (self.runs_on_bits and self.quantizes_input and self.quantizes_weight and x.device.type == "cpu")
+            (self.runs_on_bits and self.quantizes_input and self.quantizes_weight)
+            and (x.device.type == "cpu" and x.ndim > 1 and x.numel() > 0)
             and all(quantizer.gives_signs and quantizer.bits == 1 for quantizer in quantizers)
             and not torch.compiler.is_compiling()
         )

@@ -62,15 +62,15 @@ class BinaryLinear(BinaryWeights, nn.Linear):
         made._start_from(linear, inputs)
         return stand_for(made, linear)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Multiply ``x``."""
-        signs = self.quantized_input(x)
-        if self._on_bits(x):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Multiply ``input``."""
+        signs = self.quantized_input(input)
+        if self._on_bits(input):
             sums = XnorLinear.apply(signs, self.quantized_weight())
         elif not self.magnitude:
             return nn.functional.linear(signs, self.quantized_weight(), self.bias)
         else:
             sums = nn.functional.linear(signs, self.quantized_weight())
         if self.magnitude:
-            sums = sums * x.abs().mean(-1, keepdim=True)
+            sums = sums * input.abs().mean(-1, keepdim=True)
         return sums if self.bias is None else sums + self.bias

@@ -120,8 +120,9 @@ class ChainConv2d(nn.Module):
                 made.get_submodule(stage.name).weight.copy_(torch.from_numpy(factor))
         return stand_for(made, conv)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve ``x``, stage by stage."""
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve ``input``, stage by stage."""
+        x = input
         for stage in self.children():
             x = stage(x)
         return x

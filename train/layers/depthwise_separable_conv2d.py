@@ -47,9 +47,9 @@ class DepthwiseSeparableConv2d(ChainConv2d):
         """The multiplier."""
         return {"multiplier": config.multiplier}
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve ``x``."""
-        x = self.depthwise(x)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve ``input``."""
+        x = self.depthwise(input)
         if hasattr(self, "norm"):
             x = self.relu(self.norm(x))
         return self.pointwise(x)

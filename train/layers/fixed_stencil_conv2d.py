@@ -63,10 +63,10 @@ class FixedStencilConv2d(ChainConv2d):
         with torch.no_grad():
             self.pointwise.weight /= self.stencils.weight.flatten(1).norm(dim=1)[:, None, None]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve ``x``."""
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve ``input``."""
         if not self.training:
-            return super().forward(x)
+            return super().forward(input)
         shares = self.pointwise.weight.unflatten(1, (self.in_channels, -1))[..., 0, 0]
         weight = torch.einsum("oci,ikl->ockl", shares, self.stencils.weight[: len(STENCILS), 0])
         like, _ = conv_like(
@@ -78,7 +78,7 @@ class FixedStencilConv2d(ChainConv2d):
             self.dilation,
             padding_mode=self.padding_mode,
         )
-        return like._conv_forward(x, weight, self.pointwise.bias)
+        return like._conv_forward(input, weight, self.pointwise.bias)
 
     def _convolution(self, stage: Stage, factory: dict[str, Any], *, bias: bool) -> nn.Module:
         made = super()._convolution(stage, factory, bias=bias)

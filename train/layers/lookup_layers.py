@@ -33,9 +33,9 @@ class LookupLayer(nn.Module):
         """Share of the coefficients that are not 0."""
         return self.lookups.density
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve or multiply ``x``."""
-        return self.lookups(self.dictionary(x))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve or multiply ``input``."""
+        return self.lookups(self.dictionary(input))
 
     def extra_repr(self) -> str:
         """What the layer starts from, if it started from another."""

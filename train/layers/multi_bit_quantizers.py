@@ -45,7 +45,8 @@ class DorefaWeights(Quantizer):
         if self.bits == 1:
             return weight.detach().abs().mean() * straight_through(signs(weight), weight)
         squashed, top = torch.tanh(weight), 2**self.bits - 1
-        shares = squashed / (2 * squashed.detach().abs().max()) + 0.5
+        largest = squashed.detach().abs().max().clamp(min=torch.finfo(weight.dtype).tiny)
+        shares = squashed / (2 * largest) + 0.5
         return 2 * straight_through(torch.round(shares * top) / top, shares) - 1
 
 

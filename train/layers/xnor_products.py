@@ -50,7 +50,8 @@ class XnorConv2d(torch.autograd.Function):
 
         ctx.save_for_backward(x, weight)
         ctx.geometry = (stride, padding, dilation)
-        return xnor_conv2d(x, weight, stride, padding, dilation) * _magnitudes(x, weight)[:, None, None]
+        sums = xnor_conv2d(x, weight, stride, padding, dilation)
+        return sums.to(x.dtype) * _magnitudes(x, weight)[:, None, None]
 
     @staticmethod
     @once_differentiable
@@ -73,7 +74,7 @@ class XnorLinear(torch.autograd.Function):
         from tvm_fastconv.ops import xnor_gemm
 
         ctx.save_for_backward(x, weight)
-        return xnor_gemm(x, weight.T) * _magnitudes(x, weight)
+        return xnor_gemm(x, weight.T).to(x.dtype) * _magnitudes(x, weight)
 
     @staticmethod
     @once_differentiable
@@ -90,4 +91,4 @@ class XnorLinear(torch.autograd.Function):
 
 def _magnitudes(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Of the products of each filter, (O,)."""
-    return x.flatten()[0].abs() * weight.flatten(1)[:, 0].abs()
+    return (x.flatten()[0].abs() * weight.flatten(1)[:, 0].abs()).to(x.dtype)

@@ -83,8 +83,10 @@ def make_model(
         raise ModelError(f"network {name!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
     try:
         model = build(**options)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ModelError(f"network {name!r} cannot be built so: {error}") from None
+    if not all(parameter.numel() for parameter in model.parameters()):
+        raise ModelError(f"network {name!r} cannot be built so: it has layers without inputs or outputs")
     if methods is None:
         return model
     if isinstance(methods, str):

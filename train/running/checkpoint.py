@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -101,7 +102,13 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write ``checkpoint`` to ``path``: a reader sees the file that was there before, or all of the new one."""
+    """Write ``checkpoint`` to ``path``: a reader sees the file that was there before, or all of the new one.
+
+    Raises
+    ------
+    TrainError
+        It cannot be written.
+    """
     fields = {name.name: getattr(checkpoint, name.name) for name in dataclasses.fields(checkpoint)}
     part = path.with_name(f".{path.name}.part")  # one name: what a kill left is written over
     try:
@@ -110,8 +117,20 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        raise TrainError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _check_sums(file: IO[bytes]) -> None:
+    """PyTorch writes sums of what it stores, and does not look at them when it reads."""
+    with zipfile.ZipFile(file) as parts:
+        damaged = parts.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"{damaged} is not what was written")
+    file.seek(0)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -129,6 +148,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise TrainError(f"checkpoint {os.fspath(path)} cannot be read: {why}") from None
     try:
         with file:
+            _check_sums(file)
             found = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise TrainError(

@@ -32,7 +32,7 @@ def export_checkpoint(path: str | os.PathLike[str], output: str | os.PathLike[st
         See `exported`.
     """
     program, target = exported(path), Path(output)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part.pt2")
+    part = target.with_name(f".{target.name}.part.pt2")  # one name: what a kill left is written over
     try:
         torch.export.save(program, part)
         os.replace(part, target)

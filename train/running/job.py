@@ -18,7 +18,7 @@ from ..compress import compress_
 from ..data import Data, load_data, stream_data
 from ..data.floats import as_floats
 from ..models import make_model, preset_methods
-from .checkpoint import load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint
 from .settings import Settings
 from .train import Trained, train
 
@@ -78,9 +78,13 @@ def run_job(
     """
     progress(f"loading {job.data}")
     data = stream_data(job.data, job.size) if job.streaming else load_data(job.data, job.size)
+    if job.size not in (None, data.size):
+        raise TrainError(
+            f"{job.data} has images of {data.size}×{data.size}, which stay so; size is {job.size}"
+        )
     torch.manual_seed(job.settings.seed)
     model, network = _network(job, data, progress)
-    teacher = None if job.teacher is None else load_checkpoint(job.teacher).model()
+    teacher = None if job.teacher is None else _suited(job.teacher, "the teacher", data).model()
     return train(
         model, data, job.settings, network=network, out=out, resume=resume, teacher=teacher, progress=progress
     )
@@ -88,19 +92,33 @@ def run_job(
 
 def _network(job: Job, data: Data, progress: Callable[[str], None]) -> tuple[nn.Module, dict[str, Any]]:
     """The network to train, and what `make_model` makes its dense form of."""
-    sizes = {"classes": data.classes, "channels": data.channels, "size": data.size}
+    sizes = _sizes(data)
     if job.compress_from is None:
+        if fixed := {"name", "methods", *sizes} & job.options.keys():
+            raise TrainError(
+                f"{min(fixed)!r} is no option of a network; allowed: what its class takes beside"
+            )
         network = {"name": job.network, **sizes, **job.options}
         return make_model(**network, methods=job.methods), network
     if job.methods is None:
         raise TrainError("a network to compress is given, and no methods; give a preset or a file of methods")
-    checkpoint = load_checkpoint(job.compress_from)
-    if {name: checkpoint.network.get(name) for name in sizes} != sizes:
-        raise TrainError(
-            f"the network to compress is for {checkpoint.data}, whose images or classes are other than {data.name}'s"
-        )
+    checkpoint = _suited(job.compress_from, "the network to compress", data)
     model = checkpoint.model().train()
     methods = preset_methods(job.methods, model) if isinstance(job.methods, str) else job.methods
     images = torch.from_numpy(as_floats(data.examples(CALIBRATION)))
     compress_(model, methods, images, progress=progress)
     return model, checkpoint.network
+
+
+def _sizes(data: Data) -> dict[str, int]:
+    return {"classes": data.classes, "channels": data.channels, "size": data.size}
+
+
+def _suited(path: str | os.PathLike[str], what: str, data: Data) -> Checkpoint:
+    """A checkpoint of a network for images and classes like those of ``data``."""
+    checkpoint, sizes = load_checkpoint(path), _sizes(data)
+    if {name: checkpoint.network.get(name) for name in sizes} != sizes:
+        raise TrainError(
+            f"{what} is for {checkpoint.data}, whose images or classes are other than {data.name}'s"
+        )
+    return checkpoint

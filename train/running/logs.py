@@ -63,6 +63,11 @@ class Logs:
         self._sum, self._count = torch.tensor(state["sum"]), state["count"]
         self._signs = state["signs"]
 
+    @property
+    def loss(self) -> float:
+        """The mean in this epoch."""
+        return float(self._sum) / max(1, self._count)
+
     def begin_epoch(self) -> None:
         """Forget the losses of the last."""
         self._sum, self._count = torch.zeros(()), 0
@@ -80,7 +85,7 @@ class Logs:
         """Close an epoch, and write what is known."""
         row = {
             "epoch": epoch,
-            "train_loss": float(self._sum) / max(1, self._count),
+            "train_loss": self.loss,
             "test_loss": found.loss,
             "top1": found.top1,
             "top5": found.top5,
@@ -90,8 +95,11 @@ class Logs:
         }
         self.history.append(row)
         if self.folder is not None:
-            self._write_table(self.folder / "metrics.csv")
-            self._write_events(row, model)
+            try:
+                self._write_table(self.folder / "metrics.csv")
+                self._write_events(row, model)
+            except OSError as error:
+                raise TrainError(f"{self.folder} cannot be written to: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Draw the curves, and flush what is open."""

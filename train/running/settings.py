@@ -88,9 +88,12 @@ class Settings:
         for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
             self._check(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "1 or more")
         self._check("checkpoint_every", self.checkpoint_every >= 0, "0 or more")
+        self._check("seed", 0 <= self.seed < 1 << 31, f"0 to {(1 << 31) - 1}")
+        reference = self.reference_batch
+        self._check("reference_batch", reference is None or reference >= 1, "1 or more")
         self._check("learning_rate", 0 < self.learning_rate < math.inf, "above 0")
         for name in ("warmup", "weight_decay"):
-            self._check(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+            self._check(name, 0 <= getattr(self, name) <= 1e6, "0 to 1e6")
         for name in ("momentum", "label_smoothing", "ema"):
             self._check(name, 0 <= getattr(self, name) < 1, "0 or more, below 1")
         self._check("distillation", 0 <= self.distillation <= 1, "0 to 1")

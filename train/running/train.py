@@ -7,8 +7,12 @@ weights that it would have had.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,8 @@ from tvm_fastconv.notices import notify
 
 from ..compress import penalty
 from ..data import Data, as_floats
+from ..layers.binary_layers import BinaryWeights
+from ..layers.sparse_weights import SparseWeights
 from ..layers.xnor_products import use_xnor_
 from ..structure import structure_of
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -29,7 +35,7 @@ from .evaluate import BATCH, scores
 from .logs import Logs
 from .loss import Loss
 from .optimizers import make_optimizer
-from .progress import advance_
+from .progress import advance_, is_settled
 from .settings import Settings
 from .synced_batch_norm import synchronize_batch_norms_
 
@@ -74,7 +80,8 @@ def train(
     network
         What `make_model` makes the network of, for the checkpoint.
     out
-        Folder for ``last.ckpt`` and ``best.ckpt`` (of the highest accuracy on the test images), ``metrics.csv``,
+        Folder for ``last.ckpt`` and ``best.ckpt`` (of the highest accuracy on the test images, once layers are as
+        sparse as they are to be, and in bits), ``metrics.csv``,
         events of TensorBoard and ``curves.png``. Without it nothing is written.
     resume
         Go on from ``last.ckpt`` in ``out``, if it is there.
@@ -125,6 +132,12 @@ class _Loop:
             )
         if self.fabric.world_size > 1:
             synchronize_batch_norms_(model)
+        bits = any(isinstance(part, BinaryWeights) for part in model.modules())
+        for name in ("xnor", "progressive"):
+            if getattr(settings, name) and not bits:
+                raise TrainError(
+                    f"{name} is for binary layers, and the network has none; give it --method binary"
+                )
         if settings.xnor:
             _use_xnor(model)
         self.model = model.train()
@@ -139,7 +152,8 @@ class _Loop:
 
     def run(self) -> Trained:
         """To the end."""
-        with torch.random.fork_rng():  # the caller's random numbers are not ours
+        folder = self.out if self.fabric.is_global_zero else None
+        with torch.random.fork_rng(), _alone_in(folder):  # the caller's random numbers are not ours
             while self.epoch < self.settings.epochs:
                 self._run_epoch()
         self.logs.close()
@@ -186,6 +200,10 @@ class _Loop:
 
     def _finish_epoch(self, speed: float) -> None:
         self.logs.average(self.fabric.all_reduce)
+        if not math.isfinite(self.logs.loss):
+            raise TrainError(
+                f"the loss is {self.logs.loss} in epoch {self.epoch}; try a lower learning rate, or a warm-up"
+            )
         if self.fabric.is_global_zero:
             self._test(speed)
 
@@ -198,7 +216,9 @@ class _Loop:
             f"tested after epoch {self.epoch} of {self.settings.epochs}, loss "
             f"{self.logs.history[-1]['train_loss']:.4f}, {100 * found.top1:.2f} % right, {speed:.0f} images/s"
         )
-        better, self.best = found.top1 > self.best, max(self.best, found.top1)
+        settled = is_settled(self.model, self.settings, self.epoch / self.settings.epochs)
+        better = settled and found.top1 > self.best
+        self.best = found.top1 if better else self.best
         self._save(LAST)
         if better:
             self._save(BEST)
@@ -223,6 +243,7 @@ class _Loop:
             "optimizer": self.optimizer.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "logs": self.logs.state,
+            "densities": _densities(self.model),
             **{"epoch": self.epoch, "batch": self.batch, "best": self.best},
         }
         checkpoint = Checkpoint(
@@ -246,18 +267,52 @@ class _Loop:
         """
         if checkpoint.data != self.data.name:
             raise TrainError(f"the checkpoint is of {checkpoint.data}, not of {self.data.name}")
-        if checkpoint.settings != self.settings.as_dict():
-            known, asked = checkpoint.settings, self.settings.as_dict()
-            name = next(key for key in asked if known.get(key) != asked[key])
-            raise TrainError(f"the training to resume has {name} {known.get(name)!r}, not {asked[name]!r}")
+        _check_same("", checkpoint.settings, self.settings.as_dict())
+        structure = structure_of(self.model)
+        if checkpoint.structure.keys() == structure.keys():
+            for layer, asked in structure.items():
+                _check_same(f"layer {layer} with ", checkpoint.structure[layer], asked)
         checkpoint.load_into(self.model)  # or says that it is of another network
         training = checkpoint.training
+        _check_same("density of ", training["densities"], _densities(self.model))
         self.model.load_state_dict(training["model"])
         self.optimizer.optimizer.load_state_dict(training["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(training["average"])
         self.epoch, self.batch, self.best = training["epoch"], training["batch"], training["best"]
         self.logs.restore(checkpoint.history, training["logs"])
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path | None) -> Iterator[None]:
+    """Keep other trainings out of ``folder`` while the block runs; the kernel does when a process is killed."""
+    if folder is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise TrainError(f"another training is writing into {folder}; give another folder") from None
+    finally:
+        os.close(handle)
+
+
+def _densities(model: nn.Module) -> dict[str, float | None]:
+    """What the lookups of each layer are to be brought to."""
+    return {
+        name: part.target_density for name, part in model.named_modules() if isinstance(part, SparseWeights)
+    }
+
+
+def _check_same(where: str, known: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise for the first thing in which what is to be resumed differs from what is asked for."""
+    for name in dict.fromkeys((*asked, *known)):
+        if known.get(name) != asked.get(name):
+            raise TrainError(
+                f"the training to resume has {where}{name} {known.get(name)!r}, not {asked.get(name)!r}"
+            )
 
 
 def _fabric(settings: Settings) -> Any:

@@ -56,7 +56,8 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     """
     from tvm_fastconv.train.data import as_floats, load_data
 
-    found = load_data(data)
+    shape = model.manifest.inputs[0].shape
+    found = load_data(data, shape[2] if len(shape) == 4 and isinstance(shape[2], int) else None)
     images, labels = found.test_images, found.test_labels
     batch = _batch_size(model, images.shape, data)
     correct, seconds = 0, 0.0

@@ -16,6 +16,9 @@ from .tensors import aligned, check_tensor, compiling, readable, run, signs
 
 Pair = tuple[int, int]
 
+SHAPES = 256
+"""For which code is kept; that of the one that was not used for longest is made anew."""
+
 
 @dataclass(frozen=True)
 class _Geometry:
@@ -76,7 +79,7 @@ def xnor_conv2d(
 
 
 def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)  # type: ignore[return-value]
 
 
 def _check_shapes(x: torch.Tensor, geometry: _Geometry) -> None:
@@ -165,7 +168,7 @@ class _Kernel:
     sums: tuple[int, ...]
 
 
-@functools.cache
+@functools.lru_cache(SHAPES)
 def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
     from tvm import te
 

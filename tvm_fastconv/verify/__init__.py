@@ -74,7 +74,7 @@ class Verdict:
             f"alone, the others together with the next; largest error of a function {largest:.1e} of its channel's "
             f"largest value, of the network's outputs {whole:.1e}"
         )
-        return text + (f"; up to {100 * self.open:.2g} % of a result lie on a threshold" if self.open else "")
+        return text + (f"; up to {100 * self.open:.3g} % of a result lie on a threshold" if self.open else "")
 
 
 def verify(

@@ -15,6 +15,7 @@ from tvm_fastconv.train import data as data_sets
 from tvm_fastconv.train.data import ImageData, as_floats, load_data
 from tvm_fastconv.train.data.augment import Augmentation
 from tvm_fastconv.train.data.batches import Batches
+from tvm_fastconv.train.data.hub import prepared
 from tvm_fastconv.train.data.idx import FILES, read_idx
 from tvm_fastconv.train.data.lazy_images import LazyImages
 
@@ -144,6 +145,23 @@ def _epoch(data: ImageData) -> list[torch.Tensor]:
     return [part for pair in batches.epoch(1) for part in pair]
 
 
+def test_of_16_bits_the_upper_ones_count(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.array([[0, 255, 256], [30000, 65279, 65535]], np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        np.testing.assert_array_equal(prepared(image, None)[0], pixels >> 8)
+
+
+@pytest.mark.usefixtures("_offline")
+def test_images_that_are_damaged_are_said(tmp_path: Path) -> None:
+    _save_images(tmp_path / "pets")
+    next((tmp_path / "pets" / "train").glob("*/*2.png")).write_bytes(b"no image")
+    with pytest.raises(TrainError, match="pets cannot be read: "):
+        load_data(str(tmp_path / "pets"))
+
+
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.parametrize("limit", [1000, 1 << 32])
 def test_images_of_different_sizes_are_said(
@@ -154,7 +172,7 @@ def test_images_of_different_sizes_are_said(
 
     Image.new("RGB", (5, 5)).save(next((tmp_path / "pets" / "train").glob("*/*2.png")))
     monkeypatch.setattr("tvm_fastconv.train.data.hub.IN_MEMORY", limit)
-    with pytest.raises(TrainError, match="images of different sizes; give the one to bring them to"):
+    with pytest.raises(TrainError, match="images of different sizes, or grey ones beside coloured"):
         load_data(str(tmp_path / "pets")).examples(6)
     assert load_data(str(tmp_path / "pets"), size=4).train_images.shape == (6, 3, 4, 4)
 

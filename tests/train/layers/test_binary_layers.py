@@ -337,3 +337,32 @@ def test_without_tvm_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(fc.MethodError, match="compiled by TVM, which is not installed; run: pip install"):
         use_xnor_(BinaryConv2d(8, 8, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layer", ["conv2d", "linear"])
+def test_on_packed_bits_the_dtype_is_that_of_the_input(layer: str, dtype: torch.dtype) -> None:
+    if layer == "conv2d":
+        made, x = BinaryConv2d(19, 8, 3).to(dtype), torch.randn(2, 19, 7, 7, dtype=dtype)
+    else:
+        made, x = BinaryLinear(50, 8).to(dtype), torch.randn(4, 50, dtype=dtype)
+    want = made(x)
+    use_xnor_(made)
+    got = made(x)
+    assert got.dtype == want.dtype == dtype
+    # Scaled sums of up to 171 products in the dtype itself, of 8 bits at the least.
+    assert_close(got.float(), want.float(), 2e-2)
+
+
+def test_images_without_a_batch_and_no_images_compute_as_before() -> None:
+    layer = BinaryConv2d(8, 4, 3)
+    one, none = torch.randn(8, 6, 6), torch.zeros(0, 8, 6, 6)
+    want = layer(one), layer(none)
+    use_xnor_(layer)
+    assert torch.equal(layer(one), want[0])
+    assert layer(none).shape == want[1].shape == (0, 4, 4, 4)
+
+
+def test_two_bits_of_a_weight_of_zeros_are_finite() -> None:
+    quantize = make_quantizer(WEIGHTS, "dorefa", 2, 3)
+    assert quantize(torch.zeros(3, 4)).isfinite().all()

@@ -57,9 +57,13 @@ def _foreign(path: Path, kind: str) -> None:
         torch.save(make_model(**NETWORK).state_dict(), path)
     elif kind == "text":
         path.write_text("nothing")
+    elif kind == "weights":
+        save_checkpoint(_checkpoint(), path)
+        weights = load_checkpoint(path).state["classifier.weight"].numpy().tobytes()
+        path.write_bytes(path.read_bytes().replace(weights, bytes(byte ^ 1 for byte in weights)))
 
 
-@pytest.mark.parametrize("kind", ["cut", "code", "empty", "state", "text"])
+@pytest.mark.parametrize("kind", ["cut", "code", "empty", "state", "text", "weights"])
 def test_what_is_no_checkpoint_is_said(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     _foreign(tmp_path / "a.ckpt", kind)
     with pytest.raises(TrainError, match=r"a\.ckpt is no checkpoint of fastconv train"):

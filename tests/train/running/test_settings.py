@@ -24,6 +24,9 @@ from tvm_fastconv.train.running.optimizers import make_optimizer
         ({"precision": "8"}, "precision is '8'; allowed: 32-true"),
         ({"batch_size": 10, "accumulate": 2, "devices": 2}, "batch_size is 10; allowed: multiples of 4"),
         ({"checkpoint_every": -1}, "checkpoint_every is -1"),
+        ({"reference_batch": -128}, "reference_batch is -128; allowed: 1 or more"),
+        ({"seed": 1 << 40}, "seed is 1099511627776; allowed: 0 to 2147483647"),
+        ({"warmup": 1e308}, r"warmup is 1e\+308; allowed: 0 to 1e6"),
     ],
 )
 def test_wrong_settings_are_said(wrong: dict[str, Any], message: str) -> None:

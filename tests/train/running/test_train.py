@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+import tvm_fastconv as fc
 from tvm_fastconv.errors import TrainError
 from tvm_fastconv.train.data import ImageData
 from tvm_fastconv.train.layers import BinaryConv2d, LookupConv2d
 from tvm_fastconv.train.models import make_model
-from tvm_fastconv.train.running import Settings, Trained, load_checkpoint, train
+from tvm_fastconv.train.running import Settings, Trained, load_checkpoint, save_checkpoint, train
+from tvm_fastconv.train.running.evaluate import BATCH, scores
 from tvm_fastconv.train.running.loss import Loss
 from tvm_fastconv.train.running.progress import advance_
 
@@ -242,3 +244,70 @@ def test_a_teacher_is_come_near_to() -> None:
     torch.testing.assert_close(Loss(settings, teacher)(teacher, x, y), torch.zeros(()), rtol=0, atol=1e-6)
     plain = Loss(Settings(distillation=0.0), teacher)(student, x, y)
     torch.testing.assert_close(plain, nn.functional.cross_entropy(student(x), y))
+
+
+def test_the_best_is_chosen_among_networks_that_are_what_they_will_be(tmp_path: Path) -> None:
+    train(
+        _model("binary"), _data(), _changed(epochs=6, progressive=True, learning_rate=0.03),
+        network=NETWORK, out=tmp_path,
+    )  # fmt: skip
+    best = load_checkpoint(tmp_path / "best.ckpt")
+    assert len(best.history) >= 4  # two thirds of six epochs, where weights become bits
+    right = scores(best.model(), _data().test_batches(BATCH)).top1
+    assert right == pytest.approx(best.history[-1]["top1"])
+
+
+def test_a_loss_that_is_no_number_is_said_and_nothing_is_written_over(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"the loss is (nan|inf) in epoch \d; try a lower learning rate"):
+        train(_model(), _data(), _changed(optimizer="sgd", learning_rate=1e38), out=tmp_path)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_other_densities_are_not_gone_on_with(tmp_path: Path) -> None:
+    methods = [{"block1.conv": fc.Lookup(dictionary_size=4, density=density)} for density in (0.5, 0.1)]
+    train(_model(methods[0]), _data(), SETTINGS, out=tmp_path)
+    with pytest.raises(TrainError, match=r"density of block1.conv.lookups 0.5, not 0.1"):
+        train(_model(methods[1]), _data(), SETTINGS, out=tmp_path, resume=True)
+
+
+def test_other_bits_are_not_gone_on_with(tmp_path: Path) -> None:
+    train(_model({"block1.conv": fc.Bitserial(weight_bits=2)}), _data(), SETTINGS, out=tmp_path)
+    with pytest.raises(TrainError, match=r"layer block1.conv with weight_bits 2, not 3"):
+        train(
+            _model({"block1.conv": fc.Bitserial(weight_bits=3)}), _data(), SETTINGS, out=tmp_path, resume=True
+        )
+
+
+def test_settings_of_another_version_are_not_gone_on_with(tmp_path: Path) -> None:
+    train(_model(), _data(), SETTINGS, out=tmp_path)
+    stored = load_checkpoint(tmp_path / "last.ckpt")
+    stored.settings["mixup"] = 0.2
+    save_checkpoint(stored, tmp_path / "last.ckpt")
+    with pytest.raises(TrainError, match=r"has mixup 0.2, not None"):
+        train(_model(), _data(), SETTINGS, out=tmp_path, resume=True)
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    def inner(line: str) -> None:
+        if "step 1 of" in line:
+            train(_model(), _data(), SETTINGS, out=tmp_path)
+
+    with pytest.raises(TrainError, match="another training is writing into"):
+        train(_model(), _data(), SETTINGS, out=tmp_path, progress=inner)
+    train(_model(), _data(), SETTINGS, out=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").mkdir()
+    with pytest.raises(TrainError, match="cannot be written to"):
+        train(_model(), _data(), SETTINGS, out=tmp_path)
+    (tmp_path / "metrics.csv").rmdir()
+    (tmp_path / "best.ckpt").mkdir()
+    with pytest.raises(TrainError, match=r"best.ckpt cannot be written: "):
+        train(_model(), _data(), SETTINGS, out=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["xnor", "progressive"])
+def test_what_is_for_bits_is_refused_without_them(name: str) -> None:
+    with pytest.raises(TrainError, match=f"{name} is for binary layers, and the network has none"):
+        train(_model("cp"), _data(), _changed(**{name: True}))

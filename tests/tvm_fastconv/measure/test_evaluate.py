@@ -36,7 +36,7 @@ def _tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
         name="tiny", classes=3, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS
     )  # fmt: skip
     real = data.load_data
-    monkeypatch.setattr(data, "load_data", lambda name: tiny if name == "tiny" else real(name))
+    monkeypatch.setattr(data, "load_data", lambda name, size=None: tiny if name == "tiny" else real(name))
 
 
 @pytest.mark.parametrize(("batch", "batches"), [(1, [1] * 7), (3, [3, 3, 3]), (16, [16]), ("n", [7])])
