@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.bench_train_fashion --folder DIR`` trains All-CNN-C, a third as wide and with a stride of 2 in
 its first layer, from first weights by every method; then compresses the dense one and trains it on for a tenth of the
-epochs. Each training lies in a folder of ``DIR``: started again, what is there is not trained again, so that with
-``--only-train`` several processes can share the work. Compiled files classify all 10 000 test images. The rows are in
-``results/train_fashion.json``, written after every method.
+epochs, some of them for as many. Each training lies in a folder of ``DIR``: started again, what is there is not trained
+again, so that with ``--only-train`` several processes can share the work. Compiled files classify all 10 000 test
+images. The rows are in ``results/train_fashion.json``, written after every method.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Way:
     activation: str = "relu"
     rate: float = 4e-3
     fine_rate: float = 1e-3
+    from_dense: bool = False
+    """Whether it is trained from the dense network for as many epochs, too."""
 
 
 WAYS = {
@@ -63,11 +65,11 @@ WAYS = {
     "lookup accurate": Way("lcnn-accurate"),
     "binary": Way("binary", activation="none", rate=1e-2, fine_rate=1e-2),
     "wide binary": Way("binary", WIDE, "none", rate=1e-2),
-    "2-bit": Way("2-bit"),
+    "2-bit": Way("2-bit", from_dense=True),
     "fac": Way("fac"),
-    "sep": Way("sep", rate=1e-2, fine_rate=1e-2),
+    "sep": Way("sep", rate=1e-2, fine_rate=1e-2, from_dense=True),
     "cp": Way("cp"),
-    "tucker": Way("tucker"),
+    "tucker": Way("tucker", from_dense=True),
     "fixed": Way("fixed"),
 }
 
@@ -101,20 +103,25 @@ def main() -> None:
     dense = given.folder / "dense"
     for name in given.ways.split(","):
         way, folder = WAYS[name], given.folder / name.replace(" ", "_")
-        tuned = folder.with_name(f"{folder.name}_from_dense")
-        history = trained(job_of(way, replace(SETTINGS, learning_rate=way.rate)), folder).history
-        from_dense = way.preset != "dense" and way.width == WIDTH
-        if from_dense:
-            fine = replace(FINE, learning_rate=way.fine_rate)
-            trained(replace(job_of(way, fine), compress_from=dense / "last.ckpt"), tuned)
+        first = job_of(way, replace(SETTINGS, learning_rate=way.rate))
+        history = trained(first, folder).history
+        others = {}
+        if way.preset != "dense" and way.width == WIDTH:
+            fine = job_of(way, replace(FINE, learning_rate=way.fine_rate))
+            others["fine_tuned"] = replace(fine, compress_from=dense / "last.ckpt")
+        if way.from_dense:
+            others["from_dense"] = replace(first, compress_from=dense / "last.ckpt")
+        for kind, job in others.items():
+            trained(job, folder.with_name(f"{folder.name}_{kind}"))
         if given.only_train:
             continue
         row: dict[str, Any] = measure(folder, dense, data, settings.threads)
         row["images_per_second"] = statistics.median(epoch["images_per_second"] for epoch in history)
         row["density"] = {name: value for name, value in history[-1].items() if name.startswith("density/")}
-        if from_dense:
-            before = {"top1_before": at_once(way.preset, dense, data)}
-            row["from_dense"] = before | measure(tuned, dense, data, settings.threads)
+        for kind in others:
+            row[kind] = measure(folder.with_name(f"{folder.name}_{kind}"), dense, data, settings.threads)
+        if others:
+            row["fine_tuned"]["top1_before"] = at_once(way.preset, dense, data)
         rows[name] = row
         print(name, row, flush=True)
         if not given.no_write:

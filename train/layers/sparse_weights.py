@@ -60,7 +60,9 @@ class SparseWeights(nn.Module):
         return self.weight * self.mask
 
     def regularization(self) -> torch.Tensor:
-        """The L1 penalty, which the training loop adds to the loss."""
+        """The L1 penalty, which the training loop adds to the loss; none where as few are left as there are to be."""
+        if self.target_density is not None and self.density <= self.target_density:
+            return self.weight.new_zeros(())
         return self.penalty * self.threshold * self.sparse_weight().abs().sum()
 
     @torch.no_grad()

@@ -240,3 +240,12 @@ def test_the_compiler_knows_them() -> None:
 def test_what_cannot_be_is_said(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(fc.MethodError, match=message):
         make()
+
+
+def test_as_few_as_there_are_to_be_are_not_pulled_at_any_more() -> None:
+    layer = LookupConv2d(16, 32, 3, dictionary_size=8).lookups
+    assert layer.regularization() > 0
+    layer.target_density = 0.25
+    assert layer.regularization() > 0
+    layer.drop_to_(0.25)
+    assert layer.regularization() == 0
