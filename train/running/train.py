@@ -7,12 +7,9 @@ weights that it would have had.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +18,23 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tvm_fastconv.errors import MethodError, TrainError, quoted
+from tvm_fastconv.errors import MethodError, TrainError
 from tvm_fastconv.notices import notify
 
 from ..compress import penalty
 from ..data import Data, as_floats
 from ..layers.binary_layers import BinaryWeights
-from ..layers.sparse_weights import SparseWeights
 from ..layers.xnor_products import use_xnor_
 from ..structure import structure_of
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .evaluate import BATCH, scores
+from .fabric import start_processes
+from .folders import alone_in
 from .logs import Logs
 from .loss import Loss
 from .optimizers import make_optimizer
 from .progress import advance_, is_settled
+from .resumable import check_resumable, densities_of
 from .settings import Settings
 from .synced_batch_norm import synchronize_batch_norms_
 
@@ -117,7 +116,7 @@ class _Loop:
         progress: Callable[[str], None],
     ) -> None:
         self.settings, self.data, self.network, self.out = settings, data, network, out
-        self.fabric = _fabric(settings)
+        self.fabric = start_processes(settings)
         self.progress = progress if self.fabric.is_global_zero else lambda text: None
         self.batches = data.batches(
             batch_size=settings.batch_size,
@@ -153,7 +152,7 @@ class _Loop:
     def run(self) -> Trained:
         """To the end."""
         folder = self.out if self.fabric.is_global_zero else None
-        with torch.random.fork_rng(), _alone_in(folder):  # the caller's random numbers are not ours
+        with torch.random.fork_rng(), alone_in(folder):  # the caller's random numbers are not ours
             while self.epoch < self.settings.epochs:
                 self._run_epoch()
         self.logs.close()
@@ -243,7 +242,7 @@ class _Loop:
             "optimizer": self.optimizer.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "logs": self.logs.state,
-            "densities": _densities(self.model),
+            "densities": densities_of(self.model),
             **{"epoch": self.epoch, "batch": self.batch, "best": self.best},
         }
         checkpoint = Checkpoint(
@@ -265,77 +264,15 @@ class _Loop:
         TrainError
             It is of another network, other data or other settings.
         """
-        if checkpoint.data != self.data.name:
-            raise TrainError(f"the checkpoint is of {checkpoint.data}, not of {self.data.name}")
-        _check_same("", checkpoint.settings, self.settings.as_dict())
-        structure = structure_of(self.model)
-        if checkpoint.structure.keys() == structure.keys():
-            for layer, asked in structure.items():
-                _check_same(f"layer {layer} with ", checkpoint.structure[layer], asked)
         checkpoint.load_into(self.model)  # or says that it is of another network
+        check_resumable(checkpoint, self.data.name, self.settings, self.model)
         training = checkpoint.training
-        _check_same("density of ", training["densities"], _densities(self.model))
         self.model.load_state_dict(training["model"])
         self.optimizer.optimizer.load_state_dict(training["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(training["average"])
         self.epoch, self.batch, self.best = training["epoch"], training["batch"], training["best"]
         self.logs.restore(checkpoint.history, training["logs"])
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path | None) -> Iterator[None]:
-    """Keep other trainings out of ``folder`` while the block runs; the kernel does when a process is killed."""
-    if folder is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise TrainError(f"another training is writing into {folder}; give another folder") from None
-    finally:
-        os.close(handle)
-
-
-def _densities(model: nn.Module) -> dict[str, float | None]:
-    """What the lookups of each layer are to be brought to."""
-    return {
-        name: part.target_density for name, part in model.named_modules() if isinstance(part, SparseWeights)
-    }
-
-
-def _check_same(where: str, known: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raise for the first thing in which what is to be resumed differs from what is asked for."""
-    for name in dict.fromkeys((*asked, *known)):
-        if known.get(name) != asked.get(name):
-            raise TrainError(
-                f"the training to resume has {where}{name} {known.get(name)!r}, not {asked.get(name)!r}"
-            )
-
-
-def _fabric(settings: Settings) -> Any:
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:
-        raise TrainError(
-            "training runs on Lightning, which is not installed; run: pip install 'tvm-fastconv[train]'"
-        ) from None
-    several = settings.devices * settings.nodes > 1
-    precision: Any = settings.precision
-    try:
-        fabric = Fabric(
-            accelerator="auto",
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            precision=precision,
-            strategy="ddp" if several else "auto",
-        )
-        fabric.launch()
-    except (RuntimeError, ValueError) as error:  # such as a cluster's job of another number of processes
-        raise TrainError(f"the processes cannot be started: {quoted(error)}") from None
-    return fabric
 
 
 def _use_xnor(model: nn.Module) -> None:
