@@ -22,9 +22,9 @@ TURNS = 3
 
 
 def images_per_second(cores: tuple[int, ...], folder: Path) -> float:
-    """Of an epoch with a process on each of ``cores``, 256 images a step in all."""
+    """Of an epoch with a process on each of ``cores``, 512 images a step in all."""
     command = [sys.executable, "-m", "tvm_fastconv.cli", "train", *NETWORK, "--out", str(folder)]
-    command += ["--epochs", "1", "--batch-size", "256", "--devices", str(len(cores))]
+    command += ["--epochs", "1", "--batch-size", "512", "--devices", str(len(cores))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pinned = ["taskset", "-c", ",".join(map(str, cores)), *command]
     subprocess.run(pinned, check=True, env=environment, capture_output=True)
