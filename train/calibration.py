@@ -1,6 +1,5 @@
 """What is learned of a model by running it on examples: what layers get, and what batch norms see."""
 
-import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
@@ -69,23 +68,41 @@ def inputs_of(
         for layer in names:
             stack.callback(layer.register_forward_pre_hook(see, with_kwargs=True).remove)
         if by_batch:
-            stack.enter_context(_normalizing_by_batch(model))
+            norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+            stack.enter_context(_normalizing_by_batch(norms, keep=False))
         model(batch)
     return found
 
 
 @contextmanager
-def _normalizing_by_batch(model: nn.Module) -> Iterator[None]:
-    """Batch norms in training mode, and behind it their statistics as they were."""
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
-    before = {norm: copy.deepcopy(norm._buffers) for norm in norms}
-    for norm in norms:
-        norm.training = True
+def _normalizing_by_batch(norms: Collection[_BatchNorm], *, keep: bool) -> Iterator[None]:
+    """Let ``norms`` normalize by the batch, and average over batches; statistics stay as they were unless ``keep``.
+
+    Raises
+    ------
+    InputError
+        A batch has one value per channel somewhere, which has no variance.
+    """
+    before = {
+        norm: (norm.momentum, norm.training, {name: each.clone() for name, each in norm.named_buffers()})
+        for norm in norms
+    }
+    done = False
     try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # an average over all batches
+            norm.training = True
         yield
+        done = True
+    except ValueError as error:
+        raise InputError(f"the calibration has batches that are too small: {error}") from None
     finally:
-        for norm, statistics in before.items():
-            norm._buffers.update(statistics)
+        for norm, (momentum, training, statistics) in before.items():
+            norm.momentum, norm.training = momentum, training
+            if not (done and keep):
+                for name, value in statistics.items():
+                    norm.get_buffer(name).copy_(value)
 
 
 @torch.no_grad()
@@ -95,6 +112,7 @@ def reestimate_batch_norms(
     """Let batch norms that run behind one of the ``changed`` layers average over ``batches``; returns them.
 
     Each normalizes by the batch meanwhile, so that those behind it see what they will see. All else is in eval mode.
+    If an error is raised, their statistics are what they were.
 
     Raises
     ------
@@ -103,23 +121,9 @@ def reestimate_batch_norms(
     """
     with evaluated(model):
         norms = _norms_behind(model, changed, batches[0])
-        before = {norm: (norm.momentum, copy.deepcopy(norm._buffers)) for norm in norms}
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # an average over all batches
-            norm.training = True
-        try:
+        with _normalizing_by_batch(norms, keep=True):
             for batch in batches:
                 model(batch)
-        except BaseException as error:
-            for norm, (_, statistics) in before.items():
-                norm._buffers.update(statistics)
-            if isinstance(error, ValueError):
-                raise InputError(f"the calibration has batches that are too small: {error}") from None
-            raise
-        finally:
-            for norm, (momentum, _) in before.items():
-                norm.momentum = momentum
     return norms
 
 

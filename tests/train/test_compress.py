@@ -302,6 +302,15 @@ def test_a_calibration_that_the_model_does_not_take_changes_nothing(shape: tuple
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_statistics_stay_in_the_tensors_that_others_hold() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    held = dict(model.named_buffers())
+    before = {name: value.clone() for name, value in held.items()}
+    fc.compress_(model, {"2": fc.Bitserial()}, calibration=IMAGES, fresh=True)
+    assert all(held[name] is value for name, value in model.named_buffers() if name in held)
+    assert all(torch.equal(held[name], before[name]) for name in held if name.startswith("1."))
+
+
 def test_attention_reads_the_weights_of_its_parts_itself_and_keeps_them() -> None:
     model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     report = fc.compress_(model, fc.Bitserial(), calibration=torch.randn(4, 5, 8))

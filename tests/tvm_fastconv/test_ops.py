@@ -13,14 +13,11 @@ import tvm_fastconv as fc
 from tvm_fastconv.ops import gemm, tensors
 
 from ..close import assert_close
-
-
-def _signs(x: torch.Tensor) -> torch.Tensor:
-    return torch.where(x >= 0, 1.0, -1.0)
+from .signs import signs, straight_through
 
 
 def _assert_product(a: torch.Tensor, b: torch.Tensor) -> None:
-    got, want = fc.ops.xnor_gemm(a, b), torch.matmul(_signs(a), _signs(b))
+    got, want = fc.ops.xnor_gemm(a, b), torch.matmul(signs(a), signs(b))
     assert got.dtype == torch.float32
     assert got.is_contiguous()
     assert torch.equal(got, want)
@@ -117,7 +114,7 @@ def test_many_callers() -> None:
     def call(seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         a, b = torch.randn(33, 90, generator=generator), torch.randn(90, 50, generator=generator)
-        want = _signs(a) @ _signs(b)
+        want = signs(a) @ signs(b)
         failed.extend(1 for _ in range(20) if not torch.equal(fc.ops.xnor_gemm(a, b), want))
 
     callers = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
@@ -128,21 +125,6 @@ def test_many_callers() -> None:
     assert not failed
 
 
-class _Sign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return _signs(x)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad
-
-
-def _straight_through(x: torch.Tensor) -> torch.Tensor:
-    """The sign whose gradient is that of hardtanh, written the usual way."""
-    return _Sign.apply(F.hardtanh(x))
-
-
 @pytest.mark.parametrize(
     "shape", [((7, 40), (40, 9)), ((2, 3, 40), (40, 9)), ((2, 3, 40), (2, 40, 5)), ((40,), (40, 6))]
 )
@@ -150,7 +132,7 @@ def test_gradients(shape: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     ours = [torch.randn(s, requires_grad=True) for s in shape]
     theirs = [x.detach().clone().requires_grad_() for x in ours]
     product = fc.ops.xnor_gemm(*ours)
-    expected = torch.matmul(*map(_straight_through, theirs))
+    expected = torch.matmul(*map(straight_through, theirs))
     assert torch.equal(product, expected)
     weights = torch.randn_like(product)
     (product * weights).sum().backward()
@@ -177,7 +159,7 @@ def test_gradients_have_the_dtype_of_the_input() -> None:
 def test_a_layer_learns() -> None:
     torch.manual_seed(0)
     data, weight = torch.randn(64, 32), torch.nn.Parameter(torch.randn(32, 8) * 0.1)
-    target = _signs(data) @ _signs(torch.randn(32, 8))
+    target = signs(data) @ signs(torch.randn(32, 8))
     optimizer = torch.optim.Adam([weight], lr=0.02)
     losses = []
     for _ in range(60):
@@ -223,7 +205,7 @@ def test_inside_torch_compile() -> None:
         return fc.ops.xnor_gemm(x * 2, w) + 1
 
     a, b = torch.randn(5, 40), torch.randn(40, 9)
-    assert torch.equal(torch.compile(model, backend="eager")(a, b), _signs(a) @ _signs(b) + 1)
+    assert torch.equal(torch.compile(model, backend="eager")(a, b), signs(a) @ signs(b) + 1)
 
 
 def test_after_the_runtime_was_loaded_without_pytorch() -> None:
@@ -249,5 +231,5 @@ def test_defaults_of_pytorch_do_not_matter() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert product.dtype == torch.float32
-    assert torch.equal(product, _signs(a) @ _signs(b))
+    assert torch.equal(product, signs(a) @ signs(b))
     assert a.grad.dtype == torch.float64

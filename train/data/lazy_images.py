@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_fastconv.errors import TrainError
+from tvm_fastconv.errors import TrainError, quoted
 
 
 class LazyImages:
@@ -40,11 +40,14 @@ class LazyImages:
         Raises
         ------
         TrainError
-            One has another size than the first.
+            One cannot be read, or has another size than the first.
         """
-        images = self._split[np.arange(len(self))[where].tolist()][self._column]
-        with ThreadPoolExecutor() as pool:
-            parts = list(pool.map(self._prepare, images))
+        places = np.arange(len(self))[where].tolist()
+        try:
+            with ThreadPoolExecutor() as pool:
+                parts = list(pool.map(self._prepare, self._split[places][self._column]))
+        except (OSError, ValueError, SyntaxError) as error:  # what PIL raises on damaged files
+            raise TrainError(f"{self._name} has images that cannot be read: {quoted(error)}") from None
         if any(part.shape != self.shape[1:] for part in parts):
             raise sizes_differ(self._name)
         return np.stack(parts) if parts else np.zeros((0, *self.shape[1:]), np.uint8)

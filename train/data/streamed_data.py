@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tvm_fastconv.errors import TrainError
+
 from .augment import NO_AUGMENTATION, Augmentation
 from .batches import drawn_by
 from .floats import as_floats
@@ -73,7 +75,7 @@ class StreamedBatches:
         return self.count // self.batch_size
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Images, float32 in 0..1, and labels of epoch ``number``, from batch ``start`` on; all are read."""
+        """Images, float32 in 0..1, and labels of epoch ``number``, from batch ``start`` on."""
         part = slice(self.rank, self.batch_size, self.world)
         mine = len(range(self.batch_size)[part])
         batches = _batches(self._shuffled(number, start * mine), mine)
@@ -82,13 +84,21 @@ class StreamedBatches:
             yield self.augmentation(images, drawn_by(self.seed, number, batch + 1), part), labels
 
     def _shuffled(self, epoch: int, skipped: int) -> Iterator[Any]:
-        """The rows of this process without end: its share may fall short by a few."""
+        """The rows of this process without end: its share may fall short by a few.
+
+        Raises
+        ------
+        TrainError
+            There is none.
+        """
         from datasets.distributed import split_dataset_by_node
 
         rows = split_dataset_by_node(self.rows, self.rank, self.world)
         seed = drawn_by(self.seed, epoch).initial_seed()  # a set_epoch would be lost by skip
         rows = rows.shuffle(seed=seed % (1 << 32), buffer_size=BUFFER)
         yield from rows.skip(skipped)
+        if next(iter(rows), None) is None:
+            raise TrainError(f"process {self.rank} of {self.world} has no images to read")
         while True:
             yield from rows
 

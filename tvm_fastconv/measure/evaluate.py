@@ -56,8 +56,7 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     """
     from tvm_fastconv.train.data import as_floats, load_data
 
-    shape = model.manifest.inputs[0].shape
-    found = load_data(data, shape[2] if len(shape) == 4 and isinstance(shape[2], int) else None)
+    found = load_data(data, _square(model))
     images, labels = found.test_images, found.test_labels
     batch = _batch_size(model, images.shape, data)
     correct, seconds = 0, 0.0
@@ -75,6 +74,12 @@ def evaluate(model: CompiledModel, data: str) -> Evaluation:
     return Evaluation(
         data=data, images=len(images), correct=correct, milliseconds_per_image=1e3 * seconds / len(images)
     )
+
+
+def _square(model: CompiledModel) -> int | None:
+    """Height and width of the images that ``model`` takes, if they are one number."""
+    _, *shape = model.manifest.inputs[0].shape
+    return shape[1] if len(shape) == 3 and isinstance(shape[1], int) and shape[1] == shape[2] else None
 
 
 def _batch_size(model: CompiledModel, shape: tuple[int, ...], data: str) -> int:

@@ -155,11 +155,17 @@ def test_of_16_bits_the_upper_ones_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_offline")
-def test_images_that_are_damaged_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [1000, 1 << 32])
+@pytest.mark.parametrize("cut", [False, True])
+def test_images_that_are_damaged_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, cut: bool
+) -> None:
     _save_images(tmp_path / "pets")
-    next((tmp_path / "pets" / "train").glob("*/*2.png")).write_bytes(b"no image")
-    with pytest.raises(TrainError, match="pets cannot be read: "):
-        load_data(str(tmp_path / "pets"))
+    image = next((tmp_path / "pets" / "train").glob("*/*2.png"))
+    image.write_bytes(image.read_bytes()[:-30] if cut else b"no image")
+    monkeypatch.setattr("tvm_fastconv.train.data.hub.IN_MEMORY", limit)
+    with pytest.raises(TrainError, match="pets has images that cannot be read: "):
+        load_data(str(tmp_path / "pets")).examples(6)
 
 
 @pytest.mark.usefixtures("_offline")

@@ -1,5 +1,6 @@
 """Streaming: a folder that is a data set of the hub in all but its place, card included, read in shards."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def test_processes_have_no_image_in_common(source: str, world: int) -> None:
     seen = [{number for batch in part for number in batch} for part in parts]
     assert not any(a & b for a, b in itertools.combinations(seen, 2))
     assert len(set.union(*seen)) == COUNT
+
+
+def test_a_process_without_images_says_so(source: str) -> None:
+    data = stream_data(source, 8)
+    empty = dataclasses.replace(data, train=data.train.filter(lambda row: False))
+    with pytest.raises(TrainError, match="process 1 of 2 has no images to read"):
+        _numbers(empty, rank=1, world=2)
 
 
 def test_what_is_tested_with_is_whole_and_in_order(source: str) -> None:

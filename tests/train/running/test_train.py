@@ -66,11 +66,18 @@ def test_it_learns(methods: str | None) -> None:
 
 
 def test_on_packed_bits_the_losses_are_the_same() -> None:
-    plain, packed = (train(_model("binary"), _data(), _changed(xnor=on)) for on in (False, True))
+    # In float64, without poolings: in float32 the rounding of a sum turns a sign somewhere, and all that follows is
+    # another; among sums of bits the largest is often there twice, and rounding says which gets the gradient.
+    def trained(on: bool) -> Trained:
+        torch.manual_seed(0)
+        model = make_model("all_cnn_c", classes=4, channels=1, size=8, width=0.08, methods="binary")
+        return train(model, _data(), _changed(epochs=2, xnor=on, precision="64-true"))
+
+    plain, packed = trained(False), trained(True)
     assert all(part.runs_on_bits for part in packed.model.modules() if isinstance(part, BinaryConv2d))
     for before, after in zip(plain.history, packed.history, strict=True):
-        # float32 sums in another order, over 36 steps
-        assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-3)
+        # Adam divides sums in another order by their size
+        assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-6)
 
 
 def test_without_tvm_bits_train_on_pytorch_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

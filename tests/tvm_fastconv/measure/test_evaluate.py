@@ -65,3 +65,14 @@ def test_scores_must_be_two_dimensional(monkeypatch: pytest.MonkeyPatch) -> None
 def test_unknown_data() -> None:
     with pytest.raises(TrainError, match="data set 'digit' is not known; known are digits, "):
         evaluate(Classifier(1), "digit")
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 1, 4, 4), 4), ((1, 1, 4, 6), None), ((1, 16), None)])
+def test_images_are_brought_to_the_size_of_a_model_that_is_square(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], size: int | None
+) -> None:
+    asked = []
+    monkeypatch.setattr(data, "load_data", lambda name, size: asked.append(size) or data.load_digits())
+    with pytest.raises(InputError, match="digits has images of shape"):
+        evaluate(Classifier(1, shape=shape), "digits")
+    assert asked == [size]
