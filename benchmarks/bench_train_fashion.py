@@ -10,7 +10,6 @@ images. The rows are in ``results/train_fashion.json``, written after every meth
 from __future__ import annotations
 
 import argparse
-import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from tvm_fastconv.train.running.evaluate import BATCH, scores
 from tvm_fastconv.train.running.job import CALIBRATION
 
 from . import options, results
-from .trainings import measure, trained
+from .trainings import images_per_second, measure, trained
 
 DATA = "fashion-mnist"
 WIDTH, WIDE = 1 / 3, 2 / 3
@@ -116,7 +115,7 @@ def main() -> None:
         if given.only_train:
             continue
         row: dict[str, Any] = measure(folder, dense, data, settings.threads)
-        row["images_per_second"] = statistics.median(epoch["images_per_second"] for epoch in history)
+        row["images_per_second"] = images_per_second(first, data)
         row["density"] = {name: value for name, value in history[-1].items() if name.startswith("density/")}
         for kind in others:
             row[kind] = measure(folder.with_name(f"{folder.name}_{kind}"), dense, data, settings.threads)

@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import tvm_fastconv as fc
+from tvm_fastconv.train.compress import penalty
 from tvm_fastconv.train.data import Data, as_floats
+from tvm_fastconv.train.layers.xnor_products import use_xnor_
+from tvm_fastconv.train.models import make_model
 from tvm_fastconv.train.running import Checkpoint, Job, load_checkpoint, run_job
+from tvm_fastconv.train.running.optimizers import make_optimizer
 
-TURNS, CALLS, AT_ONCE = 31, 20, 500
+TURNS, CALLS, AT_ONCE, STEPS = 31, 20, 500, 21
 
 
 def trained(job: Job, folder: Path) -> Checkpoint:
@@ -55,6 +60,25 @@ def measure(folder: Path, dense: Path, data: Data, threads: int) -> dict[str, An
         "times_as_fast_as_dense": statistics.median(other / mine for mine, other in pairs),
         "bytes": os.path.getsize(files[0]),
     }
+
+
+def images_per_second(job: Job, data: Data) -> float:
+    """Of training, by the median step: Adam, penalty and augmentation included."""
+    torch.manual_seed(0)
+    sizes = {"classes": data.classes, "channels": data.channels, "size": data.size}
+    model = make_model(job.network, **sizes, **job.options, methods=job.methods)
+    use_xnor_(model, job.settings.xnor)
+    optimizer, seconds = make_optimizer(model, job.settings), []
+    batch = job.settings.batch_size
+    batches = data.batches(batch_size=batch, seed=0, augmentation=job.settings.augmentation).epoch(0)
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        (nn.functional.cross_entropy(model(images), labels) + penalty(model)).backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return batch / statistics.median(seconds)
 
 
 def compiled(folder: Path, threads: int) -> Path:

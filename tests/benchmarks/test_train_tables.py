@@ -54,6 +54,7 @@ def test_a_training_is_measured_against_the_dense_one_and_not_trained_again(tmp_
     assert row["compiled_top1"] == pytest.approx(row["top1"], abs=0.01)
     assert row["other_answers"] <= 1
     assert row["milliseconds"] > 0
+    assert trainings.images_per_second(dense, load_digits()) > 0
     assert row["bytes"] == (tmp_path / "sep" / "model-t1.so").stat().st_size
 
 

@@ -151,8 +151,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             _check_sums(file)
             found = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
+        # PyTorch's own words on code in a pickle advise to run it.
+        code = isinstance(error, pickle.UnpicklingError)
+        why = "it holds more than tensors and plain data, which is not read" if code else quoted(error)
         raise TrainError(
-            f"{os.fspath(path)} is no checkpoint of fastconv train, or is damaged: {quoted(error)}"
+            f"{os.fspath(path)} is no checkpoint of fastconv train, or is damaged: {why}"
         ) from None
     names = {each.name for each in dataclasses.fields(Checkpoint)}
     if not isinstance(found, dict) or found.get("format") != FORMAT or not names <= found.keys():

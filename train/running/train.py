@@ -80,8 +80,8 @@ def train(
         What `make_model` makes the network of, for the checkpoint.
     out
         Folder for ``last.ckpt`` and ``best.ckpt`` (of the highest accuracy on the test images, once layers are as
-        sparse as they are to be, and in bits), ``metrics.csv``,
-        events of TensorBoard and ``curves.png``. Without it nothing is written.
+        sparse as they are to be, and in bits), ``metrics.csv``, events of TensorBoard and ``curves.png``. Without it
+        nothing is written.
     resume
         Go on from ``last.ckpt`` in ``out``, if it is there.
     teacher

@@ -51,6 +51,8 @@ def _foreign(path: Path, kind: str) -> None:
         path.write_bytes(path.read_bytes()[:-2000])
     elif kind == "code":
         path.write_bytes(pickle.dumps(_Code()))
+    elif kind == "code in a checkpoint":
+        save_checkpoint(_checkpoint(training={"optimizer": _Code()}), path)
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "state":
@@ -63,11 +65,12 @@ def _foreign(path: Path, kind: str) -> None:
         path.write_bytes(path.read_bytes().replace(weights, bytes(byte ^ 1 for byte in weights)))
 
 
-@pytest.mark.parametrize("kind", ["cut", "code", "empty", "state", "text", "weights"])
+@pytest.mark.parametrize("kind", ["cut", "code", "code in a checkpoint", "empty", "state", "text", "weights"])
 def test_what_is_no_checkpoint_is_said(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     _foreign(tmp_path / "a.ckpt", kind)
-    with pytest.raises(TrainError, match=r"a\.ckpt is no checkpoint of fastconv train"):
+    with pytest.raises(TrainError, match=r"a\.ckpt is no checkpoint of fastconv train") as refused:
         load_checkpoint(tmp_path / "a.ckpt")
+    assert "weights_only" not in str(refused.value)
     assert "run" not in capsys.readouterr().out
 
 

@@ -80,6 +80,13 @@ def test_on_packed_bits_the_losses_are_the_same() -> None:
         assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-6)
 
 
+def test_learned_steps_are_trained_at_a_rate_of_their_size(tmp_path: Path) -> None:
+    train(_model("2-bit"), _data(), _changed(schedule="constant"), out=tmp_path)
+    groups = load_checkpoint(tmp_path / "last.ckpt").training["optimizer"]["param_groups"]
+    assert len({group["scale"] for group in groups}) > 3
+    assert all(group["lr"] == SETTINGS.learning_rate * group["scale"] for group in groups)
+
+
 def test_without_tvm_bits_train_on_pytorch_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="TVM, which is not installed.* on PyTorch alone"):
