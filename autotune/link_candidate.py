@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tvm_fastconv.artifact.c_compiler import find_compiler
-from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.targets import resolve_target, triple_of
 from tvm_fastconv.topi.build_operator import build, compiled
 from tvm_fastconv.topi.operators import Sample
 
@@ -24,7 +24,7 @@ def link_candidate(candidate: Candidate, device: Device, path: Path) -> Sample:
     """
     made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
     target = resolve_target(device.target)
-    compiler = find_compiler(str(target.attrs["mtriple"]))
+    compiler = find_compiler(triple_of(target))
 
     with tempfile.TemporaryDirectory() as folder:
 

@@ -162,6 +162,10 @@ def plan_weights() -> Passes:
     return [PlanWeights()]
 
 
+GRAPHS = {"relax.backend.use_cuda_graph": True}
+"""Configuration of passes: `lower` has runs of kernels between planned buffers captured once, as CUDA graphs."""
+
+
 def lower() -> Passes:
     """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
     return [
@@ -170,6 +174,7 @@ def lower() -> Passes:
         relax.transform.RemovePurityChecking(),
         relax.transform.CallTIRRewrite(),
         relax.transform.StaticPlanBlockMemory(),
+        relax.transform.RewriteCUDAGraph(),
         relax.transform.LowerAllocTensor(),
         relax.transform.KillAfterLastUse(),
         relax.transform.LowerRuntimeBuiltin(),

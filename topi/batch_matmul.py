@@ -6,8 +6,10 @@ from tvm import te, tirx
 
 from .dense import MatmulProblem, rows_times_columns
 from .machine import Machine
+from .matrix_product import Steps, matrix_product, product_result
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.tile import TileKnobs
+from .schedules.cuda.gemm_knobs import GemmKnobs
 from .window import extents
 
 
@@ -16,7 +18,7 @@ def batch_matmul_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
 
 
-def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs, attrs: dict[str, str]) -> te.Tensor:
+def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs | GemmKnobs, attrs: dict[str, str]) -> te.Tensor:
     """Multiply matrices pairwise.
 
     Parameters
@@ -34,6 +36,8 @@ def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs, attrs: dict[str, s
     Tensor, (..., m, o)
     """
     *lead, k, o = b.shape
+    if isinstance(tile, GemmKnobs):
+        return _as_products(a, b, tile, attrs)
     panel, depth = tile.panel, len(lead)
     panels, zero = -(-int(o) // panel), tirx.const(0, b.dtype)
 
@@ -50,6 +54,25 @@ def batch_matmul(a: te.Tensor, b: te.Tensor, tile: TileKnobs, attrs: dict[str, s
     return rows_times_columns(a, column, panels * panel, int(o), tile, attrs, "batch_matmul")
 
 
+def _as_products(a: te.Tensor, b: te.Tensor, knobs: GemmKnobs, attrs: dict[str, str]) -> te.Tensor:
+    """Each as a `matrix_product`, whose sides are both where they are."""
+    (*lead, rows, inner), columns = a.shape, b.shape[-1]
+    steps, zero = Steps.of(1, int(inner), knobs.tile_k), tirx.const(0.0, "float32")
+
+    def left(*at: tirx.Var) -> tvm.ir.Expr:
+        *outer, step, term, m = at
+        _, k = steps.place(step, term)
+        return tirx.if_then_else(tirx.all(m < rows, k < inner), a[(*outer, m, k)], zero)
+
+    def right(*at: tirx.Var) -> tvm.ir.Expr:
+        *outer, step, term, o = at
+        _, k = steps.place(step, term)
+        return tirx.if_then_else(tirx.all(o < columns, k < inner), b[(*outer, k, o)], zero)
+
+    sums = matrix_product(left, right, rows, int(columns), steps, knobs, attrs, lead)
+    return product_result(sums, knobs, (*lead, rows, columns), len(lead))
+
+
 def make_batch_matmul(
     problem: MatmulProblem, knobs: TileKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
@@ -63,3 +86,4 @@ def make_batch_matmul(
 
 register_operator("batch_matmul", MatmulProblem)
 register_knobs("llvm", "batch_matmul", TileKnobs, make_batch_matmul)
+register_knobs("cuda", "batch_matmul", GemmKnobs, make_batch_matmul)

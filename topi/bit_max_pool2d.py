@@ -12,6 +12,7 @@ from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.rows import RowKnobs
+from .schedules.cuda.words import WordKnobs
 from .window import extents
 
 
@@ -89,7 +90,7 @@ def bit_max_pool2d(
 
 
 def make_bit_max_pool2d(
-    problem: BitPoolProblem, knobs: RowKnobs, _machine: Machine, rng: np.random.Generator
+    problem: BitPoolProblem, knobs: RowKnobs | WordKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`bit_max_pool2d` alone."""
     shape = (problem.batch, problem.in_height, problem.in_width, problem.words)
@@ -107,3 +108,4 @@ def make_bit_max_pool2d(
 
 register_operator("bit_max_pool2d", BitPoolProblem)
 register_knobs("llvm", "bit_max_pool2d", RowKnobs, make_bit_max_pool2d)
+register_knobs("cuda", "bit_max_pool2d", WordKnobs, make_bit_max_pool2d)

@@ -12,6 +12,7 @@ from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.rows import RowKnobs
+from .schedules.cuda.words import WordKnobs
 from .window import extents, reduce_axes, stage
 
 
@@ -104,6 +105,7 @@ def bitpack(
     grid: Grid | None = None,
     groups: int = 1,
     attrs: dict[str, str],
+    tile: RowKnobs | WordKnobs | None = None,
 ) -> te.Tensor:
     """Pack float32 NHWC.
 
@@ -114,6 +116,8 @@ def bitpack(
         `threshold_rows`, float32; for a ``grid`` 32 zeros, int32.
     flip : Tensor, (groups · words,), uint32, optional
         From `flip_words`.
+    tile : RowKnobs or WordKnobs, optional
+        Where each bit is decided by a thread of its own, that one flips it too.
 
     Returns
     -------
@@ -132,13 +136,16 @@ def bitpack(
     def bound(word: tirx.Var, j: tirx.Var) -> tvm.ir.Expr:
         return limit[j] if grid else limit[word * WORD_BITS + j]
 
-    compare = tirx.LT if grid else tirx.GE
-    packed = pack_decisions(
-        extents(n, h, w, groups * digits * words),
-        lambda b, y, x, word, j: compare(value(b, y, x, word, j), bound(word, j)),
-        attrs,
-    )
-    return packed if flip is None else flipped(packed, flip)
+    compare, turned = tirx.LT if grid else tirx.GE, flip if isinstance(tile, WordKnobs) else None
+
+    def decision(b: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var, j: tirx.Var) -> tvm.ir.Expr:
+        decided = compare(value(b, y, x, word, j), bound(word, j))
+        if turned is None:
+            return decided
+        return tirx.NE(decided.astype(WORD), (turned[word] >> j.var.astype(WORD)) & tirx.const(1, WORD))
+
+    packed = pack_decisions(extents(n, h, w, groups * digits * words), decision, attrs)
+    return packed if flip is None or turned is not None else flipped(packed, flip)
 
 
 def pack_decisions(
@@ -184,7 +191,7 @@ def _digits(data: te.Tensor, grid: Grid | None, groups: int) -> te.Tensor:
 
 
 def make_bitpack(
-    problem: BitpackProblem, knobs: RowKnobs, _machine: Machine, rng: np.random.Generator
+    problem: BitpackProblem, knobs: RowKnobs | WordKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`bitpack` alone."""
     shape, groups = (problem.batch, problem.height, problem.width, problem.channels), problem.groups
@@ -195,9 +202,10 @@ def make_bitpack(
     if problem.flips:
         arrays.append(flip_words(how.flip, groups))
     attrs = operator_attrs("bitpack", problem, knobs)
-    func = te_function(bitpack, arrays, grid=grid, groups=groups, attrs=attrs)
+    func = te_function(bitpack, arrays, grid=grid, groups=groups, attrs=attrs, tile=knobs)
     return Sample(func, tuple(arrays), lambda: bitpack_reference(data, grid or how, groups))
 
 
 register_operator("bitpack", BitpackProblem)
 register_knobs("llvm", "bitpack", RowKnobs, make_bitpack)
+register_knobs("cuda", "bitpack", WordKnobs, make_bitpack)

@@ -13,7 +13,9 @@ the exclusive-or form of Rastegari et al., XNOR-Net (arXiv:1603.05279, section 3
 """
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import tvm
@@ -21,6 +23,7 @@ from tvm import te, tirx
 
 from .bitpack import pack_decisions
 from .bits import WORD_BITS, pack_bits, pack_digits, unpack_digits, word_count
+from .bitserial_tile import pixel_of, tile_sums
 from .borders import FewLevelParams, border_classes, class_of, offset_table
 from .byte_counts import count_by_bytes, run_of
 from .conv2d import conv2d_reference
@@ -29,6 +32,7 @@ from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.skip_rows import rows_inside
 from .schedules.cpu.tile import TileKnobs, TileLoops
+from .schedules.cuda.bitserial import BitserialGpuKnobs
 from .window import extents, padded_window, reduce_axes, stage
 
 
@@ -50,14 +54,27 @@ class BitserialParams(FewLevelParams):
     bit_planes: tuple[int, ...] = (1,)
     skips_rows: bool = False
 
+    counts_weights: ClassVar[bool] = True
+    """Whether D has the weights' own ones in it."""
+
     @property
     def words(self) -> int:
         """Words of one digit of one group's channels."""
         return word_count(self.channels // self.conv.groups)
 
-    def in_tile(self, tile: TileKnobs, machine: Machine) -> "BitserialParams":
+    def in_tile(self, tile: TileKnobs | BitserialGpuKnobs, machine: Machine) -> "BitserialParams":
         """The same in this tile on this machine."""
+        if isinstance(tile, BitserialGpuKnobs):
+            kind = BitserialParams if tile.counts_weights else CommonOnesParams
+            return kind(**{field.name: getattr(self, field.name) for field in fields(self)})
         return dataclasses.replace(self, skips_rows=tile.tile_h == 1 and machine.counts_words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOnesParams(BitserialParams):
+    """The same for sums of ``popc(a) − 2 · popc(a & w)`` in place of D, see `bitserial_tile`."""
+
+    counts_weights: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +154,7 @@ def border_table(signs: np.ndarray, params: BitserialParams, height: int, width:
     ones = np.tensordot(np.array(params.bit_planes), signs.sum((2, 4)), axes=1)
     rows = border_classes(params, height, width)[0]
     counted = (rows if params.skips_rows else np.ones_like(rows)).astype(np.int64) @ ones.T
-    highest = 2**params.activation_bits - 1
+    highest = 2**params.activation_bits - 1 if params.counts_weights else 0
     offsets = offset_table(weight_values(signs, params.bit_planes), params, height, width)
     return (params.step * highest * counted[:, None] + offsets).astype(np.int32)
 
@@ -147,7 +164,7 @@ def bitserial_conv2d(
     weight: te.Tensor,
     table: te.Tensor,
     params: BitserialParams,
-    tile: TileKnobs,
+    tile: TileKnobs | BitserialGpuKnobs,
     attrs: dict[str, str],
     bytewise: bool = False,
 ) -> te.Tensor:
@@ -169,13 +186,30 @@ def bitserial_conv2d(
     """
     h, w = (int(extent) for extent in words.shape[1:3])
     oh, ow = params.conv.output_size(h, w)
-    count = popcounts(words, weight, params, tile, attrs, bytewise)
+    differing = _sums(words, weight, params, tile, attrs, bytewise)
 
     def total(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         rows, columns = class_of(params, h, w, y, x)
-        return table[rows, columns, o] - params.step * weighted(count, params, b, y, x, o)
+        return table[rows, columns, o] - params.step * differing(b, y, x, o)
 
     return te.compute(extents(words.shape[0], oh, ow, params.conv.out_channels), total, name="total")
+
+
+def _sums(
+    words: te.Tensor,
+    weight: te.Tensor,
+    params: BitserialParams,
+    tile: TileKnobs | BitserialGpuKnobs,
+    attrs: dict[str, str],
+    bytewise: bool,
+) -> Callable[..., tvm.ir.Expr]:
+    """Σ_i Σ_p 2^i · u_p · D_ip as a function of the output."""
+    if isinstance(tile, BitserialGpuKnobs):
+        sums = tile_sums(words, weight, params, tile, attrs)
+        plane = params.conv.output_size(int(words.shape[1]), int(words.shape[2]))
+        return lambda b, y, x, o: sums[pixel_of(plane, b, y, x), o]
+    count = popcounts(words, weight, params, tile, attrs, bytewise)
+    return lambda *at: weighted(count, params, *at)
 
 
 def weighted(count: te.Tensor, params: BitserialParams, *at: tirx.Var) -> tvm.ir.Expr:
@@ -266,7 +300,7 @@ def bitserial_conv2d_packed(
     weight: te.Tensor,
     limits: te.Tensor,
     params: BitserialParams,
-    tile: TileKnobs,
+    tile: TileKnobs | BitserialGpuKnobs,
     attrs: dict[str, str],
     bytewise: bool = False,
 ) -> te.Tensor:
@@ -285,6 +319,8 @@ def bitserial_conv2d_packed(
     """
     h, w = (int(extent) for extent in words.shape[1:3])
     oh, ow = params.conv.output_size(h, w)
+    if isinstance(tile, BitserialGpuKnobs):
+        return _packed_sums(_sums(words, weight, params, tile, attrs, bytewise), words, limits, params)
     count = popcounts(words, weight, params, tile, attrs, bytewise)
     compared = te.compute(
         (*count.shape[:3], count.shape[5]),
@@ -306,8 +342,26 @@ def bitserial_conv2d_packed(
     return te.compute(shape, lambda *at: packed[at], name="crop")
 
 
+def _packed_sums(
+    differing: Callable[..., tvm.ir.Expr], words: te.Tensor, limits: te.Tensor, params: BitserialParams
+) -> te.Tensor:
+    """The bits ``differing < limits``, packed."""
+    h, w = (int(extent) for extent in words.shape[1:3])
+    shape = extents(words.shape[0], *params.conv.output_size(h, w), word_count(params.conv.out_channels))
+
+    def passes(b: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var, j: tirx.Var) -> tvm.ir.Expr:
+        rows, columns = class_of(params, h, w, y, x)
+        channel = word * WORD_BITS + j
+        return differing(b, y, x, channel) < limits[rows, columns, channel]
+
+    return pack_decisions(shape, passes, stage("pack"))
+
+
 def make_bitserial_conv2d(
-    problem: BitserialProblem, knobs: BitserialKnobs, machine: Machine, rng: np.random.Generator
+    problem: BitserialProblem,
+    knobs: BitserialKnobs | BitserialGpuKnobs,
+    machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`bitserial_conv2d`, or its packed form, alone."""
     params, conv = problem.layer.in_tile(knobs, machine), problem.layer.conv
@@ -318,7 +372,11 @@ def make_bitserial_conv2d(
     data = np.concatenate(words, axis=-1)
     signs = rng.random((len(params.bit_planes), conv.out_channels, per_group, *conv.kernel)) < 0.5
     table = border_table(signs, params, problem.height, problem.width)
-    how = {"params": params, "tile": knobs, "attrs": operator_attrs("bitserial_conv2d", problem, knobs)}
+    how: dict[str, Any] = {
+        "params": params,
+        "tile": knobs,
+        "attrs": operator_attrs("bitserial_conv2d", problem, knobs),
+    }
     how["bytewise"] = not machine.counts_words
     packed = pack_signs(signs, knobs.panel)
     if not problem.packed:
@@ -333,3 +391,4 @@ def make_bitserial_conv2d(
 
 register_operator("bitserial_conv2d", BitserialProblem)
 register_knobs("llvm", "bitserial_conv2d", BitserialKnobs, make_bitserial_conv2d)
+register_knobs("cuda", "bitserial_conv2d", BitserialGpuKnobs, make_bitserial_conv2d)

@@ -28,6 +28,7 @@ from .borders import class_of
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.bitserial_depthwise import BitserialDepthwiseKnobs, BitserialDepthwiseLoops
+from .schedules.cuda.words import DepthwiseWordKnobs
 from .window import extents, stage
 
 MAX_TAPS = 49
@@ -231,7 +232,7 @@ def _strided_window(words: te.Tensor, params: BitserialParams, row: int) -> te.T
 
 def make_bitserial_depthwise_conv2d(
     problem: BitserialDepthwiseProblem,
-    knobs: BitserialDepthwiseKnobs,
+    knobs: BitserialDepthwiseKnobs | DepthwiseWordKnobs,
     _machine: Machine,
     rng: np.random.Generator,
 ) -> Sample:
@@ -258,3 +259,4 @@ def make_bitserial_depthwise_conv2d(
 
 register_operator("bitserial_depthwise_conv2d", BitserialDepthwiseProblem)
 register_knobs("llvm", "bitserial_depthwise_conv2d", BitserialDepthwiseKnobs, make_bitserial_depthwise_conv2d)
+register_knobs("cuda", "bitserial_depthwise_conv2d", DepthwiseWordKnobs, make_bitserial_depthwise_conv2d)

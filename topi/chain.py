@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from tvm import te
@@ -23,6 +23,7 @@ from .operators import Sample, activated, operator_attrs, register_knobs, regist
 from .problem import Problem
 from .schedules.cpu.tile import LoopsOnly, TileKnobs
 from .schedules.cpu.window import WindowKnobs, window_cost
+from .schedules.cuda.chain_knobs import GpuChainKnobs
 from .window import extents
 
 if TYPE_CHECKING:
@@ -78,9 +79,16 @@ class ChainKnobs(KnobSet):
 
     Attributes
     ----------
+    any_batch : bool
+        Whether it may be symbolic. Here, the bounds of a strip within one are beyond TVM's analysis.
+    most_stages : int, optional
+        That one function takes; the last ones of a longer chain.
     rows : int
     stages : tuple of TileKnobs or WindowKnobs
     """
+
+    any_batch: ClassVar[bool] = False
+    most_stages: ClassVar[int | None] = None
 
     rows: int
     stages: tuple[TileKnobs | WindowKnobs, ...]
@@ -203,7 +211,7 @@ def _one_row(stage: ConvProblem) -> LoopsOnly:
 
 
 def make_chain(
-    problem: ChainProblem, knobs: ChainKnobs, _machine: Machine, rng: np.random.Generator
+    problem: ChainProblem, knobs: ChainKnobs | GpuChainKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """A chain alone, with `activated` behind every stage; kernels in another order have nothing behind them."""
     data, _ = problem.stages[0].random(rng)
@@ -261,3 +269,4 @@ def _stage(
 
 register_operator("chain", ChainProblem)
 register_knobs("llvm", "chain", ChainKnobs, make_chain)
+register_knobs("cuda", "chain", GpuChainKnobs, make_chain)

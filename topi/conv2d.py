@@ -19,10 +19,14 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
+from .fused_pointwise import fused_pointwise
 from .machine import Machine
+from .matrix_product import Steps, matrix_product, product_result
 from .operators import Make, Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
+from .schedules.cuda.chain_knobs import GpuChainKnobs
+from .schedules.cuda.gemm_knobs import GemmKnobs, GemmLoops
 from .window import extents, padded_window, reduce_axes
 
 
@@ -112,6 +116,20 @@ class ConvProblem(Problem):
             input_parts=self.conv.groups,
         )
 
+    @property
+    def gemm_loops(self) -> GemmLoops | None:
+        """As a matrix product sees it; ``None`` where it is several."""
+        if self.conv.groups > 1:
+            return None
+        return GemmLoops(
+            batch=1,
+            rows=self.batch * math.prod(self.output_size),
+            columns=self.conv.out_channels,
+            taps=math.prod(self.conv.kernel),
+            depth=self.channels,
+            input_bytes=4 * self.batch * self.height * self.width * self.channels,
+        )
+
     def random(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Data (n, h, w, c) and weight, float32."""
         data = rng.standard_normal((self.batch, self.height, self.width, self.channels), np.float32)
@@ -169,9 +187,13 @@ def pack_weight(weight: np.ndarray, panel: int) -> np.ndarray:
 
 
 def conv2d(
-    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileKnobs, attrs: dict[str, str]
+    data: te.Tensor,
+    weight: te.Tensor,
+    params: Conv2dParams,
+    tile: TileKnobs | GemmKnobs,
+    attrs: dict[str, str],
 ) -> te.Tensor:
-    """Convolve ``data`` with packed ``weight``.
+    """Convolve ``data`` with packed ``weight``: on register tiles, or as a `matrix_product`.
 
     Parameters
     ----------
@@ -186,6 +208,10 @@ def conv2d(
     -------
     Tensor, (n, oh, ow, out_channels)
     """
+    if isinstance(tile, GpuChainKnobs):
+        return fused_pointwise(data, weight, params.out_channels, tile, attrs)
+    if isinstance(tile, GemmKnobs):
+        return _as_product(data, weight, params, tile, attrs)
     n, h, w = (data.shape[params.data_layout.index(axis)] for axis in "NHW")
     oh, ow = params.output_size(int(h), int(w))
     panels, kh, kw, per_group_in, panel = (int(extent) for extent in weight.shape)
@@ -211,6 +237,50 @@ def conv2d(
     )
 
 
+def _as_product(
+    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, knobs: GemmKnobs, attrs: dict[str, str]
+) -> te.Tensor:
+    """Pixels of the result times taps and channels, by taps and channels times output channels."""
+    n, h, w = (data.shape[params.data_layout.index(axis)] for axis in "NHW")
+    oh, ow = params.output_size(int(h), int(w))
+    panels, kh, kw, c, panel = (int(extent) for extent in weight.shape)
+    steps, pixels = Steps.of(kh * kw, c, knobs.tile_k), n * oh * ow
+    zero = tirx.const(0.0, "float32")
+
+    def place(step: tvm.ir.Expr, term: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
+        """(kernel row, kernel column, channel, what says that the term exists)"""
+        tap, channel = steps.place(step, term)
+        if steps.taps == 1:
+            exists = [channel < kh * kw * c] if steps.is_padded else []
+            tap, channel = channel // c, channel % c
+        else:
+            exists = []
+        return tap // kw, tap % kw, channel, *exists
+
+    def pixel(step: tirx.Var, term: tirx.Var, m: tirx.Var) -> tvm.ir.Expr:
+        ry, rx, channel, *conditions = place(step, term)
+        row = m // ow % oh * params.stride[0] + ry * params.dilation[0] - params.padding[0]
+        col = m % ow * params.stride[1] + rx * params.dilation[1] - params.padding[1]
+        if params.padding != (0, 0, 0, 0) or params.input_dilation != (1, 1):
+            (dh, dw) = params.input_dilation
+            conditions += [row >= 0, row < (h - 1) * dh + 1, col >= 0, col < (w - 1) * dw + 1]
+            if (dh, dw) != (1, 1):
+                conditions += [tirx.floormod(row, dh) == 0, tirx.floormod(col, dw) == 0]
+                row, col = tirx.floordiv(row, dh), tirx.floordiv(col, dw)
+        conditions.append(m < pixels)
+        image = m // (oh * ow)
+        at = (image, row, col, channel) if params.data_layout == "NHWC" else (image, channel, row, col)
+        return tirx.if_then_else(tirx.all(*conditions), data[at], zero)
+
+    def tap(step: tirx.Var, term: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        ry, rx, channel, *conditions = place(step, term)
+        value = weight[o // panel, ry, rx, channel, o % panel]
+        return tirx.if_then_else(tirx.all(*conditions), value, zero) if conditions else value
+
+    sums = matrix_product(pixel, tap, pixels, panels * panel, steps, knobs, attrs)
+    return product_result(sums, knobs, (n, oh, ow, params.out_channels))
+
+
 def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:
     """What makes a convolution of panels from `pack_weight` alone."""
 
@@ -230,3 +300,4 @@ def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:
 
 register_operator("conv2d", ConvProblem)
 register_knobs("llvm", "conv2d", TileKnobs, packed_conv_maker("conv2d", conv2d))
+register_knobs("cuda", "conv2d", GemmKnobs, packed_conv_maker("conv2d", conv2d))

@@ -1,6 +1,6 @@
 """Fully connected layer: the register tile of `conv2d` over rows instead of pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,11 @@ from tvm import te, tirx
 
 from .conv2d import pack_weight
 from .machine import Machine
+from .matrix_product import Steps, matrix_product, product_result, rows_of
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.tile import TileKnobs, TileLoops
+from .schedules.cuda.gemm_knobs import GemmKnobs, GemmLoops
 from .window import extents, reduce_axes, stage
 
 
@@ -37,6 +39,18 @@ class MatmulProblem(Problem):
             weight_bytes=4 * self.inner * self.columns,
         )
 
+    @property
+    def gemm_loops(self) -> GemmLoops:
+        """As a matrix product sees it."""
+        return GemmLoops(
+            batch=self.batch,
+            rows=self.rows,
+            columns=self.columns,
+            taps=1,
+            depth=self.inner,
+            input_bytes=4 * self.batch * self.rows * self.inner,
+        )
+
 
 def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``data @ weight.T`` in float64; ``data`` (..., k), ``weight`` (o, k), result (..., o) float32."""
@@ -44,7 +58,7 @@ def dense_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def dense(
-    data: te.Tensor, weight: te.Tensor, out_features: int, tile: TileKnobs, attrs: dict[str, str]
+    data: te.Tensor, weight: te.Tensor, out_features: int, tile: TileKnobs | GemmKnobs, attrs: dict[str, str]
 ) -> te.Tensor:
     """Multiply the rows of ``data`` by packed ``weight``.
 
@@ -60,12 +74,36 @@ def dense(
     -------
     Tensor, (..., rows, out_features)
     """
-    panels, _, _, _, panel = (int(extent) for extent in weight.shape)
+    panels, _, _, inner, panel = (int(extent) for extent in weight.shape)
+    if isinstance(tile, GemmKnobs):
+        *lead, _ = data.shape
+        rows, steps, zero = rows_of(lead), Steps.of(1, inner, tile.tile_k), tirx.const(0.0, "float32")
+
+        def left(step: tirx.Var, term: tirx.Var, m: tirx.Var) -> tvm.ir.Expr:
+            _, k = steps.place(step, term)
+            return tirx.if_then_else(tirx.all(m < rows, k < inner), data[(*_unravel(m, lead), k)], zero)
+
+        def right(step: tirx.Var, term: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+            _, k = steps.place(step, term)
+            value = weight[o // panel, 0, 0, k, o % panel]
+            return tirx.if_then_else(k < inner, value, zero) if steps.is_padded else value
+
+        sums = matrix_product(left, right, rows, panels * panel, steps, tile, attrs)
+        return product_result(sums, tile, (*lead, out_features))
 
     def column(lead: tuple[tirx.Var, ...], o: tirx.Var, rc: tirx.Var) -> tvm.ir.Expr:
         return weight[o // panel, 0, 0, rc, o % panel]
 
     return rows_times_columns(data, column, panels * panel, out_features, tile, attrs, "dense")
+
+
+def _unravel(index: tvm.ir.Expr, shape: Sequence[tvm.ir.Expr]) -> list[tvm.ir.Expr]:
+    """Positions along ``shape`` of what is ``index``-th in it."""
+    places: list[tvm.ir.Expr] = []
+    for size in reversed(shape[1:]):
+        places.insert(0, index % size)
+        index = index // size
+    return [index, *places]
 
 
 def rows_times_columns(
@@ -115,3 +153,4 @@ def make_dense(
 
 register_operator("dense", MatmulProblem)
 register_knobs("llvm", "dense", TileKnobs, make_dense)
+register_knobs("cuda", "dense", GemmKnobs, make_dense)

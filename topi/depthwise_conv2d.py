@@ -10,6 +10,8 @@ from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .machine import Machine
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.window import WindowKnobs, WindowLoops
+from .schedules.cuda.chain_knobs import GpuChainKnobs
+from .schedules.cuda.window import GpuWindowKnobs
 from .window import extents, padded_window, reduce_axes
 
 
@@ -29,7 +31,10 @@ class DepthwiseProblem(ConvProblem):
             width=width,
             channels=conv.out_channels,
             run=self.channels if self.kernel_major or conv.out_channels == self.channels else 1,
-            taps=conv.kernel[0] * conv.kernel[1],
+            kernel=conv.kernel,
+            stride=conv.stride,
+            dilation=conv.dilation,
+            inputs=self.height * self.width * self.channels,
         )
 
 
@@ -54,7 +59,7 @@ def depthwise_conv2d(
     data: te.Tensor,
     weight: te.Tensor,
     params: Conv2dParams,
-    tile: WindowKnobs,
+    tile: WindowKnobs | GpuWindowKnobs | GpuChainKnobs,
     attrs: dict[str, str],
     kernel_major: bool = False,
 ) -> te.Tensor:
@@ -72,7 +77,7 @@ def depthwise_conv2d(
 
     Returns
     -------
-    Tensor, (n, oh, ow, c · multiplier)
+    Tensor, (n, oh, ow, c · multiplier), in a chain on a GPU (n, oh, ow, multiplier, c) where they are kernel major
     """
     n, h, w, c = data.shape
     oh, ow = params.output_size(int(h), int(w))
@@ -83,18 +88,30 @@ def depthwise_conv2d(
     )
     ry, rx = reduce_axes(ry=params.kernel[0], rx=params.kernel[1])
 
-    def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+    def taps(b: tirx.Var, y: tirx.Var, x: tirx.Var, channel: tvm.ir.Expr, o: tvm.ir.Expr) -> tvm.ir.Expr:
         row = y * params.stride[0] + ry * params.dilation[0]
         col = x * params.stride[1] + rx * params.dilation[1]
-        channel = o % c if kernel_major else o // multiplier
         return te.sum(window[b, row, col, channel] * weight[ry, rx, o], axis=[ry, rx])
 
-    sums = te.compute(extents(n, rows, cols, params.out_channels), taps, name="depthwise_conv2d", attrs=attrs)
-    return te.compute(extents(n, oh, ow, params.out_channels), lambda *at: sums[at], name="crop")
+    def output(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        return taps(b, y, x, o % c if kernel_major else o // multiplier, o)
+
+    def output_of(b: tirx.Var, y: tirx.Var, x: tirx.Var, kernel: tirx.Var, i: tirx.Var) -> tvm.ir.Expr:
+        return taps(b, y, x, i, kernel * c + i)
+
+    apart = kernel_major and isinstance(tile, GpuChainKnobs)
+    depth = (multiplier, c) if apart else (params.out_channels,)
+    sums = te.compute(
+        extents(n, rows, cols, *depth), output_of if apart else output, name="depthwise_conv2d", attrs=attrs
+    )
+    return te.compute(extents(n, oh, ow, *depth), lambda *at: sums[at], name="crop")
 
 
 def make_depthwise_conv2d(
-    problem: DepthwiseProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+    problem: DepthwiseProblem,
+    knobs: WindowKnobs | GpuWindowKnobs,
+    _machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`depthwise_conv2d` alone."""
     (data, weight), params, channels = problem.random(rng), problem.conv, problem.channels
@@ -111,3 +128,4 @@ def make_depthwise_conv2d(
 
 register_operator("depthwise_conv2d", DepthwiseProblem)
 register_knobs("llvm", "depthwise_conv2d", WindowKnobs, make_depthwise_conv2d)
+register_knobs("cuda", "depthwise_conv2d", GpuWindowKnobs, make_depthwise_conv2d)

@@ -8,6 +8,7 @@ difference, identity) take 12 additions for each pixel where 26 taps are not zer
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import tvm
@@ -18,6 +19,8 @@ from .depthwise_conv2d import kernel_major
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .schedules.cpu.window import WindowKnobs, WindowLoops
+from .schedules.cuda.chain_knobs import GpuChainKnobs
+from .schedules.cuda.window import GpuWindowKnobs
 from .window import extents, padded_window
 
 MAX_TERMS = 64
@@ -45,9 +48,17 @@ class StencilProblem(ConvProblem):
             width=width,
             channels=self.conv.out_channels,
             run=self.channels,
-            taps=self.conv.kernel[0] * self.conv.kernel[1],
-            additions=stencil_terms(self.array) / len(self.kernels),
+            kernel=self.conv.kernel,
+            stride=self.conv.stride,
+            dilation=self.conv.dilation,
+            inputs=self.height * self.width * self.channels,
+            additions=_terms(self.kernels) / len(self.kernels),
         )
+
+
+@cache
+def _terms(kernels: tuple[tuple[tuple[float, ...], ...], ...]) -> int:
+    return stencil_terms(np.array(kernels, np.float32))
 
 
 def stencil_terms(kernels: np.ndarray) -> int:
@@ -71,7 +82,11 @@ def fixed_stencil_conv2d_reference(data: np.ndarray, kernels: np.ndarray, params
 
 
 def fixed_stencils(
-    data: te.Tensor, kernels: np.ndarray, params: Conv2dParams, tile: WindowKnobs, attrs: dict[str, str]
+    data: te.Tensor,
+    kernels: np.ndarray,
+    params: Conv2dParams,
+    tile: WindowKnobs | GpuWindowKnobs | GpuChainKnobs,
+    attrs: dict[str, str],
 ) -> te.Tensor:
     """Apply ``kernels`` to every channel.
 
@@ -85,18 +100,23 @@ def fixed_stencils(
 
     Returns
     -------
-    Tensor, (n, oh, ow, m · c)
+    Tensor, (n, oh, ow, m · c), in a chain on a GPU (n, oh, ow, m, c)
         Channel ``s · c + i`` is kernel s over channel i: vectors of channels stay vectors.
     """
     n, h, w, c = data.shape
     oh, ow = params.output_size(int(h), int(w))
-    window = padded_window(data, params.window_size(oh, tile.round_up(oh, ow)[1]), params.padding)
+    rows, cols = tile.round_up(oh, ow)
+    window = padded_window(data, params.window_size(rows, cols), params.padding)
     parts = [outer_product(kernel) for kernel in kernels]
+    # CUDA has no selection of vectors, but branches that vanish once the loop over stencils is unrolled.
+    select = tirx.Select if isinstance(tile, WindowKnobs) else tirx.if_then_else
 
-    def stencil(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+    def stencil(
+        b: tirx.Var, y: tirx.Var, x: tirx.Var, which: tvm.ir.Expr, channel: tvm.ir.Expr
+    ) -> tvm.ir.Expr:
         def pixel(row: int, column: int) -> tvm.ir.Expr:
             top, left = y * params.stride[0], x * params.stride[1]
-            return window[b, top + row * params.dilation[0], left + column * params.dilation[1], o % c]
+            return window[b, top + row * params.dilation[0], left + column * params.dilation[1], channel]
 
         def apply(kernel: np.ndarray, part: tuple[np.ndarray, np.ndarray] | None) -> tvm.ir.Expr:
             if part is None:
@@ -106,10 +126,18 @@ def fixed_stencils(
 
         *others, value = [apply(*each) for each in zip(kernels, parts, strict=True)]
         for number, other in reversed(list(enumerate(others))):
-            value = tirx.Select(o // c == number, other, value)
+            value = select(which == number, other, value)
         return value
 
-    return te.compute(extents(n, oh, ow, params.out_channels), stencil, name="fixed_stencils", attrs=attrs)
+    shape = extents(n, oh, ow, params.out_channels)
+    if isinstance(tile, WindowKnobs):
+        return te.compute(
+            shape, lambda b, y, x, o: stencil(b, y, x, o // c, o % c), name="fixed_stencils", attrs=attrs
+        )
+    sums = te.compute(extents(n, rows, cols, len(kernels), c), stencil, name="fixed_stencils", attrs=attrs)
+    if isinstance(tile, GpuChainKnobs):
+        return te.compute(extents(n, oh, ow, len(kernels), c), lambda *at: sums[at], name="crop")
+    return te.compute(shape, lambda b, y, x, o: sums[b, y, x, o // c, o % c], name="crop")
 
 
 def outer_product(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -144,7 +172,7 @@ def _sum(factors: np.ndarray, value: Callable[[int], tvm.ir.Expr]) -> tvm.ir.Exp
 
 
 def make_fixed_stencils(
-    problem: StencilProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+    problem: StencilProblem, knobs: WindowKnobs | GpuWindowKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`fixed_stencils` alone."""
     (data, _), params, kernels = problem.random(rng), problem.conv, problem.array
@@ -155,3 +183,4 @@ def make_fixed_stencils(
 
 register_operator("fixed_stencils", StencilProblem)
 register_knobs("llvm", "fixed_stencils", WindowKnobs, make_fixed_stencils)
+register_knobs("cuda", "fixed_stencils", GpuWindowKnobs, make_fixed_stencils)

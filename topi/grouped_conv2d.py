@@ -17,6 +17,8 @@ from .conv2d import Conv2dParams, ConvProblem, packed_conv_maker
 from .operators import register_knobs, register_operator
 from .schedules.cpu.grouped import WIDTHS, GroupedKnobs, GroupedLoops, groups_of_a_vector, is_permuted
 from .schedules.cpu.tile import TileKnobs
+from .schedules.cpu.window import WindowLoops
+from .schedules.cuda.grouped import GpuGroupedKnobs
 from .window import extents, padded_window, steps
 
 
@@ -37,9 +39,29 @@ class GroupedProblem(ConvProblem):
             dilation=conv.dilation[1],
         )
 
+    @property
+    def window_loops(self) -> WindowLoops:
+        """As the window template of a GPU sees it: of the outputs of a group, all read the same inputs."""
+        (height, width), conv = self.output_size, self.conv
+        return WindowLoops(
+            batch=self.batch,
+            height=height,
+            width=width,
+            channels=conv.out_channels,
+            run=conv.out_channels // conv.groups,
+            kernel=conv.kernel,
+            stride=conv.stride,
+            dilation=conv.dilation,
+            inputs=self.height * self.width * self.channels,
+        )
+
 
 def grouped_conv2d(
-    data: te.Tensor, weight: te.Tensor, params: Conv2dParams, tile: TileKnobs, attrs: dict[str, str]
+    data: te.Tensor,
+    weight: te.Tensor,
+    params: Conv2dParams,
+    tile: TileKnobs | GpuGroupedKnobs,
+    attrs: dict[str, str],
 ) -> te.Tensor:
     """Convolve ``data`` with packed ``weight``; slow and obvious, this is `conv2d_reference`.
 
@@ -75,7 +97,7 @@ def grouped_conv2d(
         def of_group(group: tvm.ir.Expr) -> tvm.ir.Expr:
             return window[b, row, col, group * inputs + rc]
 
-        if is_permuted(inputs, outputs, tile.lanes):
+        if isinstance(tile, GpuGroupedKnobs) or is_permuted(inputs, outputs, tile.lanes):
             value = of_group(o // outputs)
         else:
             first = o // tile.lanes * tile.lanes // outputs
@@ -97,3 +119,4 @@ def grouped_conv2d(
 
 register_operator("grouped_conv2d", GroupedProblem)
 register_knobs("llvm", "grouped_conv2d", GroupedKnobs, packed_conv_maker("grouped_conv2d", grouped_conv2d))
+register_knobs("cuda", "grouped_conv2d", GpuGroupedKnobs, packed_conv_maker("grouped_conv2d", grouped_conv2d))

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_fastconv.typed_json import one_line
 
-from .machine import Machine
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class KnobSet(ABC):
     """Base of all knob sets: frozen dataclasses of positive integers, one class for each template.
+
+    Their ``machine`` is a row of the kind of target that the template is for.
 
     Raises
     ------
@@ -32,16 +32,16 @@ class KnobSet(ABC):
 
     @classmethod
     @abstractmethod
-    def space(cls, problem: Any, machine: Machine) -> Iterator["Self"]:
+    def space(cls, problem: Any, machine: Any) -> Iterator["Self"]:
         """Every legal value for ``problem``, as its operator's entry in `operators` names it."""
 
     @classmethod
     @abstractmethod
-    def default(cls, problem: Any, machine: Machine) -> "Self | None":
+    def default(cls, problem: Any, machine: Any) -> "Self | None":
         """The value with the least estimated cycles; ``None`` where there is none."""
 
     @abstractmethod
-    def cycles(self, problem: Any, machine: Machine) -> float:
+    def cycles(self, problem: Any, machine: Any) -> float:
         """Estimated cycles of one core for the whole of ``problem``."""
 
     def to_json(self) -> str:

@@ -18,8 +18,9 @@ from .conv2d import Conv2dParams, ConvProblem, conv2d_reference
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.lookup import LookupKnobs, LookupLoops
+from .schedules.cuda.lookup import GpuLookupKnobs
 from .schedules.registry import body_of
-from .sparse_lists import Slab, SparseFilters
+from .sparse_lists import ListedFilters, SparseFilters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,9 @@ def lookup_conv2d_reference(data: np.ndarray, weight: np.ndarray, params: Conv2d
 
 def lookup_conv2d(
     shape: tuple[int | tirx.Var, ...],
-    filters: SparseFilters,
+    filters: SparseFilters | ListedFilters,
     params: Conv2dParams,
-    tile: LookupKnobs,
+    tile: LookupKnobs | GpuLookupKnobs,
     attrs: dict[str, str],
     kind: str = "llvm",
 ) -> tirx.PrimFunc:
@@ -64,8 +65,8 @@ def lookup_conv2d(
     ----------
     shape : (n, c, h, w)
         Only n may be symbolic.
-    filters : SparseFilters
-        For their number and type; offsets, coefficients and beginnings are arguments.
+    filters : SparseFilters or ListedFilters
+        In the form that ``tile`` asks for; for their number and type: their arrays are arguments.
     params : Conv2dParams
         Without ``input_dilation``.
     attrs : dict
@@ -76,26 +77,25 @@ def lookup_conv2d(
     Returns
     -------
     PrimFunc
-        (data, offsets, coefficients, first, result): see `SparseFilters`; ``result`` float32 (n, o, oh, ow).
+        (data, *arrays of ``filters``, result); ``result`` float32 (n, o, oh, ow).
     """
     return body_of(kind, "lookup_conv2d")(shape, filters, params, tile, attrs)
 
 
 def make_lookup_conv2d(
-    problem: LookupProblem, knobs: LookupKnobs, machine: Machine, rng: np.random.Generator
+    problem: LookupProblem, knobs: LookupKnobs | GpuLookupKnobs, machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`lookup_conv2d` alone, its nonzeros anywhere."""
     (data, weight), params = problem.random(rng), problem.conv
     zeros = rng.choice(weight.size, weight.size - problem.nonzeros, replace=False)
     weight.reshape(-1)[zeros] = 0
     planes = np.ascontiguousarray(data.transpose(0, 3, 1, 2))
-    slab = Slab.of(params, problem.channels, problem.output_size[1], knobs)
-    filters = SparseFilters.of(weight, params, slab, knobs.block)
+    filters = knobs.lists(weight, params, planes.shape[1:])
     attrs = operator_attrs("lookup_conv2d", problem, knobs)
     func = lookup_conv2d(planes.shape, filters, params, knobs, attrs, kind=machine.kind)
-    arrays = (planes, filters.offsets, filters.coefficients, filters.first)
-    return Sample(func, arrays, lambda: lookup_conv2d_reference(planes, weight, params))
+    return Sample(func, (planes, *filters.arrays), lambda: lookup_conv2d_reference(planes, weight, params))
 
 
 register_operator("lookup_conv2d", LookupProblem)
 register_knobs("llvm", "lookup_conv2d", LookupKnobs, make_lookup_conv2d)
+register_knobs("cuda", "lookup_conv2d", GpuLookupKnobs, make_lookup_conv2d)

@@ -19,8 +19,9 @@ from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .schedules.cpu.lookup_dense import LookupDenseKnobs
+from .schedules.cuda.lookup_dense import GpuLookupDenseKnobs
 from .schedules.registry import body_of
-from .sparse_lists import SparseRows
+from .sparse_lists import ListedRows, SparseRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,10 @@ def lookup_dense(
     batch: int | tirx.Var,
     columns: int,
     outputs: int,
-    weight: SparseRows,
+    weight: SparseRows | ListedRows,
     attrs: dict[str, str],
     kind: str = "llvm",
+    **how: int,
 ) -> tirx.PrimFunc:
     """Build the product of float32 (batch, columns) with the sparse matrix.
 
@@ -51,32 +53,38 @@ def lookup_dense(
     ----------
     batch : int or Var
     columns, outputs : int
-    weight : SparseRows
-        For its sizes and types; its arrays are arguments.
+    weight : SparseRows or ListedRows
+        In the form that the knobs in ``attrs`` ask for; for its sizes and types; its arrays are arguments.
     attrs : dict
         Annotations of the anchor block.
     kind : str
         Of target, whose loops these are.
+    how : int
+        ``unit_axes``, of the result between its two, where the knobs of the kind allow any.
 
     Returns
     -------
     PrimFunc
-        (data, offsets, coefficients, first, rows, result); ``result`` float32 (batch, outputs).
+        (data, *arrays of ``weight``, result); ``result`` float32 (batch, outputs).
     """
-    return body_of(kind, "lookup_dense")(batch, columns, outputs, weight, attrs)
+    return body_of(kind, "lookup_dense")(batch, columns, outputs, weight, attrs, **how)
 
 
 def make_lookup_dense(
-    problem: LookupDenseProblem, knobs: LookupDenseKnobs, machine: Machine, rng: np.random.Generator
+    problem: LookupDenseProblem,
+    knobs: LookupDenseKnobs | GpuLookupDenseKnobs,
+    machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`lookup_dense` alone, its nonzeros anywhere."""
     data = rng.standard_normal((problem.batch, problem.inputs), np.float32)
     weight = rng.standard_normal((problem.outputs, problem.inputs), np.float32)
     weight.reshape(-1)[rng.choice(weight.size, weight.size - problem.nonzeros, replace=False)] = 0
-    rows, attrs = SparseRows.of(weight, knobs), operator_attrs("lookup_dense", problem, knobs)
+    rows, attrs = knobs.lists(weight), operator_attrs("lookup_dense", problem, knobs)
     func = lookup_dense(problem.batch, problem.inputs, problem.outputs, rows, attrs, kind=machine.kind)
     return Sample(func, (data, *rows.arrays), lambda: lookup_dense_reference(data, weight))
 
 
 register_operator("lookup_dense", LookupDenseProblem)
 register_knobs("llvm", "lookup_dense", LookupDenseKnobs, make_lookup_dense)
+register_knobs("cuda", "lookup_dense", GpuLookupDenseKnobs, make_lookup_dense)

@@ -156,6 +156,10 @@ class Machine:
         """To write ``size`` bytes behind one operator and read them again in front of the next."""
         return 2 * size / (self.l2_bandwidth if 2 * size <= self.l2_bytes else self.l3_bandwidth)
 
+    def handover_cycles(self, size: float) -> float:
+        """The same, as far as the estimates of the two operators leave it out."""
+        return self.passing_cycles(size)
+
     def to_json(self) -> str:
         """Every field by name, for a file."""
         return json.dumps(asdict(self), indent=2)

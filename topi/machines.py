@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import tvm
 from tvm.target import codegen
 
+from .gpu import gpu_of
 from .machine import Machine
 
 KIB, MIB = 1024, 1024 * 1024
@@ -81,11 +82,13 @@ def machine_of(target: tvm.target.Target) -> Machine:
     Raises
     ------
     ValueError
-        We know no processor of that kind, or none with its vector instructions.
+        We know no processor of that kind, none with its vector instructions, or no GPU of its architecture.
     """
     kind = str(target.kind.name)
+    if kind == "cuda":
+        return gpu_of(target)
     if kind != "llvm":
-        raise ValueError(f"no processor of kind {kind!r} is known; allowed: llvm")
+        raise ValueError(f"no processor of kind {kind!r} is known; allowed: llvm, cuda")
     with target:
         level = next((level for level in GENERIC if codegen.target_has_features(level.feature, target)), None)
         if level is None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from .cycles import Cycles
 from .knobs import KnobSet
 from .machine import Machine
-from .operators import operator_of
+from .operators import operator_names, operator_of
 from .problem import Problem
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ class Planner:
     def __init__(self, machine: Machine, records: Records | None = None) -> None:
         self.machine, self.records = machine, records or {}
         self._plans: dict[tuple[str, Problem], Plan[Any] | None] = {}
+
+    def has(self, op: str) -> bool:
+        """Whether this kind of machine has the operator at all."""
+        return op in operator_names(self.machine.kind)
 
     def plan(self, op: str, problem: Problem) -> Plan[Any] | None:
         """The recorded knobs, else those of the least estimated cycles; ``None`` where the operator has none."""

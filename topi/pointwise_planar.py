@@ -18,6 +18,7 @@ from .knobs import KnobSet
 from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
+from .schedules.cuda.pointwise_planar import GpuPointwiseKnobs
 from .schedules.registry import body_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def pointwise_planar_reference(data: np.ndarray, weight: np.ndarray) -> np.ndarr
     )
 
 
-def pack_pointwise_weight(weight: np.ndarray, tile: PointwiseKnobs) -> np.ndarray:
+def pack_pointwise_weight(weight: np.ndarray, tile: PointwiseKnobs | GpuPointwiseKnobs) -> np.ndarray:
     """(k, c) → (tiles, c, atoms): a tile's weights for one channel lie side by side; padded with zeros."""
     k, c = weight.shape
     padded = np.zeros((-(-k // tile.atoms) * tile.atoms, c), np.float32)
@@ -99,7 +100,7 @@ def pack_pointwise_weight(weight: np.ndarray, tile: PointwiseKnobs) -> np.ndarra
 def pointwise_planar(
     shape: tuple[int | tirx.Var, ...],
     atoms: int,
-    tile: PointwiseKnobs,
+    tile: PointwiseKnobs | GpuPointwiseKnobs,
     attrs: dict[str, str],
     kind: str = "llvm",
 ) -> tirx.PrimFunc:
@@ -108,7 +109,7 @@ def pointwise_planar(
     Parameters
     ----------
     shape : (n, c, h, w)
-        Only n may be symbolic; h · w is at least ``tile.pixels``.
+        Only n may be symbolic; for `PointwiseKnobs`, h · w is at least ``tile.pixels``.
     atoms : int
         Output planes.
     attrs : dict
@@ -125,7 +126,10 @@ def pointwise_planar(
 
 
 def make_pointwise_planar(
-    problem: PointwiseProblem, knobs: PointwiseKnobs, machine: Machine, rng: np.random.Generator
+    problem: PointwiseProblem,
+    knobs: PointwiseKnobs | GpuPointwiseKnobs,
+    machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`pointwise_planar` alone."""
     data = rng.standard_normal((problem.batch, problem.channels, problem.height, problem.width), np.float32)
@@ -139,3 +143,4 @@ def make_pointwise_planar(
 
 register_operator("pointwise_planar", PointwiseProblem)
 register_knobs("llvm", "pointwise_planar", PointwiseKnobs, make_pointwise_planar)
+register_knobs("cuda", "pointwise_planar", GpuPointwiseKnobs, make_pointwise_planar)

@@ -11,6 +11,7 @@ from .machine import Machine
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
 from .problem import Problem
 from .schedules.cpu.window import WindowKnobs, WindowLoops
+from .schedules.cuda.window import GpuWindowKnobs
 from .window import extents, padded_window, reduce_axes
 
 
@@ -35,7 +36,10 @@ class PoolProblem(Problem):
             width=width,
             channels=self.window.out_channels,
             run=self.window.out_channels,
-            taps=self.window.kernel[0] * self.window.kernel[1],
+            kernel=self.window.kernel,
+            stride=self.window.stride,
+            dilation=self.window.dilation,
+            inputs=self.height * self.width * self.window.out_channels,
         )
 
 
@@ -72,7 +76,7 @@ def pool2d(
     out_size: tuple[int, int],
     kind: str,
     count_include_pad: bool,
-    tile: WindowKnobs,
+    tile: WindowKnobs | GpuWindowKnobs,
     attrs: dict[str, str],
 ) -> te.Tensor:
     """Reduce every window of every channel.
@@ -129,7 +133,7 @@ def _count(
 
 
 def make_pool2d(
-    problem: PoolProblem, knobs: WindowKnobs, _machine: Machine, rng: np.random.Generator
+    problem: PoolProblem, knobs: WindowKnobs | GpuWindowKnobs, _machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`pool2d` alone."""
     shape = (problem.batch, problem.height, problem.width, problem.window.out_channels)
@@ -143,3 +147,4 @@ def make_pool2d(
 for _kind in ("max", "avg"):
     register_operator(f"{_kind}_pool2d", PoolProblem)
     register_knobs("llvm", f"{_kind}_pool2d", WindowKnobs, make_pool2d)
+    register_knobs("cuda", f"{_kind}_pool2d", GpuWindowKnobs, make_pool2d)

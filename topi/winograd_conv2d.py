@@ -1,17 +1,10 @@
 """Winograd convolution F(m×m, r×r), stride 1, NHWC: 36 multiplications per 4×4 outputs where direct 3×3 takes 144.
 
 ``Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A`` (Lavin and Gray, 1509.09308), with the sum over input channels between the two
-transforms, so that its middle is (m + r − 1)² matrix products. The matrices come from the Cook-Toom construction at
-points 0, ±p, ... and infinity; points in pairs let each transform share the even and odd parts of its rows.
-
-The points ±3/4, ±3/2 for tiles of 6×6 were chosen by measuring: on ReLU inputs and random 3×3 kernels of 512 channels
-the largest error is 2.4e-6 of the largest output, with the customary ±1, ±2 it is 1.2e-5, directly 3e-7.
+transforms, so that its middle is (m + r − 1)² matrix products.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import tvm
@@ -19,21 +12,19 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem
 from .machine import Machine
+from .matrix_product import Steps, matrix_product
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .schedules.cpu.tile import TileLoops
 from .schedules.cpu.winograd import WinogradKnobs, WinogradLoops
+from .schedules.cuda.gemm_knobs import GemmLoops
+from .schedules.cuda.winograd import WinogradGemmKnobs
 from .window import extents, padded_window, reduce_axes, stage
-
-POINTS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
-"""Side of a tile, m + r − 1 → the positive ones of the interpolation points."""
-
-OUTPUTS = {3: (2, 4), 5: (2,)}
-"""r → every m there is."""
+from .winograd_transforms import data_rows, output_rows, row_of, winograd_matrices
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradProblem(ConvProblem):
-    """A convolution by F(m×m): one of `OUTPUTS` for its kernel."""
+    """A convolution by F(m×m): one of `winograd_transforms.OUTPUTS` for its kernel."""
 
     m: int
 
@@ -54,37 +45,19 @@ class WinogradProblem(ConvProblem):
         )
         return WinogradLoops(tile=tile, m=m, size=size)
 
-
-def winograd_matrices(m: int, taps: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(Aᵀ, G, Bᵀ) of F(m, taps): shapes (m, size), (size, taps), (size, size) with size = m + taps − 1, float64.
-
-    Rows of Bᵀ and columns of Aᵀ are in the order 0, +p, -p, ..., infinity.
-    """
-    size = m + taps - 1
-    points = [Fraction(0), *(sign * p for p in POINTS[size] for sign in (1, -1))]
-    evaluate = [[p**i for p in points] + [Fraction(int(i == m - 1))] for i in range(m)]
-    kernels, data = [], []
-    for p in points:
-        others = [q for q in points if q != p]
-        scale = math.prod((p - q for q in others), start=Fraction(1))
-        kernels.append([p**i / scale for i in range(taps)])
-        data.append([*_polynomial(others), Fraction(0)])
-    kernels.append([Fraction(0)] * (taps - 1) + [Fraction(1)])
-    data.append(_polynomial(points))
-    assert len(data) == size
-    a, g, b = (np.array(matrix, dtype=np.float64) for matrix in (evaluate, kernels, data))
-    return a, g, b
-
-
-def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
-    """Coefficients of ∏ (x - root), lowest power first."""
-    product = [Fraction(1)]
-    for root in roots:
-        product = [
-            low - root * high
-            for low, high in zip([Fraction(0), *product], [*product, Fraction(0)], strict=True)
-        ]
-    return product
+    @property
+    def gemm_loops(self) -> GemmLoops:
+        """The products between the transforms, as `GemmKnobs` sees them."""
+        loops = self.winograd_loops
+        tiles = loops.tile.batch * loops.tile.height * loops.tile.width
+        return GemmLoops(
+            batch=loops.size**2,
+            rows=tiles,
+            columns=self.conv.out_channels,
+            taps=1,
+            depth=self.channels,
+            input_bytes=4 * loops.size**2 * tiles * self.channels,
+        )
 
 
 def winograd_conv2d_reference(
@@ -143,7 +116,7 @@ def winograd_conv2d(
     weight: te.Tensor,
     params: Conv2dParams,
     m: int,
-    tile: WinogradKnobs,
+    tile: WinogradKnobs | WinogradGemmKnobs,
     attrs: dict[str, str],
 ) -> te.Tensor:
     """Convolve ``data`` with transformed and packed square kernels, stride 1.
@@ -156,7 +129,7 @@ def winograd_conv2d(
     params : Conv2dParams
         Kernel 3×3 or 5×5, stride, dilations and groups 1.
     m : int
-        Outputs per side of a tile, see `OUTPUTS`.
+        Outputs per side of a tile, see `winograd_transforms.OUTPUTS`.
 
     Returns
     -------
@@ -165,14 +138,16 @@ def winograd_conv2d(
     n, h, w = (data.shape[params.data_layout.index(axis)] for axis in "NHW")
     oh, ow = params.output_size(int(h), int(w))
     size, _, panels, c, panel = (int(extent) for extent in weight.shape)
-    rows, cols = tile.round_up(-(-oh // m), -(-ow // m))
+    rows, cols = -(-oh // m), -(-ow // m)
+    if isinstance(tile, WinogradKnobs):
+        rows, cols = tile.round_up(rows, cols)
     around, taps = size - m, params.kernel[0]
     window = padded_window(
         data, (rows * m + around, cols * m + around), params.padding, 0.0, data_layout=params.data_layout
     )
 
     def columns(a: tirx.Var, b: tirx.Var, ty: tirx.Var, x: tirx.Var, k: tirx.Var) -> tvm.ir.Expr:
-        return _row_of(a, _data_rows(m, taps, [window[b, ty * m + i, x, k] for i in range(size)]))
+        return row_of(a, data_rows(m, taps, [window[b, ty * m + i, x, k] for i in range(size)]))
 
     down = te.compute(
         extents(size, n, rows, cols * m + around, c),
@@ -182,25 +157,33 @@ def winograd_conv2d(
     )
     spectrum = te.compute(
         extents(size, size, n, rows, cols, c),
-        lambda a, b, i, ty, tx, k: _row_of(
-            b, _data_rows(m, taps, [down[a, i, ty, tx * m + j, k] for j in range(size)])
+        lambda a, b, i, ty, tx, k: row_of(
+            b, data_rows(m, taps, [down[a, i, ty, tx * m + j, k] for j in range(size)])
         ),
         name="data_rows",
         attrs=stage("data_rows"),
     )
-    (rc,) = reduce_axes(rc=c)
-    sums = te.compute(
-        extents(size, size, n, rows, cols, panels * panel),
-        lambda a, b, i, ty, tx, o: te.sum(
-            spectrum[a, b, i, ty, tx, rc] * weight[a, b, o // panel, rc, o % panel], axis=[rc]
-        ),
-        name="winograd_conv2d",
-        attrs=attrs,
-    )
+    if isinstance(tile, WinogradGemmKnobs):
+        products = _products(spectrum, weight, tile, attrs)
+
+        def summed(a: int, b: tirx.Var, *at: tvm.ir.Expr) -> tvm.ir.Expr:
+            i, ty, tx, o = at
+            return products[a * size + b, (i * rows + ty) * cols + tx, o]
+
+    else:
+        (rc,) = reduce_axes(rc=c)
+        summed = te.compute(
+            extents(size, size, n, rows, cols, panels * panel),
+            lambda a, b, i, ty, tx, o: te.sum(
+                spectrum[a, b, i, ty, tx, rc] * weight[a, b, o // panel, rc, o % panel], axis=[rc]
+            ),
+            name="winograd_conv2d",
+            attrs=attrs,
+        )
     back = te.compute(
         extents(m, size, n, rows, cols, panels * panel),
-        lambda i, b, at, ty, tx, o: _row_of(
-            i, _output_rows(m, taps, [sums[a, b, at, ty, tx, o] for a in range(size)])
+        lambda i, b, at, ty, tx, o: row_of(
+            i, output_rows(m, taps, [summed(a, b, at, ty, tx, o) for a in range(size)])
         ),
         name="output_columns",
         attrs=stage("output_columns"),
@@ -208,52 +191,30 @@ def winograd_conv2d(
 
     def pixel(b: tirx.Var, y: tirx.Var, x: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
         values = [back[y % m, j, b, y // m, x // m, o] for j in range(size)]
-        return _row_of(x % m, _output_rows(m, taps, values))
+        return row_of(x % m, output_rows(m, taps, values))
 
     return te.compute(extents(n, oh, ow, params.out_channels), pixel, name="crop")
 
 
-def _row_of(index: tvm.ir.Expr, rows: list[tvm.ir.Expr]) -> tvm.ir.Expr:
-    """Row ``index``; once its loop is unrolled, one of the rows is left."""
-    chosen = rows[-1]
-    for number in range(len(rows) - 2, -1, -1):
-        chosen = tirx.Select(index == number, rows[number], chosen)
-    return chosen
+def _products(
+    spectrum: te.Tensor, weight: te.Tensor, knobs: WinogradGemmKnobs, attrs: dict[str, str]
+) -> te.Tensor:
+    """(size², tiles, output channels), in whole tiles of a `matrix_product`."""
+    size, _, n, rows, cols, c = spectrum.shape
+    _, _, panels, _, panel = (int(extent) for extent in weight.shape)
+    steps, tiles, zero = Steps.of(1, int(c), knobs.tile_k), n * rows * cols, tirx.const(0.0, "float32")
 
+    def left(z: tirx.Var, step: tirx.Var, term: tirx.Var, t: tirx.Var) -> tvm.ir.Expr:
+        _, k = steps.place(step, term)
+        value = spectrum[z // size, z % size, t // (rows * cols), t // cols % rows, t % cols, k]
+        return tirx.if_then_else(tirx.all(t < tiles, k < c), value, zero)
 
-def _weighted(values: Sequence[tvm.ir.Expr], weights: Sequence[float] | np.ndarray) -> tvm.ir.Expr:
-    total = None
-    for value, weight in zip(values, weights, strict=True):
-        if weight == 0:
-            continue
-        term = value if weight == 1 else value * tirx.const(float(weight), "float32")
-        total = term if total is None else total + term
-    return total
+    def right(z: tirx.Var, step: tirx.Var, term: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
+        _, k = steps.place(step, term)
+        value = weight[z // size, z % size, o // panel, k, o % panel]
+        return tirx.if_then_else(k < c, value, zero) if steps.is_padded else value
 
-
-def _data_rows(m: int, taps: int, values: list[tvm.ir.Expr]) -> list[tvm.ir.Expr]:
-    """Bᵀ · values. The rows of a pair of points are even ± odd part: LLVM computes each part once."""
-    _, _, matrix = winograd_matrices(m, taps)
-    rows = [_weighted(values, matrix[0])]
-    for plus in range(1, len(values) - 1, 2):
-        row, mirrored = matrix[plus], matrix[plus + 1]
-        even = _weighted(values, (row + mirrored) / 2)
-        odd = _weighted(values, (row - mirrored) / 2)
-        rows += [even + odd, even - odd]
-    return [*rows, _weighted(values, matrix[-1])]
-
-
-def _output_rows(m: int, taps: int, values: list[tvm.ir.Expr]) -> list[tvm.ir.Expr]:
-    """Aᵀ · values, through the sums and differences of each pair of points."""
-    matrix, _, _ = winograd_matrices(m, taps)
-    plus = range(1, len(values) - 1, 2)
-    sums = [values[k] + values[k + 1] for k in plus]
-    differences = [values[k] - values[k + 1] for k in plus]
-    rows = []
-    for i, row in enumerate(matrix):
-        pairs = sums if i % 2 == 0 else differences
-        rows.append(_weighted([values[0], *pairs, values[-1]], [row[0], *(row[k] for k in plus), row[-1]]))
-    return rows
+    return matrix_product(left, right, tiles, panels * panel, steps, knobs, attrs, (int(size) ** 2,))
 
 
 def make_winograd_conv2d(
@@ -273,3 +234,4 @@ def make_winograd_conv2d(
 
 register_operator("winograd_conv2d", WinogradProblem)
 register_knobs("llvm", "winograd_conv2d", WinogradKnobs, make_winograd_conv2d)
+register_knobs("cuda", "winograd_conv2d", WinogradGemmKnobs, make_winograd_conv2d)

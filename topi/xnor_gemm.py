@@ -19,7 +19,9 @@ from .pack_matrix import pack_columns, pack_rows, vector_start
 from .problem import Problem
 from .schedules.cpu.tile import TileLoops
 from .schedules.cpu.xnor_gemm import XnorGemmKnobs
+from .schedules.cuda.xnor_gemm import XnorGemmGpuKnobs
 from .window import extents, reduce_axes, stage
+from .xnor_gemm_gpu import xnor_gemm_kernels
 
 MANY_ROWS = 840
 """Rows that the tile is chosen for, since any number may come: a multiple of every tile's."""
@@ -31,6 +33,11 @@ class XnorGemmProblem(Problem):
 
     inner: int
     columns: int
+
+    @property
+    def operand_bytes(self) -> float:
+        """Of a number."""
+        return 4.0
 
     @property
     def loops(self) -> TileLoops:
@@ -53,7 +60,9 @@ def xnor_gemm_reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (np.where(a >= 0, 1.0, -1.0) @ np.where(b >= 0, 1.0, -1.0)).astype(np.float32)
 
 
-def xnor_gemm(problem: XnorGemmProblem, tile: XnorGemmKnobs, bytewise: bool = False) -> tirx.PrimFunc:
+def xnor_gemm(
+    problem: XnorGemmProblem, tile: XnorGemmKnobs | XnorGemmGpuKnobs, bytewise: bool = False
+) -> tirx.PrimFunc:
     """Make the function that multiplies the signs of ``a`` by those of ``b``, for any number of rows.
 
     Its arguments are ``a``, (m, k), float32, ``b``, (k, n), float32, and the result, (tiles, tile.tile_h, n), float32,
@@ -64,15 +73,17 @@ def xnor_gemm(problem: XnorGemmProblem, tile: XnorGemmKnobs, bytewise: bool = Fa
     ----------
     problem : XnorGemmProblem
         Of k = ``inner`` and n = ``columns``.
-    tile : XnorGemmKnobs
+    tile : XnorGemmKnobs or XnorGemmGpuKnobs
     bytewise : bool
         Count byte by byte, see `byte_counts`: for processors without a popcount of 32-bit lanes.
     """
     k, n = problem.inner, problem.columns
+    attrs = operator_attrs("xnor_gemm", problem, tile)
+    if isinstance(tile, XnorGemmGpuKnobs):
+        return xnor_gemm_kernels(k, n, tile, attrs)
     m, tiles = te.var("m", "int64"), te.var("tiles", "int64")
     a = te.placeholder(extents(m, k), "float32", name="a")
     b = te.placeholder(extents(k, n), "float32", name="b")
-    attrs = operator_attrs("xnor_gemm", problem, tile)
     bytewise = bytewise and tile.lanes > 1  # the bytes of a single word are no vector
     words = stored_words(k, bytewise)
     left = pack_rows(a, (tiles, tile.tile_h), words, stage("pack_rows"))
@@ -130,7 +141,10 @@ def _in_rows(func: tirx.PrimFunc, lanes: int, n: int) -> tirx.PrimFunc:
 
 
 def make_xnor_gemm(
-    problem: XnorGemmProblem, knobs: XnorGemmKnobs, machine: Machine, rng: np.random.Generator
+    problem: XnorGemmProblem,
+    knobs: XnorGemmKnobs | XnorGemmGpuKnobs,
+    machine: Machine,
+    rng: np.random.Generator,
 ) -> Sample:
     """`xnor_gemm` alone, with `MANY_ROWS`."""
     a = rng.standard_normal((MANY_ROWS, problem.inner), np.float32)
@@ -147,3 +161,4 @@ def make_xnor_gemm(
 
 register_operator("xnor_gemm", XnorGemmProblem)
 register_knobs("llvm", "xnor_gemm", XnorGemmKnobs, make_xnor_gemm)
+register_knobs("cuda", "xnor_gemm", XnorGemmGpuKnobs, make_xnor_gemm)

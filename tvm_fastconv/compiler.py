@@ -1,6 +1,6 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .runtime.compiled_model import CompiledModel
 from .runtime.threads import check_threads
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
-from .verify import obstacle_to_verifying, verify_graph
+from .verify import obstacle_on_the_gpu, obstacle_to_verifying, verify_graph
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
 from .verify.torch_nodes import TorchNodes
@@ -37,13 +37,14 @@ def compile(
     model: Any,
     example_inputs: Any = None,
     *,
-    target: str | Path | tvm.target.Target = "native",
+    target: str | Path | tvm.target.Target | Mapping[str, Any] = "native",
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
     verify: bool = True,
     dump_ir: str | Path | None = None,
+    keep_cuda: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CompiledModel:
     """Compile a CNN for one target.
@@ -56,8 +57,8 @@ def compile(
     example_inputs : Tensor, ndarray or tuple of them, optional
         Needed for a module; they fix the shapes, and verification runs on them.
     target : str, Path or Target
-        ``"native"``, an LLVM triple with options (``"x86_64-linux-gnu -mcpu=haswell"``), a TVM tag, or a ``.json`` file
-        that ``fastconv targets --measure`` wrote.
+        ``"native"``, an LLVM triple with options (``"x86_64-linux-gnu -mcpu=haswell"``), ``"cuda"``, alone or with
+        ``-arch=sm_90``, a TVM tag, or a ``.json`` file that ``fastconv targets --measure`` wrote.
     machine : Machine, str or Path, optional
         What to assume of the processor in place of the table's row for ``target``: a row, or such a file.
     methods : config or mapping, optional
@@ -74,6 +75,8 @@ def compile(
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional
         A folder to write the module to after every pass.
+    keep_cuda : path, optional
+        A folder to write the CUDA source of a GPU's kernels to.
     progress : callable, optional
         Called with the name of each step as it begins.
 
@@ -92,7 +95,8 @@ def compile(
     tell = progress or (lambda step: None)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell)
     known = records_for(records, prepared.target, prepared.machine, check_threads(threads))
-    return compile_prepared(prepared, known, threads=threads, verify=verify, tell=tell)
+    folder = None if keep_cuda is None else Path(keep_cuda)
+    return compile_prepared(prepared, known, threads=threads, verify=verify, tell=tell, keep_cuda=folder)
 
 
 def compile_prepared(
@@ -102,6 +106,7 @@ def compile_prepared(
     threads: int | None = None,
     verify: bool = True,
     tell: Callable[[str], None] = lambda step: None,
+    keep_cuda: Path | None = None,
 ) -> CompiledModel:
     """The rest of `compile`, with what is known from tuning."""
     fused = prepared.dispatched(Planner(prepared.machine, records))
@@ -139,11 +144,12 @@ def compile_prepared(
                 layers=layers,
                 calls=called,
                 notices=imported.notices,
-                verify=obstacle,
+                verify=obstacle or obstacle_on_the_gpu(resolved),
                 reference_pair=None if expected is None else (imported.example_inputs or (), expected),
+                keep_cuda=keep_cuda,
             )
         compiled = CompiledModel(read_artifact(path), threads=threads)
-        if expected is None:
+        if expected is None or obstacle_on_the_gpu(resolved):
             return compiled
         tell("verifying")
         verdict = verify_compiled(compiled, source, imported.example_inputs or (), calls)

@@ -7,8 +7,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import tvm
 
@@ -61,7 +63,7 @@ def write_machine(path: str | os.PathLike[str], target: tvm.target.Target, machi
 
 
 def target_and_machine(
-    target: str | os.PathLike[str] | tvm.target.Target,
+    target: str | os.PathLike[str] | tvm.target.Target | Mapping[str, Any],
     machine: str | os.PathLike[str] | Machine | None = None,
 ) -> tuple[tvm.target.Target, Machine]:
     """Resolve a target, and say what is known of its processor.

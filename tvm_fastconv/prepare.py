@@ -1,7 +1,7 @@
 """What ``compile`` and ``tune`` have in common: a model up to its operators, and those laid out for a target."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .frontend.imported_model import ImportedModel
 from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .runtime.threads import default_threads, use_threads
+from .targets import triple_of
 from .verify import Source
 from .verify.output_errors import with_output_errors
 from .verify.relax_slices import RelaxSlices
@@ -80,7 +81,7 @@ class Prepared:
 def prepare(
     model: Any,
     example_inputs: Any,
-    target: str | Path | tvm.target.Target,
+    target: str | Path | tvm.target.Target | Mapping[str, Any],
     machine: Machine | str | Path | None,
     methods: Methods | None,
     dump_ir: str | Path | None = None,
@@ -93,7 +94,7 @@ def prepare(
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
-    find_compiler(str(resolved.attrs["mtriple"]), None)
+    find_compiler(triple_of(resolved), None)
     tell("optimising")
     run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.

@@ -6,7 +6,7 @@ is compared with LLVM's own lists before LLVM sees it.
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tvm
@@ -16,6 +16,8 @@ from tvm_fastconv.topi.machines import machine_of
 
 from .architectures import ARCHITECTURES, Architecture
 from .errors import TargetError
+from .gpu_targets import GRAMMAR as GPU_GRAMMAR
+from .gpu_targets import arches_of, cuda_target, host_of, is_cuda, names_cuda
 from .runtime.cpu import host_features
 
 DEFAULT_CORES = 4
@@ -31,11 +33,11 @@ _OPTIONS = ("mcpu", "mattr", "num-cores")
 _TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(ARCHITECTURES))
 _GRAMMAR = (
     '"native", an LLVM triple such as "x86_64-linux-gnu", or a TVM tag, each optionally followed by '
-    "-mcpu=NAME, -mattr=+FEATURE,-FEATURE and -num-cores=N"
+    f"-mcpu=NAME, -mattr=+FEATURE,-FEATURE and -num-cores=N; or {GPU_GRAMMAR}"
 )
 
 
-def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
+def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.target.Target:
     """Turn what the user wrote into a checked TVM target with a triple, a CPU, its features and a number of cores.
 
     Parameters
@@ -45,12 +47,14 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
         (``"x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=+gfni -num-cores=8"``), or a TVM target.
         ``native`` is this machine's CPU less what its hypervisor or operating system hides. Where the
         environment variable ``FASTCONV_NATIVE_CPU`` names another CPU, it is that one less what this one lacks:
-        what is chosen and scheduled for it, in code that runs here.
+        what is chosen and scheduled for it, in code that runs here. A GPU is ``"cuda"``, ``"cuda -arch=sm_90"``, a tag
+        such as ``"nvidia/nvidia-h100"`` or ``{"kind": "cuda", "arch": "sm_90"}``; its host is this machine.
 
     Returns
     -------
     tvm.target.Target
-        An LLVM target. With AVX-512 it carries ``-prefer-256-bit``, or LLVM would stay at 256 bits.
+        An LLVM target, or one of CUDA with an LLVM target as its host. With AVX-512 the CPU's carries
+        ``-prefer-256-bit``, or LLVM would stay at 256 bits.
 
     Raises
     ------
@@ -58,8 +62,10 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
         Naming the part that is unknown and what is known in its place; or where the CPU that
         ``FASTCONV_NATIVE_CPU`` names would be scheduled for as another one without what this one lacks.
     """
-    if isinstance(spec, tvm.target.Target):
-        config = dict(spec.export())
+    if isinstance(spec, str | tvm.target.Target | Mapping) and names_cuda(spec):
+        return cuda_target(spec, lambda: resolve_target("native"))
+    if isinstance(spec, tvm.target.Target | Mapping):
+        config = dict(spec.export() if isinstance(spec, tvm.target.Target) else spec)
     elif not isinstance(spec, str):
         raise TargetError(f"the target is {spec!r}; allowed: {_GRAMMAR}, or a TVM target")
     else:
@@ -72,6 +78,8 @@ def resolve_target(spec: str | tvm.target.Target) -> tvm.target.Target:
 
 def spec_of(target: tvm.target.Target) -> str:
     """Return the text that `resolve_target` makes ``target``, which it has made, from."""
+    if is_cuda(target):
+        return "cuda" if len(arches_of(target)) > 1 else f"cuda -arch={target.attrs['arch']}"
     options = [str(target.attrs["mtriple"])]
     if cpu := str(target.attrs.get("mcpu", "")):
         options.append(f"-mcpu={cpu}")
@@ -82,12 +90,17 @@ def spec_of(target: tvm.target.Target) -> str:
 
 def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
     """Return the LLVM features that code for ``target`` may use and the loader has to find in the CPU, sorted."""
-    return tuple(sorted(_llvm_features(target) & set(ARCHITECTURES[architecture(target)].features)))
+    return tuple(sorted(_llvm_features(host_of(target)) & set(ARCHITECTURES[architecture(target)].features)))
 
 
 def architecture(target: tvm.target.Target) -> str:
-    """Return the first part of the target's triple: ``x86_64`` or ``aarch64``."""
-    return str(target.attrs["mtriple"]).split("-")[0]
+    """Return the first part of the triple of the target's CPU: ``x86_64`` or ``aarch64``."""
+    return triple_of(target).split("-")[0]
+
+
+def triple_of(target: tvm.target.Target) -> str:
+    """Return LLVM's triple of the target's CPU."""
+    return str(host_of(target).attrs["mtriple"])
 
 
 def known_cpus(triple: str) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ def from_json(cls: type[Record], data: Any, where: str) -> Record:
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _checked(kind: Any, value: Any, where: str) -> Any:

@@ -167,7 +167,15 @@ class _Bitserial:
         )  # fmt: skip
         plan = self.planner.planned("bitpack", problem)
         call = operator_call(
-            rewriter, None, bitpack, args, plan=plan, pattern=OPAQUE, groups=groups, grid=grid
+            rewriter,
+            None,
+            bitpack,
+            args,
+            plan=plan,
+            pattern=OPAQUE,
+            groups=groups,
+            grid=grid,
+            tile=plan.knobs,
         )
         return rewriter.builder_.emit(call)
 

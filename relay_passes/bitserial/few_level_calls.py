@@ -37,7 +37,7 @@ def pack_planar(
         return None
     axes = [int(axis) for axis in value.attrs.axes or ()]
     shape = known_sizes(value.args[0], 1)
-    if axes != [0, 2, 3, 1] or shape is None:
+    if axes != [0, 2, 3, 1] or shape is None or not planner.has("bitpack_planar"):
         return None
     batch, channels, height, width = value.args[0].ty.shape
     problem = PlanarProblem(

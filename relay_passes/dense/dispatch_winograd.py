@@ -15,12 +15,12 @@ from tvm_fastconv.topi.conv2d import ConvProblem
 from tvm_fastconv.topi.cycles import on_one_footing
 from tvm_fastconv.topi.planner import Plan, Planner
 from tvm_fastconv.topi.winograd_conv2d import (
-    OUTPUTS,
     WinogradProblem,
     pack_winograd_weight,
     winograd_conv2d,
     winograd_error,
 )
+from tvm_fastconv.topi.winograd_transforms import OUTPUTS
 
 from ..graph.conv_call import absorb_transpose, conv2d_of, conv_problem, layer_report
 from ..graph.operator_call import operator_call
@@ -80,7 +80,12 @@ def winograd_plans(planner: Planner, problem: ConvProblem) -> list[Plan[Any]]:
     """One for each F(m×m) that the convolution can be: 3×3 or 5×5, of one group and stride 1."""
     conv = problem.conv
     plain = conv.stride == conv.dilation == conv.input_dilation == (1, 1) and conv.groups == 1
-    if not plain or conv.kernel[0] != conv.kernel[1] or min(conv.padding) < 0:
+    if (
+        not planner.has("winograd_conv2d")
+        or not plain
+        or conv.kernel[0] != conv.kernel[1]
+        or min(conv.padding) < 0
+    ):
         return []
     outputs = OUTPUTS.get(conv.kernel[0], ())
     return [planner.planned("winograd_conv2d", WinogradProblem(**vars(problem), m=m)) for m in outputs]

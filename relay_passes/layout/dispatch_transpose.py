@@ -36,7 +36,7 @@ class DispatchTranspose:
     def _permute_dims(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
         found = _exchanged_groups(call)
         shape = None if found is None else known_sizes(call.args[0], found[0])
-        if found is None or shape is None:
+        if found is None or shape is None or not self.planner.has("transpose"):
             return None
         lead, rows = found
         height, width = math.prod(shape[lead : lead + rows]), math.prod(shape[lead + rows :])

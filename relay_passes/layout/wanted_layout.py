@@ -1,6 +1,6 @@
 """In which order of axes the operators of a kind of target want planes: the one place that says so."""
 
-WANTED = {"llvm": "NHWC"}
+WANTED = {"llvm": "NHWC", "cuda": "NHWC"}
 """Kind of target, in TVM's words → layout. All CPUs are ``"llvm"``."""
 
 

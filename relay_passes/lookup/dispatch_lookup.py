@@ -20,7 +20,6 @@ from tvm_fastconv.topi.lookup_conv2d import lookup_conv2d
 from tvm_fastconv.topi.lookup_dense import lookup_dense
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.pointwise_planar import PointwiseProblem, pack_pointwise_weight, pointwise_planar
-from tvm_fastconv.topi.sparse_lists import Slab, SparseFilters, SparseRows
 
 from ..graph.conv_call import extent, layer_report
 from ..graph.layer_names import layer_name
@@ -162,9 +161,8 @@ def _planar(
         "lookup_conv2d", replace(layer.problem(params), height=int(shape[2]), width=int(shape[3]))
     )
     knobs = plan.knobs
-    slab = Slab.of(params, int(shape[1]), params.output_size(int(shape[2]), int(shape[3]))[1], knobs)
-    filters = SparseFilters.of(layer.weight, params, slab, knobs.block)
-    arrays = (filters.offsets, filters.coefficients, filters.first)
+    filters = knobs.lists(layer.weight, params, (int(shape[1]), int(shape[2]), int(shape[3])))
+    arrays = filters.arrays
     report = _report(layer, reason, sum(array.nbytes for array in arrays))
     attrs = annotations(rewriter, layer.call, plan, report)
     func = lookup_conv2d(shape, filters, params, knobs, attrs, planner.machine.kind)
@@ -215,10 +213,16 @@ def _flat(rewriter: CallRewriter, layer: SparseLayer, reason: str, planner: Plan
     if sizes is None:
         return None
     plan = planner.planned("lookup_dense", layer.flat_problem)
-    rows = SparseRows.of(matrix, plan.knobs)
+    rows = plan.knobs.lists(matrix)
     report = _report(layer, reason, sum(array.nbytes for array in rows.arrays))
     attrs = annotations(rewriter, call, plan, report)
-    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs, planner.machine.kind)
-    out_shape = [data.ty.shape[0], call.ty.shape[-1]]
+    # What follows can be fused behind the sums, where their function allows it, unless a reshape stands between.
+    fuses = plan.knobs.fuses_epilogues
+    units = len(call.ty.shape) - 2 if fuses and op_name(call) == "nn.conv2d" else 0
+    how = {"unit_axes": units} if units else {}
+    func = lookup_dense(sizes[0], matrix.shape[1], len(matrix), rows, attrs, planner.machine.kind, **how)
+    out_shape = [data.ty.shape[0], *[1] * units, call.ty.shape[-1]]
     sums = primfunc_call(rewriter, func, "lookup_dense", [data, *map(relax.const, rows.arrays)], out_shape)
-    return sums if len(call.ty.shape) == 2 else relax.op.reshape(sums, call.ty.shape)
+    if len(call.ty.shape) != 2 + units:
+        return relax.op.reshape(sums, call.ty.shape)
+    return rewriter.definition(sums) if fuses else sums

@@ -13,6 +13,7 @@ from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 from tvm_fastconv.topi.cycles import Cycles
 from tvm_fastconv.topi.depthwise_conv2d import DepthwiseProblem
 from tvm_fastconv.topi.fixed_stencil_conv2d import MAX_TERMS, StencilProblem, stencil_terms
+from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.planner import Plan, Planner
 
 from ..dense.dense_costs import dense_cycles
@@ -28,7 +29,7 @@ def unfused_cycles(chain: Chain, planner: Planner) -> float:
     machine, total = planner.machine, sum(_alone(stage, planner) for stage in chain.stages)
     for stage in chain.stages[:-1]:
         # What was measured wrote and read its results already.
-        passing = Cycles(stage.batch * machine.passing_cycles(4 * math.prod(stage.plane)), 0.0)
+        passing = Cycles(stage.batch * machine.handover_cycles(4 * math.prod(stage.plane)), 0.0)
         total += machine.call_cycles + passing
     return total
 
@@ -40,12 +41,28 @@ def reconstructed_cycles(chain: Chain, params: Conv2dParams, planner: Planner) -
 
 def fused_plan(chain: Chain, planner: Planner) -> Plan[Any] | None:
     """How the chain runs as one function; ``None`` where it cannot, or no strip's inner values stay in L2."""
-    # The bounds of a strip within a symbolic batch, and of rows with gaps between them, are beyond TVM's analysis.
-    known = static_shape(chain.last.call) is not None and not any(map(_leaves_gaps, chain.stages[1:]))
+    if not planner.has("chain"):
+        return None
+    # The bounds of a strip of rows with gaps between them are beyond TVM's analysis.
+    any_batch = chain_knobs(planner).any_batch or static_shape(chain.last.call) is not None
+    known = any_batch and not any(map(_leaves_gaps, chain.stages[1:]))
     if not known or not _has_templates(chain):
         return None
     stages = tuple(fused_problem(stage, chain) for stage in chain.stages)
     return planner.plan("chain", ChainProblem(batch=chain.last.batch, stages=stages))
+
+
+def chain_knobs(planner: Planner) -> Any:
+    """The class of a fused chain's knobs, which says what one may be."""
+    return operator_of(planner.machine.kind, "chain").knobs
+
+
+def last_ones(chain: Chain, planner: Planner) -> Chain | None:
+    """The last stages of a chain that is longer than what one function takes."""
+    most = chain_knobs(planner).most_stages if planner.has("chain") else None
+    if most is None or len(chain.stages) <= most:
+        return None
+    return dataclasses.replace(chain, stages=chain.stages[-most:])
 
 
 def may_multiply_out(chain: Chain) -> bool:

@@ -22,8 +22,8 @@ from tvm_fastconv.topi.planner import Plan, Planner
 from ..graph.conv_call import layer_report
 from ..graph.layer_notes import LayerNotes, notes_of
 from ..graph.operator_call import operator_call
-from ..graph.rewrite import CallRewriter, along_channel, keep_name, rewrite_calls
-from .chain_costs import fused_plan, may_multiply_out, reconstructed_cycles, unfused_cycles
+from ..graph.rewrite import CallRewriter, along_channel, keep_name, op_name, rewrite_calls
+from .chain_costs import fused_plan, last_ones, may_multiply_out, reconstructed_cycles, unfused_cycles
 from .reconstructed_chains import reconstructed
 from .separable_chains import Chain, Stage, separable_chains
 
@@ -108,6 +108,8 @@ class _Choices:
             self.fused += 1
         elif way == DENSE and dense is not None:
             self.actions[chain.last.var] = _Reconstructed(chain, *dense)
+        elif (part := last_ones(chain, self.planner)) is not None:
+            self.choose(part)
 
 
 _Action = Callable[[CallRewriter, relax.Call], relax.Expr]
@@ -166,18 +168,34 @@ class _Reordered(_Fused):
         first, stage, plan = self.chain.stages[0], self.stage, self.plan
         if plan.op == "fixed_stencils":
             kernels = plan.problem.array
-            return self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+            sums = self._operator(rewriter, call, fixed_stencils, [call.args[0]], kernels=kernels)
+            return _in_shape(rewriter, sums, call)
         if plan.op == "depthwise_conv2d":
             packed = relax.const(pack_depthwise_weight(kernel_major(stage.weight, first.channels, axis=0)))
-            return self._operator(rewriter, call, depthwise_conv2d, [call.args[0], packed], kernel_major=True)
+            sums = self._operator(rewriter, call, depthwise_conv2d, [call.args[0], packed], kernel_major=True)
+            return _in_shape(rewriter, sums, call)
         packed = relax.const(
             pack_weight(kernel_major(stage.weight, first.channels, axis=1), plan.knobs.panel)
         )
-        sums = self._operator(rewriter, call, conv2d, [rewriter.visit_expr(first.var), packed])
+        sums = self._operator(rewriter, call, conv2d, [_as_made(rewriter, first.var), packed])
         if first.bias is None:
             return sums
         bias = stage.weight[:, :, 0, 0].astype(np.float64) @ first.bias
         return relax.op.add(rewriter.builder_.emit(sums), along_channel(bias.astype(np.float32), 4, 3))
+
+
+def _in_shape(rewriter: CallRewriter, value: relax.Call, call: relax.Call) -> relax.Expr:
+    """``value`` in the shape of ``call``; kernels may have an axis of their own, which only the next stage looks at."""
+    if len(value.ty_args[0].shape) == len(call.ty.shape):
+        return value
+    return relax.op.reshape(rewriter.builder_.emit(value), call.ty.shape)
+
+
+def _as_made(rewriter: CallRewriter, var: relax.Var) -> relax.Expr:
+    """What ``var`` has become, in the shape in which it was made."""
+    found = rewriter.visit_expr(var)
+    value = rewriter.builder_.lookup_binding(found)
+    return value.args[0] if op_name(value) == "reshape" else found
 
 
 @dataclass(frozen=True)

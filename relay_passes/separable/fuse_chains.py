@@ -8,7 +8,7 @@ import itertools
 from collections import Counter
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..graph.operator_call import CHAIN
@@ -64,6 +64,17 @@ def _is_connected(stages: list[relax.VarBinding], uses: Counter) -> bool:
     )
 
 
+def _with_sizes_of(func: relax.Function, given: list[relax.Expr]) -> relax.Function:
+    """``func`` with the symbolic sizes of the arguments ``given`` instead of its own."""
+    sizes = {
+        own: size
+        for param, value in zip(func.params, given, strict=True)
+        for own, size in zip(param.ty.shape, value.ty.shape, strict=True)
+        if isinstance(own, tirx.Var) and not own.same_as(size)
+    }
+    return func.bind_symbolic_vars(sizes) if sizes else func
+
+
 @mutator
 class _Merger(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, chains: list[list[relax.VarBinding]]) -> None:
@@ -104,7 +115,7 @@ class _Merger(PyExprMutator):
         """Emit what ``call`` does with the arguments ``given``."""
         if call.op == tvm.ir.Op.get(_CALL_TIR):
             return bb.emit(relax.Call(call.op, [call.args[0], relax.Tuple(given)], call.attrs, call.ty_args))
-        func = self.mod[call.op]
+        func = _with_sizes_of(self.mod[call.op], given)
         values = dict(zip(func.params, given, strict=True))
         for block in func.body.blocks:
             for binding in block.bindings:

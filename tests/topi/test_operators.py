@@ -228,12 +228,12 @@ def test_each_kind_of_target_has_its_own_knobs(on_an_abacus: list[KnobSet]) -> N
 
 def test_a_kind_that_lacks_an_operator_is_an_error_that_names_both(on_an_abacus: list[KnobSet]) -> None:
     op, problem = CASES["dense"]
-    lacks = "operator dense has no knobs for targets of kind abacus; kinds that it has: llvm"
+    lacks = "operator dense has no knobs for targets of kind abacus; kinds that it has: cuda, llvm"
     with pytest.raises(LookupError, match=lacks):
         Planner(ABACUS).plan(op, problem)
     with pytest.raises(LookupError, match=lacks):
         build(op, problem, Beads(rods=1), ABACUS)
-    with pytest.raises(LookupError, match="kinds that it has: abacus, llvm"):
+    with pytest.raises(LookupError, match="kinds that it has: abacus, cuda, llvm"):
         operators.operator_of("sundial", "conv2d")
 
 

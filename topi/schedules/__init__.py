@@ -11,10 +11,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from ..machine import Machine
-from . import cpu, x86  # noqa: F401  they register their templates
-from .cpu.chain import schedule_chain
+from . import cpu, cuda, x86  # noqa: F401  they register their templates
 from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
-from .registry import Site, generic_of, template_of
+from .registry import Site, chain_of, generic_of, template_of
 
 
 def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
@@ -35,9 +34,9 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
     LookupError
         It holds an operator of ours that has no template for this kind of target, or the kind has no generic schedule.
     """
-    sch = Schedule(tvm.IRModule({"main": func}))
+    sch = Schedule(tvm.IRModule({"main": func}), enable_check=not _rounds_symbols(func, machine))
     if len(anchors_of(sch)) > 1:
-        schedule_chain(sch, machine)
+        chain_of(machine.kind)(sch, machine)
     else:
         inline_elementwise(sch)
         anchor = anchor_of(sch)
@@ -46,6 +45,12 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
             template_of(machine.kind, site.op).schedule(site)
     generic_of(machine.kind)(sch, machine)
     return sch.mod["main"].with_attr("tirx.is_scheduled", True)
+
+
+def _rounds_symbols(func: tirx.PrimFunc, machine: Machine) -> bool:
+    """Whether sums may be made for whole tiles of a symbolic number of rows: that these are enough TVM cannot prove."""
+    sizes = [size for param in func.params for size in getattr(param, "shape", ())]
+    return machine.kind == "cuda" and not all(isinstance(size, tirx.IntImm) for size in sizes)
 
 
 def _alone(sch: Schedule, anchor: SBlockRV, machine: Machine) -> Site:

@@ -81,7 +81,7 @@ def inline_elementwise(sch: Schedule, kept: Collection[str] = ()) -> None:
             name in kept
             or len(readers) != 1
             or is_reduction(sch, block)
-            or "fastconv.stage" in sch.get(block).annotations
+            or not {"fastconv.op", "fastconv.stage"}.isdisjoint(sch.get(block).annotations)
         ):
             continue
         again = volume(sch, block) != volume(sch, readers[0])
@@ -104,6 +104,25 @@ def _behind(sch: Schedule, block: SBlockRV) -> set[str]:
     for reader in sch.get_consumers(block):
         names |= {sch.get(reader).name_hint} | _behind(sch, reader)
     return names
+
+
+def result_of(sch: Schedule, block: SBlockRV) -> str:
+    """Name of the last block behind ``block`` that is computed element by element."""
+    behind = [reader for reader in sch.get_consumers(block) if _is_epilogue(sch, block, reader)]
+    return result_of(sch, behind[-1]) if behind else sch.get(block).name_hint
+
+
+def _is_epilogue(sch: Schedule, block: SBlockRV, reader: SBlockRV) -> bool:
+    """Whether ``reader`` goes through the values of ``block`` once; a padding goes through more."""
+    if is_reduction(sch, reader) or "fastconv.stage" in sch.get(reader).annotations:
+        return False
+    return volume(sch, reader) <= volume(sch, block)
+
+
+def stages_before(sch: Schedule, anchor: SBlockRV) -> dict[str, SBlockRV]:
+    """The stages in front of ``anchor`` alone."""
+    found = {sch.get(block).annotations.get("fastconv.stage"): block for block in sch.get_producers(anchor)}
+    return {str(name): block for name, block in found.items() if name is not None}
 
 
 def vectorize_innermost(sch: Schedule, block: SBlockRV, lanes: int) -> LoopRV | None:

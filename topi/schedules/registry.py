@@ -115,19 +115,43 @@ def body_of(kind: str, operator: str) -> Callable[..., tirx.PrimFunc]:
     return _BODIES[kind, operator]
 
 
-Generic = Callable[[Schedule, Machine], None]
+Whole = Callable[[Schedule, Machine], None]
+"""Lays out a function."""
 
-_GENERIC: dict[str, Generic] = {}
+_CHAINS: dict[str, Whole] = {}
 
 
-def register_generic(kind: str, schedule: Generic) -> None:
+def register_chain(kind: str, schedule: Whole) -> None:
+    """Lay out by ``schedule`` functions of several operators, for targets of ``kind``."""
+    if kind in _CHAINS:
+        raise ValueError(f"{kind} has a schedule of chains already")
+    _CHAINS[kind] = schedule
+
+
+def chain_of(kind: str) -> Whole:
+    """What lays out functions of several operators.
+
+    Raises
+    ------
+    LookupError
+        Nothing does.
+    """
+    if kind not in _CHAINS:
+        raise LookupError(f"there is no schedule of chains for targets of kind {kind}")
+    return _CHAINS[kind]
+
+
+_GENERIC: dict[str, Whole] = {}
+
+
+def register_generic(kind: str, schedule: Whole) -> None:
     """Lay out by ``schedule`` whatever no template has touched, for targets of ``kind``."""
     if kind in _GENERIC:
         raise ValueError(f"{kind} has a generic schedule already")
     _GENERIC[kind] = schedule
 
 
-def generic_of(kind: str) -> Generic:
+def generic_of(kind: str) -> Whole:
     """What lays out whatever no template has touched.
 
     Raises

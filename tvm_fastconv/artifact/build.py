@@ -9,6 +9,7 @@ skipped then::
 Files are deterministic: the same module, target and versions give the same bytes.
 """
 
+import contextlib
 import importlib.metadata
 import os
 from collections.abc import Iterator, Sequence
@@ -24,10 +25,12 @@ from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
 
 from .. import __version__
 from ..errors import ModelError
+from ..gpu_targets import arches_of, is_cuda
 from ..report import LayerReport, StoredTensor, TensorSpec
-from ..targets import architecture, cpu_features
+from ..targets import architecture, cpu_features, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_compiler
+from .fatbin import pack_imports, source_kept
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
 from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, weights_source
 
@@ -53,6 +56,7 @@ def build_artifact(
     verify: str,
     reference_pair: Pair | None = None,
     cc: str | None = None,
+    keep_cuda: Path | None = None,
 ) -> Manifest:
     """Compile a module to a file.
 
@@ -76,6 +80,8 @@ def build_artifact(
         Inputs and the outputs expected for them, bundled for ``CompiledModel.check``.
     cc
         C compiler command; by default the system's, or ``<triple>-gcc`` when the target is another machine.
+    keep_cuda
+        A folder for the CUDA source that the GPU's code was compiled from.
 
     Raises
     ------
@@ -89,14 +95,21 @@ def build_artifact(
         When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
     check_output_path(path)
-    compiler = find_compiler(str(target.attrs["mtriple"]), cc)
-    mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
-    weights: Sequence[tvm.runtime.Tensor] = mod.attrs[WEIGHTS_ATTR]
+    compiler = find_compiler(triple_of(target), cc)
+    weights: Sequence[tvm.runtime.Tensor] = ()
+    if not is_cuda(
+        target
+    ):  # whose weights the virtual machine copies to the GPU once; a graph needs them to stay
+        mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
+        weights = mod.attrs[WEIGHTS_ATTR]
     inputs, outputs = _specs(mod["main"], input_names, output_names)
     with target:
-        lowered = tvm.transform.Sequential(pipeline.lower())(mod)
+        lowered = flat = tvm.transform.Sequential(pipeline.lower())(mod)
+        if is_cuda(target):
+            with tvm.transform.PassContext(config=pipeline.GRAPHS):
+                lowered = tvm.transform.Sequential(pipeline.lower())(mod)
     own = {var.name_hint for var in mod.get_global_vars()}
-    calls_made = _calls_made(lowered["main"], own, calls)
+    calls_made = _calls_made(flat["main"], own, calls)
     with replacing(path) as temporary:
         folder = temporary.parent
         weight_table = _write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
@@ -118,27 +131,38 @@ def build_artifact(
             reference=reference,
             verify=verify,
             notices=tuple(notices),
+            gpu_arches=arches_of(target) if is_cuda(target) else (),
         )
         (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
         (folder / "sections.c").write_text(weights_source(weight_table))
-        os.replace(_link(lowered, target, folder, compiler), temporary)
+        os.replace(_link(lowered, target, folder, compiler, keep_cuda), temporary)
         seal(temporary)
         manifest = read_artifact(temporary).manifest
     return manifest
 
 
-def _link(lowered: tvm.IRModule, target: tvm.target.Target, folder: Path, compiler: CCompiler) -> Path:
+def _link(
+    lowered: tvm.IRModule,
+    target: tvm.target.Target,
+    folder: Path,
+    compiler: CCompiler,
+    keep_cuda: Path | None,
+) -> Path:
     """Generate code and link it with what ``sections.c`` brings, all in ``folder``; return the library."""
     output = folder / "linked.so"
     compiler.compile(folder, "sections.c", "sections.o")
-    executable = tvm.compile(lowered, target, relax_pipeline=None)
+    with source_kept() if is_cuda(target) else contextlib.nullcontext():
+        executable = tvm.compile(lowered, target, relax_pipeline=None)
+    packing = {}
+    if is_cuda(target):
+        packing["fpack_imports"] = pack_imports(arches_of(target), keep_cuda)
 
     def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
         # A module without any PrimFunc comes as C source, with the include paths it needs.
         compiler.link(folder, [Path(name).name for name in objects], output.name, options)
 
-    executable.export_library(
-        str(output), fcompile=link, addons=[str(folder / "sections.o")], workspace_dir=str(folder)
+    executable.mod.export_library(
+        str(output), fcompile=link, addons=[str(folder / "sections.o")], workspace_dir=str(folder), **packing
     )
     return output
 

@@ -87,6 +87,8 @@ class Manifest:
         One line: what verification found, or why it was skipped.
     notices
         One-line facts that the user was told while compiling.
+    gpu_arches
+        Compute capabilities (90 is 9.0) that it holds machine code for; none where it runs on a CPU.
     file_size, checksum
         Of the whole file, taken from its seal; 0 and empty while the file is being written.
     """
@@ -106,6 +108,7 @@ class Manifest:
     reference: ReferencePair | None
     verify: str
     notices: Annotated[tuple[str, ...], AtMost(MAX_RECORDS)]
+    gpu_arches: Annotated[tuple[int, ...], AtMost(MAX_TENSORS)] = ()
     file_size: int = 0
     checksum: str = ""
 

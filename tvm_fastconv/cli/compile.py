@@ -15,7 +15,7 @@ def compile_verb(
     output: Annotated[str, typer.Option("--output", "-o", help="The file to write, such as model.so.")],
     target: Annotated[
         str,
-        typer.Option(help="native, an LLVM triple, a TVM tag or a measured machine; see fastconv targets."),
+        typer.Option(help="native, an LLVM triple, cuda, a TVM tag or a measured machine; see targets."),
     ] = "native",
     machine: Annotated[
         str | None,
@@ -32,6 +32,9 @@ def compile_verb(
     threads: Threads = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     dump_ir: Annotated[str | None, typer.Option(help="Folder for the graph after every pass.")] = None,
+    keep_cuda: Annotated[
+        str | None, typer.Option(help="Folder for the CUDA source, where the target is a GPU.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compile a model to one file: code, weights and a description of both."""
@@ -59,6 +62,7 @@ def compile_verb(
             threads=threads,
             verify=verify,
             dump_ir=dump_ir,
+            keep_cuda=keep_cuda,
             progress=show,
         )
         compiled.save(output)

@@ -38,10 +38,10 @@ def targets_verb(
 
 def _explain(target: str, json: bool) -> None:
     from tvm_fastconv.machine_files import target_and_machine
-    from tvm_fastconv.targets import architecture, cpu_features, known_cpus, known_tags
+    from tvm_fastconv.targets import architecture, cpu_features, known_cpus, known_tags, triple_of
 
     resolved, machine = target_and_machine(target)
-    triple = str(resolved.attrs["mtriple"])
+    triple = triple_of(resolved)
     facts: dict[str, object] = {
         "target": target,
         "triple": triple,

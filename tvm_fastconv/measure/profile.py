@@ -84,14 +84,21 @@ class CallTimer:
         What that reads.
     calls
         The calls that it makes, as the manifest lists them.
+    wait
+        Returns when everything that was begun is done.
     """
 
     def __init__(
-        self, machine: Any, entry: str, arguments: Sequence[Any], calls: Sequence[CallRecord]
+        self,
+        machine: Any,
+        entry: str,
+        arguments: Sequence[Any],
+        calls: Sequence[CallRecord],
+        wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.calls = calls
         self._run = functools.partial(machine[entry], *arguments)
-        self._recorder = _Recorder({call.function for call in calls})
+        self._recorder = _Recorder({call.function for call in calls}, wait)
         machine["set_instrument"](self._recorder)
 
     def __call__(self) -> list[tuple[float, float]]:
@@ -155,12 +162,13 @@ def check_repeats(name: str, repeats: object) -> None:
 class _Recorder:
     """Called by the virtual machine before and after each call; keeps (function, start, seconds) of compiled ones."""
 
-    def __init__(self, functions: set[str]) -> None:
-        self._functions = functions
+    def __init__(self, functions: set[str], wait: Callable[[], None]) -> None:
+        self._functions, self._wait = functions, wait
         self._begin = 0.0
         self.spans: list[tuple[str, float, float]] = []
 
     def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> None:
+        self._wait()
         now = time.perf_counter()
         if before:
             self._begin = time.perf_counter()

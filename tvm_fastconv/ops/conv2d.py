@@ -12,7 +12,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from ..errors import InputError
-from .tensors import aligned, check_tensor, compiling, readable, run, signs
+from .places import compiled_for, run, same_place, target_of
+from .tensors import aligned, check_tensor, compiling, readable, signs
 
 Pair = tuple[int, int]
 
@@ -53,8 +54,8 @@ def xnor_conv2d(
     ----------
     x : Tensor, (n, c, h, w)
     weight : Tensor, (o, c, kh, kw)
-        Each of float32, float64, float16 or bfloat16, in memory of the CPU. Float32 in the memory format
-        ``channels_last`` is read in place.
+        Each of float32, float64, float16 or bfloat16, both in memory of the CPU or of the first GPU. Float32 in the
+        memory format ``channels_last`` is read in place.
     stride, padding, dilation : int or pair of int
 
     Returns
@@ -73,6 +74,7 @@ def xnor_conv2d(
     """
     check_tensor("xnor_conv2d", "x", x)
     check_tensor("xnor_conv2d", "weight", weight)
+    same_place("xnor_conv2d", x=x, weight=weight)
     geometry = _Geometry(tuple(weight.shape), _pair(stride), _pair(padding), _pair(dilation))
     _check_shapes(x, geometry)
     return _XnorConv2d.apply(x, weight, geometry)
@@ -136,9 +138,9 @@ def _sums(x: torch.Tensor, weight: torch.Tensor, geometry: _Geometry) -> torch.T
     """The convolution without a gradient."""
     plane = readable(x.permute(0, 2, 3, 1))
     with compiling:
-        kernel = _compile(tuple(plane.shape), geometry)
-    words = torch.empty(kernel.words, dtype=torch.uint32, device="cpu")
-    sums = torch.empty(kernel.sums, dtype=torch.float32, device="cpu")
+        kernel = _compile(tuple(plane.shape), geometry, x.device.type)
+    words = torch.empty(kernel.words, dtype=torch.uint32, device=x.device)
+    sums = torch.empty(kernel.sums, dtype=torch.float32, device=x.device)
     run(kernel.pack, plane, kernel.thresholds, words)
     run(kernel.convolve, words, *kernel.prepare(weight), sums)
     return sums.permute(0, 3, 1, 2)
@@ -169,10 +171,9 @@ class _Kernel:
 
 
 @functools.lru_cache(SHAPES)
-def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
+def _compile(plane: tuple[int, int, int, int], geometry: _Geometry, place: str) -> _Kernel:
     from tvm import te
 
-    from tvm_fastconv.targets import resolve_target
     from tvm_fastconv.topi.bitpack import BitpackProblem, bitpack, threshold_rows
     from tvm_fastconv.topi.bits import word_count
     from tvm_fastconv.topi.bitserial_conv2d import (
@@ -182,14 +183,13 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
         border_table,
         pack_signs,
     )
-    from tvm_fastconv.topi.build_operator import compiled
     from tvm_fastconv.topi.conv2d import Conv2dParams
     from tvm_fastconv.topi.machines import machine_of
     from tvm_fastconv.topi.operators import operator_attrs, te_function
     from tvm_fastconv.topi.planner import Planner
     from tvm_fastconv.topi.schedules import schedule_primfunc
 
-    target = resolve_target("native")
+    target = target_of(place)
     machine = machine_of(target)
     planner = Planner(machine)
     batch, height, width, channels = plane
@@ -209,9 +209,9 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
     thresholds = threshold_rows(np.zeros(channels, np.float32), 1)
 
     def prepare(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        positive = (weight >= 0).numpy()[None]
+        positive = (weight >= 0).cpu().numpy()[None]
         table = border_table(positive, params, height, width)
-        return aligned(pack_signs(positive, plan.knobs.panel)), aligned(table)
+        return aligned(pack_signs(positive, plan.knobs.panel), place), aligned(table, place)
 
     def convolve(words: te.Tensor, weight: te.Tensor, table: te.Tensor) -> te.Tensor:
         attrs = operator_attrs("bitserial_conv2d", plan.problem, plan.knobs)
@@ -220,12 +220,12 @@ def _compile(plane: tuple[int, int, int, int], geometry: _Geometry) -> _Kernel:
         return te.compute(sums.shape, lambda *at: sums[at].astype("float32"), name="floats")
 
     words = np.empty((batch, height, width, word_count(channels)), np.uint32)
-    weight = [tensor.numpy() for tensor in prepare(torch.empty(geometry.weight))]
+    weight = [tensor.cpu().numpy() for tensor in prepare(torch.empty(geometry.weight))]
     attrs = operator_attrs("bitpack", packing.problem, packing.knobs)
     funcs = (
         te_function(bitpack, (np.empty(plane, np.float32), thresholds), attrs=attrs),
         te_function(convolve, (words, *weight)),
     )
-    pack, run_tile = (compiled(schedule_primfunc(func, machine), target)["main"] for func in funcs)
+    pack, run_tile = (compiled_for(target, schedule_primfunc(func, machine)) for func in funcs)
     sums = (batch, *conv.output_size(height, width), outputs)
-    return _Kernel(pack, run_tile, aligned(thresholds), prepare, words.shape, sums)
+    return _Kernel(pack, run_tile, aligned(thresholds, place), prepare, words.shape, sums)

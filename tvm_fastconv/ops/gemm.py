@@ -9,7 +9,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from ..errors import InputError
-from .tensors import check_tensor, compiling, readable, run, signs
+from .places import compiled_for, run, same_place, target_of
+from .tensors import check_tensor, compiling, readable, signs
 
 
 @torch.compiler.disable
@@ -26,8 +27,8 @@ def xnor_gemm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     ----------
     a : Tensor, (..., m, k) or (k,)
     b : Tensor, (k, n), (k,), or (..., k, n), whose leading sizes broadcast with those of ``a``
-        Each of float32, float64, float16 or bfloat16, in memory of the CPU. Float32 is read in place if it is
-        contiguous and starts at a multiple of 64 bytes; anything else is copied first.
+        Each of float32, float64, float16 or bfloat16, both in memory of the CPU or of the first GPU. Float32 is read
+        in place if it is contiguous and starts at a multiple of 64 bytes; anything else is copied first.
 
     Returns
     -------
@@ -42,11 +43,13 @@ def xnor_gemm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     Notes
     -----
     The code is compiled when a pair (k, n) comes for the first time, in about 0.2 s; any number of rows shares it. A
-    call uses ``torch.get_num_threads()`` threads. Of results of many megabytes, a third of the time may go into fresh
-    pages of memory; ``THP_MEM_ALLOC_ENABLE=1`` in the environment makes PyTorch ask for large ones.
+    call uses ``torch.get_num_threads()`` threads, or PyTorch's current stream of the GPU. Of results of many megabytes,
+    a third of the time may go into fresh pages of memory; ``THP_MEM_ALLOC_ENABLE=1`` in the environment makes PyTorch
+    ask for large ones.
     """
     check_tensor("xnor_gemm", "a", a)
     check_tensor("xnor_gemm", "b", b)
+    same_place("xnor_gemm", a=a, b=b)
     _check_shapes(a, b)
     left = a.unsqueeze(0) if a.ndim == 1 else a
     right = b.unsqueeze(1) if b.ndim == 1 else b
@@ -106,24 +109,22 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The product of (m, k) and (k, n), without a gradient."""
     m, n = len(a), b.shape[1]
     with compiling:
-        code, rows = _compile(*b.shape)
+        code, rows = _compile(*b.shape, b.device.type)
     tiles = -(-m // rows)
-    out = torch.empty(tiles * rows, n, dtype=torch.float32, device="cpu")
+    out = torch.empty(tiles * rows, n, dtype=torch.float32, device=b.device)
     run(code, readable(a), readable(b), out.view(tiles, rows, n))
     return out[:m]
 
 
 @functools.cache
-def _compile(k: int, n: int) -> tuple[Any, int]:
-    from tvm_fastconv.targets import resolve_target
-    from tvm_fastconv.topi.build_operator import compiled
+def _compile(k: int, n: int, place: str) -> tuple[Any, int]:
     from tvm_fastconv.topi.machines import machine_of
     from tvm_fastconv.topi.planner import Planner
     from tvm_fastconv.topi.schedules import schedule_primfunc
     from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem, xnor_gemm
 
-    target = resolve_target("native")
+    target = target_of(place)
     machine, problem = machine_of(target), XnorGemmProblem(inner=k, columns=n)
     knobs = Planner(machine).planned("xnor_gemm", problem).knobs
     func = schedule_primfunc(xnor_gemm(problem, knobs, not machine.counts_words), machine)
-    return compiled(func, target)["main"], knobs.tile_h
+    return compiled_for(target, func), knobs.tile_h

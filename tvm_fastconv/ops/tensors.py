@@ -1,4 +1,4 @@
-"""What operators on PyTorch tensors share: which tensors they take, and how compiled code is run on them."""
+"""What operators on PyTorch tensors share: which tensors they take, and the form that compiled code reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import torch
 
 from ..errors import InputError
 from ..runtime.arrays import ALIGNMENT
-from ..runtime.shutdown import waited_for_at_exit
-from ..runtime.threads import use_threads
-from ..runtime.tvm_runtime import tvm_ffi
+from .places import PLACES
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -21,7 +19,7 @@ compiling = threading.Lock()
 
 
 def check_tensor(op: str, name: str, x: Any) -> None:
-    """Refuse what is no tensor of floats in memory of the CPU.
+    """Refuse what is no tensor of floats in memory of the CPU or of the first GPU.
 
     Raises
     ------
@@ -31,8 +29,9 @@ def check_tensor(op: str, name: str, x: Any) -> None:
     if not isinstance(x, torch.Tensor):
         kind = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
         raise InputError(f"{op}: {name} is a {kind}; expected a torch.Tensor")
-    if x.device.type != "cpu" or x.layout != torch.strided:
-        raise InputError(f"{op}: {name} is {x.layout} on {x.device}; expected a strided tensor on the CPU")
+    if x.device.type not in PLACES or x.device.index or x.layout != torch.strided:
+        places = "the CPU or the first GPU"
+        raise InputError(f"{op}: {name} is {x.layout} on {x.device}; expected a strided tensor on {places}")
     if x.dtype not in DTYPES:
         raise InputError(f"{op}: {name} has dtype {x.dtype}; allowed: {', '.join(map(str, DTYPES))}")
     if x.ndim == 0 or 0 in x.shape:
@@ -54,14 +53,7 @@ def readable(x: torch.Tensor) -> torch.Tensor:
     return x if x.data_ptr() % ALIGNMENT == 0 else x.clone()
 
 
-def aligned(array: np.ndarray) -> torch.Tensor:
-    """A copy where compiled code can read it."""
-    return torch.from_numpy(array).clone()
-
-
-@waited_for_at_exit
-def run(code: Any, *tensors: torch.Tensor) -> None:
-    """Call compiled code on ``torch.get_num_threads()`` threads."""
-    ffi = tvm_ffi()
-    use_threads(torch.get_num_threads(), ffi)
-    code(*map(ffi.from_dlpack, tensors))
+def aligned(array: np.ndarray, place: str) -> torch.Tensor:
+    """A copy where compiled code can read it: in memory of a device of type ``place``."""
+    copy = torch.from_numpy(array).clone()
+    return copy.to(place)

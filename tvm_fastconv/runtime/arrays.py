@@ -2,7 +2,8 @@
 
 An input is handed over without a copy when its memory is dense and starts at a multiple of 64 bytes, which the code
 relies on; anything else is copied, and half precision becomes the float32 that is computed in. Outputs are never
-copied, unless they are an input or a weight handed back.
+copied, unless they are an input or a weight handed back. What runs on a GPU takes tensors that are there as they are,
+copies others, and returns its outputs where its inputs were.
 """
 
 import sys
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..report import ITEM_BYTES, StoredTensor, TensorSpec
-from .device import CPU
+from .device import CPU, CUDA, Device
+from .gpu import to_cpu, to_gpu
 from .tvm_runtime import tvm_ffi
 
 ALIGNMENT = 64
@@ -22,8 +24,8 @@ ALIGNMENT = 64
 _HALVES = ("torch.float16", "torch.bfloat16", "float16")
 
 
-def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec]) -> list[Any]:
-    """Return the inputs as tensors that a virtual machine takes, checked against what the model expects.
+def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec], device: Device = CPU) -> list[Any]:
+    """Return the inputs as tensors that a virtual machine of ``device`` takes, checked against what the model expects.
 
     Raises
     ------
@@ -37,12 +39,18 @@ def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec]) -> list[Any]
     tensors = []
     for value, spec in zip(inputs, specs, strict=True):
         tensor = _tensor(value, spec)
-        _check(tensor, value, spec, sizes)
-        tensors.append(tensor if _is_usable(tensor) else _aligned_copy(tensor, spec))
+        _check(tensor, value, spec, sizes, device)
+        if tensor.device.dlpack_device_type() == CUDA.type:
+            tensors.append(_on_gpu(tensor, value, spec))
+            continue
+        usable = tensor if _is_usable(tensor) else _aligned_copy(tensor, spec)
+        tensors.append(usable if device == CPU else to_gpu(usable))
     return tensors
 
 
-def unwrap_outputs(result: Any, borrowed: Sequence[tuple[int, int]], as_torch: bool) -> tuple[Any, ...]:
+def unwrap_outputs(
+    result: Any, borrowed: Sequence[tuple[int, int]], as_torch: bool, on_gpu: bool = False
+) -> tuple[Any, ...]:
     """Return what a virtual machine returned as NumPy arrays or PyTorch tensors that own or keep their memory.
 
     Parameters
@@ -53,10 +61,16 @@ def unwrap_outputs(result: Any, borrowed: Sequence[tuple[int, int]], as_torch: b
         Address ranges (begin, end) of memory that an output must not point into: it is copied if it does.
     as_torch
         PyTorch tensors instead of NumPy arrays.
+    on_gpu
+        PyTorch tensors that stay on the GPU, and may still be being computed.
     """
     tensors = (result,) if isinstance(result, tvm_ffi().Tensor) else tuple(result)
     outputs = []
-    for tensor in tensors:
+    for computed in tensors:
+        if on_gpu:
+            outputs.append(sys.modules["torch"].from_dlpack(computed))
+            continue
+        tensor = to_cpu(computed)
         address = tensor.data_ptr()
         array = np.from_dlpack(tensor)
         if any(begin <= address < end for begin, end in borrowed):
@@ -69,6 +83,11 @@ def address_range(tensor: Any, spec: TensorSpec) -> tuple[int, int]:
     """Return the first and the past-the-end address of a dense tensor that `bind_inputs` made."""
     begin = tensor.data_ptr()
     return begin, begin + tensor.numel() * ITEM_BYTES[spec.dtype]
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Return whether ``value`` is a PyTorch tensor in the memory of a GPU."""
+    return is_torch(value) and value.is_cuda
 
 
 def is_torch(value: Any) -> bool:
@@ -109,9 +128,11 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
         raise InputError(f"input {spec.name} cannot be read through DLPack: {cause}") from error
 
 
-def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int]) -> None:
-    if not isinstance(value, np.ndarray) and tensor.device.dlpack_device_type() != CPU.type:
-        raise InputError(f"input {spec.name} is on {tensor.device}; expected the CPU")
+def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int], device: Device) -> None:
+    places = (CPU.type, device.type)
+    if not isinstance(value, np.ndarray) and tensor.device.dlpack_device_type() not in places:
+        wanted = "the CPU" if device == CPU else "the CPU or the first GPU"
+        raise InputError(f"input {spec.name} is on {tensor.device}; expected {wanted}")
     if (dtype := _dtype(tensor, value)) != spec.dtype:
         raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")
     shape = tuple(tensor.shape)
@@ -140,6 +161,16 @@ def _dtype(tensor: Any, value: Any) -> str:
 
 def _is_usable(tensor: Any) -> bool:
     return tensor.data_ptr() % ALIGNMENT == 0 and tensor.is_contiguous()
+
+
+def _on_gpu(tensor: Any, value: Any, spec: TensorSpec) -> Any:
+    if tensor.device.index:
+        raise InputError(f"input {spec.name} is on {tensor.device}; expected the first GPU")
+    if _is_usable(tensor):
+        return tensor
+    if not is_torch(value):
+        raise InputError(f"input {spec.name} is not dense; copy it first")
+    return tvm_ffi().from_dlpack(value.detach().contiguous().clone())
 
 
 def _aligned_copy(tensor: Any, spec: TensorSpec) -> Any:

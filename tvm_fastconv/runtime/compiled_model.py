@@ -1,6 +1,8 @@
 """Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
 
+import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,8 +15,10 @@ from ..errors import ArtifactError
 from ..measure.profile import CallTimer, Profile, profile_calls
 from ..report import LayerReport
 from ..temporary import temporary_folder
-from .arrays import address_range, bind_inputs, is_torch, stored_arrays, unwrap_outputs
+from .arrays import address_range, bind_inputs, is_on_gpu, is_torch, stored_arrays, unwrap_outputs
 from .cpu import missing_features
+from .device import CPU, CUDA
+from .gpu import TURNS, gpu_obstacle, wait_for_gpu, without_graphs
 from .shutdown import waited_for_at_exit
 from .threads import check_threads, use_threads
 from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
@@ -107,9 +111,10 @@ class CompiledModel:
         self._idle: list[Any] = []  # entry functions, each of a virtual machine that no thread is using
         self._library: Library | None = None
         self._weights: tuple[tuple[int, int], ...] = ()
+        self._device = CUDA if artifact.manifest.gpu_arches else CPU
         self._obstacle = _obstacle(artifact)
         if self._obstacle is None:
-            self._library = open_library(artifact.path)
+            self._library = open_library(artifact.path, self._device)
             self._idle.append(self._library.new_machine()[_ENTRY])
             self._weights = self._weight_range()
 
@@ -121,8 +126,9 @@ class CompiledModel:
         ----------
         *inputs
             NumPy arrays, PyTorch tensors on the CPU, or anything with DLPack, of the shapes and dtypes in
-            ``manifest.inputs``; float16 and bfloat16, of NumPy and PyTorch, are taken for float32. Memory that is
-            not dense or not aligned to 64 bytes is copied first.
+            ``manifest.inputs``. A model for a GPU also takes PyTorch tensors that are there: then it runs on PyTorch's
+            current stream, and its outputs stay there. float16 and bfloat16, of NumPy and PyTorch, are taken for
+            float32. Memory that is not dense or not aligned to 64 bytes is copied first.
 
         Returns
         -------
@@ -135,11 +141,13 @@ class CompiledModel:
             When count, type, shape or dtype is wrong; nothing has run then.
         """
         self.require_runnable()
-        arguments = bind_inputs(inputs, self.manifest.inputs)
-        use_threads(self._threads, tvm_ffi())
-        result = self._run(arguments)
-        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
-        outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)))
+        on_gpu = any(map(is_on_gpu, inputs))
+        with self._turn(on_gpu):
+            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
+            use_threads(self._threads, tvm_ffi())
+            result = self._run(arguments)
+            borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
+            outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)), on_gpu=on_gpu)
         return outputs[0] if len(outputs) == 1 else outputs
 
     @property
@@ -162,8 +170,15 @@ class CompiledModel:
             When an input is wrong or ``repeat`` is no number from 1 on.
         """
         self.require_runnable()
-        arguments = bind_inputs(inputs, self.manifest.inputs)
-        return profile_calls(lambda: self._run(arguments), self.call_timer(*inputs), repeat)
+        timer = self.call_timer(*inputs)
+        with self._turn():
+            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
+
+            def run() -> None:
+                self._run(arguments)
+                self._wait()
+
+            return profile_calls(run, timer, repeat)
 
     def call_timer(self, *inputs: Any) -> CallTimer:
         """A function that runs the model on these inputs and times every call in it.
@@ -174,11 +189,10 @@ class CompiledModel:
             When an input is wrong.
         """
         self.require_runnable()
-        assert self._library is not None
-        arguments = bind_inputs(inputs, self.manifest.inputs)
-        use_threads(self._threads, tvm_ffi())
-        # A machine of its own, since an instrument cannot be taken off again.
-        return CallTimer(self._library.new_machine(), _ENTRY, arguments, self.manifest.calls)
+        with self._turn():
+            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
+            use_threads(self._threads, tvm_ffi())
+            return CallTimer(self._own_machine(), _ENTRY, arguments, self.manifest.calls, self._wait)
 
     def run_instrumented(self, instrument: Callable[..., None], *inputs: Any) -> tuple[np.ndarray, ...]:
         """Run the model once, with ``instrument`` called before and after each of its functions; return its outputs.
@@ -190,13 +204,13 @@ class CompiledModel:
             last argument is what it writes. Its memory is used again by later functions.
         """
         self.require_runnable()
-        assert self._library is not None
-        arguments = bind_inputs(inputs, self.manifest.inputs)
-        use_threads(self._threads, tvm_ffi())
-        machine = self._library.new_machine()
-        machine["set_instrument"](instrument)
-        borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
-        return unwrap_outputs(machine[_ENTRY](*arguments), borrowed, as_torch=False)
+        with self._turn():
+            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
+            use_threads(self._threads, tvm_ffi())
+            machine = self._own_machine()
+            machine["set_instrument"](instrument)
+            borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
+            return unwrap_outputs(machine[_ENTRY](*arguments), borrowed, as_torch=False)
 
     def check(self) -> float:
         """Run the bundled reference input and return the largest error relative to the largest expected output.
@@ -259,6 +273,23 @@ class CompiledModel:
         self._idle.append(entry)
         return result
 
+    def _own_machine(self) -> Any:
+        """A virtual machine for an instrument, which cannot be taken off again and sees single calls."""
+        assert self._library is not None
+        with contextlib.nullcontext() if self._device == CPU else without_graphs():
+            return self._library.new_machine()
+
+    def _wait(self) -> None:
+        """Return when everything that was begun is done."""
+        if self._device == CUDA:
+            wait_for_gpu()
+
+    def _turn(self, on_gpu: bool = False) -> contextlib.AbstractContextManager[None]:
+        """What a call runs in: on a GPU one after the other, on PyTorch's stream if its inputs are there."""
+        if self._device == CPU:
+            return contextlib.nullcontext()
+        return TURNS.on(sys.modules["torch"].cuda.current_stream().cuda_stream if on_gpu else 0)
+
     def _weight_range(self) -> tuple[tuple[int, int], ...]:
         assert self._library is not None
         if not (weights := self.manifest.weights):
@@ -278,6 +309,8 @@ def _obstacle(artifact: Artifact) -> str | None:
             f"{path} was compiled for a CPU with {', '.join(missing)}, which this CPU lacks; "
             "compile it for target native, or for the -mcpu of this machine"
         )
+    if manifest.gpu_arches and (reason := gpu_obstacle(manifest.gpu_arches)):
+        return f"{path} cannot run here: {reason}"
     versions = [installed_version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
     if None not in versions and (here := abi_name(machine, *map(str, versions))) != manifest.abi:
         return f"{path} was compiled for {manifest.abi}; this process has {here}: compile it again with these versions"

@@ -20,3 +20,4 @@ class Device:
 
 
 CPU = Device(type=1, allocator=2)  # kDLCPU, kPooled
+CUDA = Device(type=2, allocator=2)  # kDLCUDA, kPooled

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ArtifactError
-from .device import CPU
+from .device import CPU, Device
 
 _loads = itertools.count(1)
 _libraries: "weakref.WeakValueDictionary[tuple[int, int], Library]" = weakref.WeakValueDictionary()
@@ -28,13 +28,14 @@ _lock = threading.Lock()
 class Library:
     """A compiled model mapped as code; unmapped when the last reference, virtual machines included, is gone."""
 
-    def __init__(self, path: str) -> None:
-        self._module = _load_module(path)
+    def __init__(self, path: str, device: Device = CPU) -> None:
+        self._module, self._device = _load_module(path), device
 
     def new_machine(self) -> Any:
         """Return a fresh virtual machine. One must not run in two threads at once; all of a library share weights."""
         machine = self._module["vm_load_executable"]()
-        machine["vm_initialization"](CPU.type, 0, CPU.allocator, CPU.type, 0, CPU.allocator)
+        places = (self._device, CPU)  # the last one is where shapes are computed
+        machine["vm_initialization"](*(n for place in places for n in (place.type, 0, place.allocator)))
         return machine
 
     def function(self, name: str) -> Any:
@@ -42,14 +43,14 @@ class Library:
         return self._module.get_function(name, query_imports=True)
 
 
-def open_library(path: str) -> Library:
-    """Map a checked file as code. Files that are the same file on disk share one library."""
+def open_library(path: str, device: Device = CPU) -> Library:
+    """Map a checked file as code that runs on ``device``. Files that are the same file on disk share one library."""
     status = os.stat(path)
     key = (status.st_dev, status.st_ino)
     with _lock:
         library = _libraries.get(key)
         if library is None:
-            library = _libraries[key] = Library(path)
+            library = _libraries[key] = Library(path, device)
     return library
 
 

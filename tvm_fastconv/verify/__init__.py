@@ -13,11 +13,13 @@ import numpy as np
 import tvm
 
 from tvm_fastconv.errors import FastconvError
+from tvm_fastconv.gpu_targets import arches_of, is_cuda
 from tvm_fastconv.notices import notify
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import missing_features
+from tvm_fastconv.runtime.gpu import gpu_obstacle
 from tvm_fastconv.targets import cpu_features
 
 from .compare import TOLERANCE, Comparison, compare
@@ -25,7 +27,7 @@ from .graph_values import values_of_graph
 from .source import Source
 from .trace import Arrays, Trace, trace
 
-__all__ = ["Source", "Verdict", "obstacle_to_verifying", "verify", "verify_graph"]
+__all__ = ["Source", "Verdict", "obstacle_on_the_gpu", "obstacle_to_verifying", "verify", "verify_graph"]
 
 
 def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) -> str:
@@ -39,6 +41,12 @@ def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) ->
     if missing := missing_features(cpu_features(target)):
         return f"not verified: this machine lacks {', '.join(missing)}"
     return ""
+
+
+def obstacle_on_the_gpu(target: tvm.target.Target) -> str:
+    """Why code for a GPU cannot be run here, though its answers can be computed; an empty text where it can."""
+    reason = gpu_obstacle(arches_of(target)) if is_cuda(target) else None
+    return f"not verified: {reason}" if reason else ""
 
 
 @dataclass

@@ -8,6 +8,7 @@ from tvm import relax
 
 from tvm_fastconv.relay_passes.graph.layer_names import layer_name
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue, source_values
+from tvm_fastconv.targets import triple_of
 from tvm_fastconv.verify.plain_run import plain_run
 
 from .relax_slices import results_of
@@ -38,7 +39,7 @@ def values_of_graph(
             wanted = [*(binding.var for binding in noted), *results_of(main)]
             result = builder.emit_output(relax.Tuple([builder.emit_output(var) for var in wanted]))
         builder.emit_func_output(result)
-    compute = plain_run(builder.get(), str(target.attrs["mtriple"]))
+    compute = plain_run(builder.get(), triple_of(target))
 
     def run(*inputs: np.ndarray) -> tuple[Arrays, Arrays]:
         arrays = compute(*inputs)

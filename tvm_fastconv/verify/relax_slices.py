@@ -13,6 +13,7 @@ from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.graph.source_values import source_values
 from tvm_fastconv.relay_passes.graph.thresholds import DECISIONS
 from tvm_fastconv.relay_passes.module.perturb_roundings import PerturbRoundings
+from tvm_fastconv.targets import triple_of
 from tvm_fastconv.verify.plain_run import plain_run
 
 from .source import SPREAD, UNIT, Known, Roundings, computed_by
@@ -47,7 +48,7 @@ class RelaxSlices:
     ) -> None:
         self.by = computed_by(what, plus_at_zero)
         self.channel_axes = channel_axes
-        main, self._mod, self._triple = mod["main"], mod, str(target.attrs["mtriple"])
+        main, self._mod, self._triple = mod["main"], mod, triple_of(target)
         self._names = {var: value.name for var, value in source_values(mod).items()}
         self._variables = {name: var for var, name in self._names.items()}
         self._bindings = [binding for block in main.body.blocks for binding in block.bindings]

@@ -8,6 +8,7 @@ import numpy as np
 
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
 from tvm_fastconv.runtime.compiled_model import CompiledModel
+from tvm_fastconv.runtime.gpu import to_cpu
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -34,7 +35,7 @@ def trace(compiled: CompiledModel, inputs: Arrays, calls: Sequence[RecordedCall]
 
     def record(_function: Any, name: str, before: bool, _result: Any, *args: Any) -> None:
         if not before and name in functions:
-            made.append((name, np.from_dlpack(args[-1]).copy()))
+            made.append((name, np.from_dlpack(to_cpu(args[-1])).copy()))
 
     outputs = compiled.run_instrumented(record, *inputs)
     remaining = iter(enumerate(calls))

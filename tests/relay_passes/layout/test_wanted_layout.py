@@ -51,7 +51,7 @@ def test_every_processor_wants_nhwc() -> None:
 
 
 def test_a_kind_without_a_layout_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(LookupError, match="no layout is known for targets of kind abacus; known: llvm"):
+    with pytest.raises(LookupError, match="no layout is known for targets of kind abacus; known: cuda, llvm"):
         pipeline.canonicalize(ABACUS)
 
 

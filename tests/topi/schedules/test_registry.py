@@ -6,8 +6,10 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.registry import (
     Template,
+    chain_of,
     register,
     register_body,
+    register_chain,
     register_generic,
     template_of,
 )
@@ -52,6 +54,14 @@ def test_what_has_no_template_needs_a_generic_schedule_for_the_kind_of_target() 
     func = te.create_prim_func([x, te.compute((8,), lambda i: x[i] + 1.0, name="y")])
     with pytest.raises(LookupError, match="there is no generic schedule for targets of kind abacus"):
         schedule_primfunc(func, Machine(lanes=4, registers=16, kind="abacus"))
+
+
+def test_a_kind_of_target_has_one_schedule_of_chains() -> None:
+    assert chain_of("llvm") is not chain_of("cuda")
+    with pytest.raises(ValueError, match="llvm has a schedule of chains already"):
+        register_chain("llvm", lambda sch, machine: None)
+    with pytest.raises(LookupError, match="there is no schedule of chains for targets of kind abacus"):
+        chain_of("abacus")
 
 
 def test_a_kind_of_target_has_one_generic_schedule() -> None:

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...knobs import KnobSet
 from ...machine import Machine
+from ...sparse_lists import Slab, SparseFilters
 from ..registry import Site, Template, register
 
 if TYPE_CHECKING:
+    import numpy as np
     from typing_extensions import Self
+
+    from ...conv2d import Conv2dParams
 
 ENTRY_BYTES = 6
 """An offset and a coefficient."""
@@ -101,6 +105,12 @@ class LookupKnobs(KnobSet):
     def tiles_of(self, height: int, width: int) -> tuple[int, int]:
         """Strips and column tiles of an output plane."""
         return -(-height // (self.rows * self.strip)), -(-width // self.width)
+
+    def lists(self, weight: np.ndarray, params: Conv2dParams, size: tuple[int, int, int]) -> SparseFilters:
+        """Dense weights in the form that is read, for planes of ``size``, (c, h, w)."""
+        channels, height, width = size
+        slab = Slab.of(params, channels, params.output_size(height, width)[1], self)
+        return SparseFilters.of(weight, params, slab, self.block)
 
     @classmethod
     def tiles(cls, problem: Sparse, machine: Machine) -> Iterator[Self]:

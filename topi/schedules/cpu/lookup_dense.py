@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ...knobs import KnobSet
 from ...machine import Machine
+from ...sparse_lists import SparseRows
 from ..registry import Template, leave, register
 from .lookup import ENTRY_BYTES
 
 if TYPE_CHECKING:
+    import numpy as np
     from typing_extensions import Self
 
 MAX_CHUNKS, FULL_VECTORS = 8, 4
@@ -46,6 +48,12 @@ class LookupDenseKnobs(KnobSet):
     lanes: int
     chunks: int
     block: int
+
+    fuses_epilogues: ClassVar[bool] = False
+
+    def lists(self, weight: np.ndarray) -> SparseRows:
+        """A dense matrix (o, k) in the form that is read."""
+        return SparseRows.of(weight, self)
 
     @classmethod
     def space(cls, problem: SparseRowsProblem, machine: Machine) -> Iterator[Self]:

@@ -32,7 +32,8 @@ class WindowLoops:
     """An operator as the window template sees it.
 
     ``height``, ``width`` and ``channels`` are those of the output, of which ``run`` in a row read neighbouring
-    channels; ``taps`` are read for each. ``additions`` stand in place of the taps where these are compiled in.
+    channels; ``kernel``, ``stride`` and ``dilation`` say what is read for each, of ``inputs`` values of an item.
+    ``additions`` stand in place of the taps where these are compiled in.
     """
 
     batch: int
@@ -40,8 +41,29 @@ class WindowLoops:
     width: int
     channels: int
     run: int
-    taps: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    inputs: int
     additions: float | None = None
+
+    @property
+    def taps(self) -> int:
+        """Read for each output."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def threaded(self) -> int:
+        """Channels that threads share on a GPU: those of the input where all its kernels are compiled into one."""
+        return self.channels if self.additions is None else self.run
+
+    def seen(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the padded input under so many outputs."""
+        height, width = (
+            (extent - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+            for axis, extent in enumerate((rows, columns))
+        )
+        return height, width
 
 
 class Windowed(Protocol):

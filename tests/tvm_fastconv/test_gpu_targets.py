@@ -1,0 +1,83 @@
+"""CUDA targets as users write them; no GPU is needed."""
+
+import pytest
+import tvm
+
+from tvm_fastconv import gpu_targets
+from tvm_fastconv.errors import TargetError
+from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, host_of, is_cuda
+from tvm_fastconv.targets import cpu_features, resolve_target, spec_of, triple_of
+from tvm_fastconv.topi.machines import machine_of
+
+
+@pytest.fixture(autouse=True)
+def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_targets, "present_arch", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "arch", "arches"),
+    [
+        ("cuda", f"sm_{ASSUMED}", ARCHES),
+        ("cuda -arch=sm_86", "sm_86", (86,)),
+        ("nvidia/nvidia-h100", "sm_90", (90,)),
+        ("nvidia/geforce-rtx-3090", "sm_86", (86,)),
+        ({"kind": "cuda", "arch": "sm_75"}, "sm_75", (75,)),
+        ({"kind": "cuda"}, f"sm_{ASSUMED}", ARCHES),
+        (tvm.target.Target({"kind": "cuda", "arch": "sm_89"}), "sm_89", (89,)),
+    ],
+)
+def test_what_a_user_may_write(spec: object, arch: str, arches: tuple[int, ...]) -> None:
+    target = resolve_target(spec)
+    assert is_cuda(target)
+    assert str(target.attrs["arch"]) == arch
+    assert arches_of(target) == arches
+
+
+def test_the_host_is_this_machine() -> None:
+    native = resolve_target("native")
+    target = resolve_target("cuda -arch=sm_80")
+    assert not is_cuda(native)
+    assert host_of(native) is native
+    assert str(host_of(target)) == str(native)
+    assert triple_of(target) == triple_of(native)
+    assert cpu_features(target) == cpu_features(native)
+
+
+def test_a_gpu_that_is_there_is_compiled_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_targets, "present_arch", lambda: 89)
+    assert str(resolve_target("cuda").attrs["arch"]) == "sm_89"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("cuda -arch=sm_70", "cannot compile for 'sm_70'; allowed: sm_75, "),
+        ("cuda -arch=ninety", "cannot compile for 'ninety'"),
+        ("cuda -mcpu=znver4", "unknown target option '-mcpu=znver4'; allowed: \"cuda\""),
+        ("nvidia/geforce-410m", "cannot compile for 'sm_21'"),
+        ("nvidia/abacus", "unknown target 'nvidia/abacus'"),
+    ],
+)
+def test_what_is_unknown_is_named(spec: str, message: str) -> None:
+    with pytest.raises(TargetError) as error:
+        resolve_target(spec)
+    assert message in str(error.value)
+
+
+def test_the_spec_makes_the_same_target_again() -> None:
+    for spec in ("cuda", "cuda -arch=sm_86"):
+        target = resolve_target(spec)
+        assert str(resolve_target(spec_of(target))) == str(target)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"), [("cuda -arch=sm_75", "t4"), ("cuda -arch=sm_90", "h100"), ("cuda", "a100")]
+)
+def test_the_row_is_one_of_its_architecture(spec: str, name: str) -> None:
+    assert machine_of(resolve_target(spec)).name == name
+
+
+def test_an_architecture_without_a_row_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no GPU is known of architecture 'sm_120'; allowed: sm_75, "):
+        machine_of(tvm.target.Target({"kind": "cuda", "arch": "sm_120"}))

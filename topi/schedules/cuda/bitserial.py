@@ -1,0 +1,267 @@
+"""Bitserial convolutions: a tile of sums in shared memory, on tensor cores or by popcounts; epilogues read it there.
+
+The tile is one call of a device function (`bitserial_source`), whose operands are small enough to come from L1 as each
+thread needs them. What stands behind the sums is scheduled as any element-wise nest, under the same block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tvm
+from tvm import tirx
+from tvm.backend.cuda.op import cuda_func_call
+from tvm.ir import Range, TensorRegion
+from tvm.s_tir import SBlock, SBlockRealize, Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from ...bits import WORD_BITS
+from ...gpu import WARP, Gpu
+from ...knobs import KnobSet
+from ..registry import Site, Template, register
+from .ballot import by_ballot
+from .bitserial_source import BitserialTile, tile_source
+from .generic import is_plain
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+POPCOUNTS, TENSOR_CORES = 1, 2
+
+TILE_BYTES = 48 * 1024
+"""Shared memory of a block that needs no permission."""
+
+PAD = 4
+"""Behind each row of the tile, so that neighbouring rows begin in other banks."""
+
+FILE, OTHER_REGISTERS = 65536, 64
+"""Registers of a multiprocessor, and those of a thread beside its sums."""
+
+ISSUED = 0.6
+"""Part of the cycles in which an instruction is ready."""
+
+START_CYCLES = 1500.0
+"""From the first index to the last store of a block, beside its products."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitserialGpuKnobs(KnobSet):
+    """Knobs of the tile.
+
+    Attributes
+    ----------
+    unit : int
+        What multiplies: `POPCOUNTS` or `TENSOR_CORES`.
+    panel : int
+        Output channels of a block, and of a panel of weights.
+    rows : int
+        Pixels of a thread; on tensor cores, sixteens of pixels of a warp.
+    warps : int
+        Of a block.
+    """
+
+    unit: int
+    panel: int
+    rows: int
+    warps: int
+
+    @property
+    def counts_weights(self) -> bool:
+        """Whether the weights' own ones are counted: with differing bits, not with common ones."""
+        return self.unit == POPCOUNTS
+
+    @property
+    def columns(self) -> int:
+        """Output channels of a thread that counts differing bits."""
+        return math.gcd(self.panel, 8)
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return WARP * self.warps
+
+    @property
+    def pixels(self) -> int:
+        """Of a block."""
+        if self.unit == TENSOR_CORES:
+            return 16 * self.rows * self.warps
+        return self.rows * (self.threads // (self.panel // self.columns))
+
+    @classmethod
+    def space(cls, problem: Any, machine: Gpu) -> Iterator[Self]:
+        """Every tile that fits shared memory, whose sums fit half of the registers."""
+        loops = problem.loops
+        units = (TENSOR_CORES, POPCOUNTS) if machine.arch >= 80 else (POPCOUNTS,)
+        for unit in units:
+            for panel in (64, 32, 16, 8, 4, 2, 1):
+                for rows in (4, 2, 1):
+                    for warps in (8, 4, 2, 1):
+                        knobs = cls(unit=unit, panel=panel, rows=rows, warps=warps)
+                        if knobs._is_legal(loops):
+                            yield knobs
+
+    def _is_legal(self, loops: Any) -> bool:
+        if self.panel % loops.panel_multiple or (loops.groups > 1 and loops.out_channels % self.panel):
+            return False
+        if self.unit == TENSOR_CORES:
+            # Where there are several digits or planes, each is summed in registers of its own first.
+            most = 128 if loops.pixel_sums * loops.vector_sums == 1 else 32
+            fits = self.panel % 16 == 0 and self.rows * self.panel // 2 <= most
+        else:
+            fits = self.threads % (self.panel // self.columns) == 0
+        return fits and self.pixels * (self.panel + PAD) * 4 <= TILE_BYTES
+
+    @classmethod
+    def default(cls, problem: Any, machine: Gpu) -> Self | None:
+        """Of equals, the first of the space."""
+        return min(cls.space(problem, machine), key=lambda k: k.cycles(problem, machine), default=None)
+
+    def cycles(self, problem: Any, machine: Gpu) -> float:
+        """Of the whole batch: waves of blocks, and the bytes of the output."""
+        loops = problem.loops
+        pixels = loops.batch * loops.height * loops.width
+        blocks = -(-pixels // self.pixels) * loops.groups * -(-loops.out_channels // self.panel)
+        resident = self._resident(machine)
+        waves = -(-blocks // (machine.multiprocessors * resident))
+        words = loops.reduction * loops.pixel_sums * loops.vector_sums
+        work = waves * max(resident * self._block_cycles(words, machine), START_CYCLES + 20.0 * words)
+        written = pixels * loops.out_channels * loops.groups * (1 / 8 if loops.panel_multiple > 1 else 4)
+        stored = machine.passing_cycles(written) / 2
+        return max(work, stored) + 0.2 * min(work, stored) + machine.launch_cycles
+
+    def _resident(self, machine: Gpu) -> int:
+        """Blocks of a multiprocessor at once."""
+        sums = self.rows * self.panel // 2 if self.unit == TENSOR_CORES else self.rows * self.columns
+        shared = machine.shared_bytes // (self.pixels * (self.panel + PAD) * 4 + 1024)
+        return max(
+            1, min(FILE // (self.threads * (OTHER_REGISTERS + sums)), machine.threads // self.threads, shared)
+        )
+
+    def _block_cycles(self, words: int, machine: Gpu) -> float:
+        """Instructions of all warps, as four schedulers issue them, or popcounts: ``words`` of each sum."""
+        if self.unit == POPCOUNTS:
+            popcounts = 128 / machine.popcount_lanes * self.rows * self.columns
+            thread = (
+                60 + words * (popcounts + 6 * self.rows + 2 * self.columns) + 10 * self.rows * self.columns
+            )
+            return self.warps * thread / 4 / ISSUED
+        sixteens = self.panel // 16
+        step = 2.5 * self.rows * (sixteens + 1) + 20 * self.rows + 4 * sixteens
+        warp = 120 + -(-words // 8) * step + 4.5 * self.rows * self.panel
+        return self.warps * warp / 4 / ISSUED
+
+
+def _schedule_bitserial(site: Site) -> None:
+    """A block for each tile: its sums into shared memory, then what is made of them, by all threads together."""
+    sch, anchor, knobs = site.sch, site.anchor, site.knobs(BitserialGpuKnobs)
+    last, channels = site.last, [knobs.panel]
+    if (pack := site.stages.get("pack")) is not None:
+        by_ballot(sch, pack)
+        last, channels = pack, [knobs.panel // WORD_BITS, WORD_BITS]
+    block, panels = _tile_loops(sch, last, knobs.pixels, channels)
+    _tile_sums(sch, anchor, knobs.pixels)
+    sch.compute_at(anchor, block, preserve_unit_loops=True)
+    sch.set_scope(anchor, 0, "shared")
+    pitch = knobs.panel + PAD
+    sch.storage_align(anchor, 0, 1, pitch, 0)
+    _call_function(sch, anchor, last, block, panels, knobs, pitch)
+    _share(sch, last, knobs)
+
+
+def _tile_loops(sch: Schedule, last: SBlockRV, pixels: int, channels: list[int]) -> tuple[LoopRV, int]:
+    """Make the loops of ``last`` those of tiles, ``pixels`` and ``channels``; returns the first, and its panels."""
+    _flatten_pixels(sch, last, len(channels))
+    pixel, channel, *bits = sch.get_loops(last)
+    tiles, pixel = sch.split(pixel, [None, pixels])
+    panel, channel = sch.split(channel, [None, channels[0]])
+    panels = int(sch.get(panel).extent)
+    sch.reorder(tiles, panel, pixel, channel, *bits)
+    block = sch.fuse(tiles, panel)
+    sch.bind(block, "blockIdx.x")
+    return block, panels
+
+
+def _tile_sums(sch: Schedule, anchor: SBlockRV, pixels: int) -> None:
+    """Store the sums tile by tile, whole ones: the last, or the only one, may have fewer pixels."""
+    tiled = tirx.IndexMap.from_func(lambda p, o: [p // pixels, p % pixels, o], ndim=2, index_dtype="int64")
+    sch.transform_layout(anchor, ("write", 0), tiled, assume_injective_transform=True)
+
+
+def _flatten_pixels(sch: Schedule, block: SBlockRV, kept: int) -> None:
+    """Make one axis of all axes of ``block`` but the last ``kept``."""
+    sizes = [var.dom.extent for var in sch.get(block).iter_vars]
+    rows = len(sizes) - kept
+
+    def flat(*at: tirx.Var) -> list[tvm.ir.Expr]:
+        index = at[0]
+        for var, size in zip(at[1:rows], sizes[1:rows], strict=True):
+            index = index * size + var
+        return [index, *at[rows:]]
+
+    sch.transform_block_layout(block, tirx.IndexMap.from_func(flat, ndim=len(sizes), index_dtype="int64"))
+
+
+def _call_function(
+    sch: Schedule,
+    anchor: SBlockRV,
+    last: SBlockRV,
+    block: LoopRV,
+    panels: int,
+    knobs: BitserialGpuKnobs,
+    pitch: int,
+) -> None:
+    """Put one call of the device function, by all threads, in place of the loops of the sums."""
+    sums, number = sch.get(anchor), sch.get(block).loop_var
+    column, place = tirx.floormod(number, panels), tirx.floordiv(number, panels)
+    words, weight, tile = sums.reads[0].source, sums.reads[1].source, sums.writes[0].source
+    geometry = BitserialTile.from_json(str(sums.annotations["fastconv.tile"]))
+    sizes = {
+        "panel": knobs.panel,
+        "rows": knobs.rows,
+        "pitch": pitch,
+        "columns": knobs.columns,
+        "threads": knobs.threads,
+        "panels_per_group": int(weight.shape[0]) // geometry.groups,
+    }
+    name, source = tile_source(geometry, sizes, knobs.unit == TENSOR_CORES)
+    pixels = sch.get(last).iter_vars[0].dom.extent
+    numbers = [value.astype("int32") for value in (place * knobs.pixels, column, pixels)]
+    call = cuda_func_call(name, tile.data, words.data, weight.data, *numbers, source_code=source)
+    ranges = [
+        Range.from_min_extent(low, n)
+        for low, n in ((place, 1), (0, knobs.pixels), (column * knobs.panel, knobs.panel))
+    ]
+    body = SBlock(
+        [],
+        [TensorRegion(r.source, [Range(0, n) for n in r.source.shape], r.ty) for r in sums.reads[:2]],
+        [TensorRegion(tile, ranges, sums.writes[0].ty)],
+        sums.name_hint,
+        tirx.Evaluate(call),
+        annotations=sums.annotations,
+    )
+    thread = tirx.Var("thread", "int64")
+    called = tirx.For(
+        thread,
+        tirx.IntImm("int64", 0),
+        tirx.IntImm("int64", knobs.threads),
+        tirx.ForKind.THREAD_BINDING,
+        SBlockRealize([], True, body),
+        tirx.IterVar(None, tirx.Var("", "int64"), tirx.IterVar.ThreadIndex, "threadIdx.x"),
+    )
+    sch.state.replace(sch.get_sref(sch.get_loops(anchor)[1]), called)
+
+
+def _share(sch: Schedule, last: SBlockRV, knobs: BitserialGpuKnobs) -> None:
+    """Divide what is made of the sums of a tile among the threads, in vectors if possible."""
+    _, *loops = sch.get_loops(last)
+    if len(loops) == 2 and knobs.panel % 4 == 0 and is_plain(sch, last):
+        loops[-1], lane = sch.split(loops[-1], [None, 4])
+        sch.vectorize(lane)
+    _, thread = sch.split(sch.fuse(*loops), [None, knobs.threads])
+    sch.bind(thread, "threadIdx.x")
+
+
+register("cuda", ["bitserial_conv2d"], Template(_schedule_bitserial))

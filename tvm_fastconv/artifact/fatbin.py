@@ -1,0 +1,176 @@
+"""Machine code of several GPU architectures inside a compiled file, made without a GPU.
+
+TVM compiles CUDA source where it finds a GPU, and elsewhere leaves it to the machine that loads the file. Its saved
+form of a module, ``[format][functions][code]``, is the same for both: here the source in it is replaced by a fat binary
+from nvcc, which the driver of the loading machine picks from.
+"""
+
+import contextlib
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+from ..errors import TargetError
+from ..gpu_targets import arches_of
+from ..runtime.tvm_runtime import Library
+from ..targets import triple_of
+from .c_compiler import find_compiler
+
+KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
+"""Environment variable of TVM's."""
+
+NVCC_OPTIONS = ("-O3", "-std=c++17", "-diag-suppress=177")
+
+
+def compile_fatbin(source: str, arches: Sequence[int]) -> bytes:
+    """Machine code of CUDA C++ ``source`` for every compute capability of ``arches``, and PTX of the last.
+
+    Raises
+    ------
+    TargetError
+        nvcc is not installed, or refuses the source.
+    """
+    nvcc = os.environ.get("NVCC") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    if shutil.which(nvcc) is None:
+        raise TargetError(
+            "no CUDA compiler found: install NVIDIA's CUDA toolkit 12 or 13, or pip install nvidia-cuda-nvcc, "
+            "and put nvcc into the PATH or into NVCC"
+        )
+    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in arches]
+    codes.append(f"-gencode=arch=compute_{arches[-1]},code=compute_{arches[-1]}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernels.cu")
+        path.write_text(source)
+        command = [nvcc, "-fatbin", *NVCC_OPTIONS, *codes, "kernels.cu", "-o", "kernels.fatbin"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise TargetError(f"nvcc failed: {' '.join(command)}\n{done.stderr or done.stdout}")
+        return Path(folder, "kernels.fatbin").read_bytes()
+
+
+@contextlib.contextmanager
+def source_kept() -> Iterator[None]:
+    """Have TVM keep CUDA source as it is, where there is a GPU too: it would compile with fast, inexact functions."""
+    before = os.environ.get(KEEP_SOURCE)
+    os.environ[KEEP_SOURCE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[KEEP_SOURCE]
+        if before is not None:
+            os.environ[KEEP_SOURCE] = before
+
+
+def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..., None]:
+    """Machine code of a scheduled function, ready to be called with tensors of the GPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+        with source_kept():
+            executable = tvm.compile(module, target=target)
+
+        def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
+            names = [Path(name).name for name in objects]
+            find_compiler(triple_of(target)).link(Path(folder), names, "main.so", options)
+
+        path = str(Path(folder, "main.so"))
+        packing = pack_imports(arches_of(target))
+        executable.mod.export_library(path, fcompile=link, fpack_imports=packing, workspace_dir=folder)
+        code: Callable[..., None] = Library(path).function("main")
+        return code
+
+
+def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..., str]:
+    """What ``export_library`` is to pack device modules by: as machine code for ``arches``.
+
+    Parameters
+    ----------
+    keep : Path, optional
+        A folder that the CUDA source is written to as well.
+    """
+
+    def compiled(source: str) -> bytes:
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            Path(keep, "kernels.cu").write_text(source)
+        return compile_fatbin(source, arches)
+
+    def pack(module: Any, is_system_lib: bool, prefix: str, workspace: str) -> str:
+        packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)
+        Path(workspace, "devices.bin").write_bytes(with_machine_code(packed.numpy().tobytes(), compiled))
+        symbol = f"{prefix}__tvm_ffi__library_bin"
+        path = Path(workspace, "devices.c")
+        path.write_text(
+            f'__asm__(".section .lrodata,\\"al\\",%progbits\\n.balign 64\\n.globl {symbol}\\n'
+            f'{symbol}:\\n.incbin \\"devices.bin\\"\\n.text\\n");\n'
+        )
+        return str(path)
+
+    return pack
+
+
+def with_machine_code(packed: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
+    """The packed modules with machine code in place of every CUDA source."""
+    reader = _Reader(packed)
+    reader.skip(8)  # the size of all that follows
+    for _ in range(2):  # where each module's imports begin, and the imports
+        reader.skip(8 * reader.number())
+    parts = [packed[8 : reader.at]]
+    while reader.at < len(packed):
+        kind = reader.text()
+        parts.append(_text(kind))
+        if kind == b"_lib":  # the library that holds all this
+            continue
+        body = reader.text()
+        parts.append(_text(_compiled_module(body, compile_cuda) if kind == b"cuda" else body))
+    content = b"".join(parts)
+    return struct.pack("<Q", len(content)) + content
+
+
+def _compiled_module(body: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
+    """A saved CUDA module, ``[format][functions][code]``, with its source compiled."""
+    reader = _Reader(body)
+    if reader.text() != b"cuda":
+        return body
+    start = reader.at
+    for _ in range(reader.number()):
+        reader.text()  # the key, and the name again
+        reader.text()
+        reader.skip(4 * reader.number())  # types of arguments
+        for _ in range(reader.number()):  # what a launch says: blocks, threads, shared memory
+            reader.text()
+        reader.skip(4 * reader.number())
+    functions = body[start : reader.at]
+    return _text(b"cubin") + functions + _text(compile_cuda(reader.text().decode()))
+
+
+class _Reader:
+    """Reads what TVM's binary streams hold: 64-bit numbers, and texts behind their length."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def number(self) -> int:
+        self.skip(8)
+        return int.from_bytes(self.data[self.at - 8 : self.at], "little")
+
+    def text(self) -> bytes:
+        size = self.number()
+        self.skip(size)
+        return self.data[self.at - size : self.at]
+
+    def skip(self, size: int) -> None:
+        self.at += size
+        if self.at > len(self.data):
+            raise ValueError("the packed modules end in the middle of one")
+
+
+def _text(data: bytes) -> bytes:
+    return struct.pack("<Q", len(data)) + data

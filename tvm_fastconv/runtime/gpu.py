@@ -1,0 +1,158 @@
+"""The GPU of this process: whether it can run a file, and TVM's CUDA runtime, loaded without a compiler.
+
+TVM's library for CUDA needs the driver and ``libcudart``, which is looked for where the dynamic linker looks, and in
+NVIDIA's Python packages, where PyTorch has it too.
+"""
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from ..errors import ArtifactError
+from .device import CPU, CUDA
+from .tvm_runtime import runtime_library, tvm_ffi
+
+CUDART = "libcudart.so.13"
+
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+def gpu_obstacle(arches: Sequence[int]) -> str | None:
+    """Return why machine code for ``arches`` (90 is 9.0) cannot run here, ``None`` if it can."""
+    present = compute_capability()
+    if present is None:
+        return "it needs an NVIDIA GPU, and this machine has none, or no driver for it"
+    if not any(_runs_on(arch, present) for arch in arches) and max(arches) > present:
+        made = ", ".join(f"sm_{arch}" for arch in arches)
+        return f"it holds code for {made}, and this GPU is sm_{present}"
+    if _cuda_runtime() is None:
+        return (
+            f"TVM's CUDA runtime cannot be loaded: it needs {CUDART} (pip install nvidia-cuda-runtime) and a driver "
+            "of CUDA 13"
+        )
+    return None
+
+
+@cache
+def compute_capability() -> int | None:
+    """Return that of the first GPU, as 90 for 9.0; ``None`` where there is no GPU or no driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, digits = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    for digit, attribute in zip(digits, (_MAJOR, _MINOR), strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(digit), attribute, device):
+            return None
+    return 10 * digits[0].value + digits[1].value
+
+
+class _Turns:
+    """One call at a time, in the order of the streams that they run on.
+
+    TVM's pool of GPU memory knows no streams: what one call has given back, the next takes at once. So a stream that
+    was not the last waits, on the GPU, for the one that was. And a thread must not launch while another captures.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._last = threading.Lock(), 0
+
+    @contextlib.contextmanager
+    def on(self, stream: int) -> Iterator[None]:
+        """Run what is inside on ``stream``, the address of a ``cudaStream_t`` or 0, as the only one."""
+        ffi = tvm_ffi()
+        device = ffi.device("cuda", 0)
+        with self._lock, ffi.use_raw_stream(device, stream):
+            if stream != self._last:
+                ffi.get_global_func("runtime.Device_StreamSyncFromTo")(device, self._last, stream)
+                self._last = stream
+            yield
+
+
+TURNS = _Turns()
+"""Of this process."""
+
+
+@contextlib.contextmanager
+def without_graphs() -> Iterator[None]:
+    """Virtual machines that are made inside call every kernel by itself, for those who look at single ones."""
+    ffi = tvm_ffi()
+    invoke = ffi.get_global_func("vm.builtin.invoke_closure")
+    plain = {
+        "vm.builtin.cuda_graph.get_cached_alloc": lambda vm, closure, _index: invoke(vm, closure),
+        "vm.builtin.cuda_graph.run_or_capture": lambda vm, closure, args, *_index: invoke(vm, closure, *args),
+    }
+    captured = {name: ffi.get_global_func(name, allow_missing=True) for name in plain}
+    try:
+        for name, function in plain.items():
+            ffi.register_global_func(name, function, override=True)
+        yield
+    finally:
+        for name, found in captured.items():
+            if found is not None:
+                ffi.register_global_func(name, found, override=True)
+            else:
+                ffi.registry.remove_global_func(name)
+
+
+def wait_for_gpu() -> None:
+    """Return when everything on the stream of this thread is done."""
+    ffi = tvm_ffi()
+    device = ffi.device("cuda", 0)
+    ffi.get_global_func("runtime.Device_StreamSync")(device, ffi.get_raw_stream(device))
+
+
+def to_gpu(tensor: Any) -> Any:
+    """Return a copy of ``tensor`` in the memory of the GPU."""
+    return tvm_ffi().get_global_func("vm.builtin.to_device")(tensor, CUDA.type, 0)
+
+
+def to_cpu(tensor: Any) -> Any:
+    """Return ``tensor`` where NumPy can read it: itself, or a copy that waits for what computes it."""
+    if tensor.device.dlpack_device_type() == CPU.type:
+        return tensor
+    return tvm_ffi().get_global_func("vm.builtin.to_device")(tensor, CPU.type, 0)
+
+
+def _runs_on(arch: int, present: int) -> bool:
+    """Machine code runs on its own architecture and later ones of the same major number."""
+    return arch // 10 == present // 10 and arch <= present
+
+
+@cache
+def _cuda_runtime() -> ctypes.CDLL | None:
+    tvm_ffi()
+    try:
+        _first(_cudart_paths())
+        return _first([os.path.join(os.path.dirname(runtime_library()), "libtvm_runtime_cuda.so")])
+    except ArtifactError:
+        return None
+
+
+def _cudart_paths() -> Iterable[str]:
+    yield CUDART
+    for package, place in (
+        ("nvidia-cuda-runtime", "nvidia/cu13/lib"),
+        ("nvidia-cuda-runtime-cu13", "nvidia/cuda_runtime/lib"),
+    ):
+        try:
+            yield str(importlib.metadata.distribution(package).locate_file(f"{place}/{CUDART}"))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _first(paths: Iterable[str]) -> ctypes.CDLL:
+    """Load the first of ``paths`` that there is, for all libraries of the process."""
+    for path in paths:
+        try:
+            return ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+    raise ArtifactError("none of them can be loaded")
