@@ -48,7 +48,8 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
         ``native`` is this machine's CPU less what its hypervisor or operating system hides. Where the
         environment variable ``FASTCONV_NATIVE_CPU`` names another CPU, it is that one less what this one lacks:
         what is chosen and scheduled for it, in code that runs here. A GPU is ``"cuda"``, ``"cuda -arch=sm_90"``, a tag
-        such as ``"nvidia/nvidia-h100"`` or ``{"kind": "cuda", "arch": "sm_90"}``; its host is this machine.
+        such as ``"nvidia/nvidia-h100"`` or ``{"kind": "cuda", "arch": "sm_90"}``; its host is any CPU of
+        this architecture, since it only calls kernels.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
         ``FASTCONV_NATIVE_CPU`` names would be scheduled for as another one without what this one lacks.
     """
     if isinstance(spec, str | tvm.target.Target | Mapping) and names_cuda(spec):
-        return cuda_target(spec, lambda: resolve_target("native"))
+        return cuda_target(spec, lambda: resolve_target(_host_triple()))
     if isinstance(spec, tvm.target.Target | Mapping):
         config = dict(spec.export() if isinstance(spec, tvm.target.Target) else spec)
     elif not isinstance(spec, str):

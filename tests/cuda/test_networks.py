@@ -23,38 +23,7 @@ from tvm_fastconv.train.models import make_model
 
 from ..close import assert_close
 from .emulate import TARGET, Session, attach, in_all_orders
-
-
-def _settled(module: nn.Module, images: torch.Tensor) -> nn.Module:
-    """In eval mode, with batch norms that these images leave between -1 and 1."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0
-    with torch.no_grad():
-        module.train()(images)
-    return module.eval()
-
-
-class Residual(nn.Module):
-    """Two convolutions, and a shortcut that changes the number of channels."""
-
-    def __init__(self, channels: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, outputs, 3, stride, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
-        self.short = nn.Conv2d(channels, outputs, 1, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.second(torch.relu(self.norm(self.first(x)))) + self.short(x))
-
-
-def residual_network() -> nn.Module:
-    """Pooling of both kinds, a linear layer, channels that are no multiple of anything."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), Residual(16, 33, 2), Residual(33, 32, 1),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
-    )  # fmt: skip
+from .networks import residual_network, settled
 
 
 def _run(executable: relax.VMExecutable, session: Session, images: torch.Tensor) -> np.ndarray:
@@ -72,7 +41,7 @@ def test_the_networks_of_the_demo(name: str) -> None:
     torch.manual_seed(0)
     images = torch.rand(3, 1, 8, 8)
     model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS[name])
-    _settled(model, images)
+    settled(model, images)
     # Signs of values that are exactly 0 are +1 for both.
     on_a_cpu = fc.compile(model, images)(images).numpy()
     with torch.no_grad(), attach(executable := _compiled(model, images)) as session:
@@ -83,7 +52,7 @@ def test_the_networks_of_the_demo(name: str) -> None:
 def test_a_residual_network() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 20, 20)
-    model = _settled(residual_network(), images)
+    model = settled(residual_network(), images)
     with torch.no_grad(), attach(executable := _compiled(model, images)) as session:
         # Layers in another order of summation, through up to ten of which rounding grows.
         assert_close(_run(executable, session, images), model(images).numpy(), 1e-5)
@@ -92,7 +61,7 @@ def test_a_residual_network() -> None:
 def test_any_batch() -> None:
     torch.manual_seed(0)
     images = torch.randn(4, 3, 20, 20)
-    model = _settled(residual_network(), images)
+    model = settled(residual_network(), images)
     program = torch.export.export(model, (images,), dynamic_shapes=[{0: torch.export.Dim("n", min=1)}])
     with torch.no_grad(), attach(executable := _compiled(program, images)) as session:
         for batch in (4, 1, 3):
@@ -115,7 +84,7 @@ def _captured(model: nn.Module, images: torch.Tensor) -> relax.VMExecutable:
 def test_what_a_graph_captures_computes_the_same() -> None:
     torch.manual_seed(0)
     images = torch.randn(1, 3, 20, 20)
-    model = _settled(residual_network(), images)
+    model = settled(residual_network(), images)
     executable = _captured(model, images)
     with torch.no_grad(), _recorded_graphs() as inside, attach(executable) as session:
         inside.clear()

@@ -30,7 +30,7 @@ REGISTERS_BESIDE, SLACK = 44, 8
 MAX_REGISTERS = 200
 """Of a thread: more would leave too few threads to hide a latency."""
 
-PRODUCT_COST = 1.45
+PRODUCT_COST = 1.9
 """Cycles of a multiply-add of the product: operands that share a bank of registers, and loops."""
 
 THREADS = (32, 512)

@@ -1,0 +1,164 @@
+"""What only a GPU can show: files loaded by the driver, streams, threads, tensors that stay there."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tvm_fastconv as fc
+from tvm_fastconv.errors import InputError
+from tvm_fastconv.gpu_targets import ARCHES
+from tvm_fastconv.runtime.gpu import compute_capability, gpu_obstacle
+from tvm_fastconv.train.layers import BinaryConv2d
+
+from ..close import assert_close
+from .networks import residual_network, settled
+
+REASON = gpu_obstacle((compute_capability() or max(ARCHES),))
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
+
+
+def binary_network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, 1, 1), nn.BatchNorm2d(32), BinaryConv2d(32, 64, 3, 1, 1), nn.BatchNorm2d(64),
+        BinaryConv2d(64, 48, 3, 2, 1), nn.BatchNorm2d(48), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def model(images: torch.Tensor) -> nn.Module:
+    return settled(residual_network(), images)
+
+
+@pytest.fixture(scope="module")
+def compiled(model: nn.Module, images: torch.Tensor) -> fc.CompiledModel:
+    return fc.compile(model, images, target="cuda")
+
+
+def test_every_function_is_verified_on_the_gpu(compiled: fc.CompiledModel) -> None:
+    assert compiled.manifest.verify.startswith("verified against PyTorch")
+    assert compiled.check() < 1e-5
+
+
+def test_a_binary_network_is_verified_layer_by_layer(images: torch.Tensor) -> None:
+    found = fc.compile(settled(binary_network(), images), images, target="cuda")
+    assert found.manifest.verify.startswith("verified against PyTorch")
+    assert [layer.op for layer in found.layers].count("bitserial_conv2d") == 2
+
+
+@torch.no_grad()
+def test_arrays_come_back_where_they_were(
+    compiled: fc.CompiledModel, model: nn.Module, images: torch.Tensor, tmp_path: Path
+) -> None:
+    compiled.save(tmp_path / "model.so")
+    loaded, want = fc.load(tmp_path / "model.so"), model(images).numpy()
+    on_gpu = loaded(images.cuda())
+    assert on_gpu.is_cuda
+    for got in (
+        loaded(images.numpy()),
+        loaded(images),
+        on_gpu.cpu(),
+        loaded(images.cuda()[:, :, :, :]).cpu(),
+    ):
+        # Layers in another order of summation.
+        assert_close(got, want, 1e-5)
+    strided = images.cuda().to(memory_format=torch.channels_last)
+    assert_close(loaded(strided).cpu(), want, 1e-5)
+
+
+@torch.no_grad()
+def test_streams_in_turn_do_not_disturb_each_other(compiled: fc.CompiledModel, images: torch.Tensor) -> None:
+    """TVM's pool of memory would give one stream what another still reads."""
+    inputs = [torch.randn_like(images).cuda() for _ in range(40)]
+    wanted = [compiled(x).cpu() for x in inputs]
+    streams = [torch.cuda.Stream(), torch.cuda.Stream()]
+    torch.cuda.synchronize()
+    outputs = []
+    for number, x in enumerate(inputs):
+        with torch.cuda.stream(streams[number % 2]):
+            outputs.append(compiled(x))
+    torch.cuda.synchronize()
+    for got, want in zip(outputs, wanted, strict=True):
+        torch.testing.assert_close(got.cpu(), want, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_threads_with_streams_of_their_own(model: nn.Module, images: torch.Tensor) -> None:
+    """From the first call on, which captures a graph."""
+    fresh, failures = fc.compile(model, images, target="cuda"), []
+    inputs = [torch.randn_like(images).cuda() for _ in range(4)]
+    wanted = [model.cuda()(x) for x in inputs]
+    model.cpu()
+    torch.cuda.synchronize()
+
+    def work(x: torch.Tensor, want: torch.Tensor) -> None:
+        stream = torch.cuda.Stream()
+        with torch.no_grad(), torch.cuda.stream(stream):
+            for _ in range(20):
+                got = fresh(x)
+                stream.synchronize()
+                if (got - want).abs().max() > 1e-4 * want.abs().max():
+                    failures.append(float((got - want).abs().max()))
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, wanted, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+@torch.no_grad()
+def test_any_batch(model: nn.Module, images: torch.Tensor) -> None:
+    program = torch.export.export(model, (images,), dynamic_shapes=[{0: torch.export.Dim("n", min=1)}])
+    found = fc.compile(program, images, target="cuda")
+    for batch in (2, 1, 5):
+        x = torch.randn(batch, 3, 20, 20)
+        assert_close(found(x.cuda()).cpu(), model(x), 1e-5)
+
+
+def test_layers_are_timed(compiled: fc.CompiledModel, images: torch.Tensor) -> None:
+    profile = compiled.profile(images, repeat=3)
+    assert {layer.name for layer in compiled.layers} <= set(profile.layers)
+    assert all(ms > 0 for ms in profile.layers.values())
+
+
+@pytest.mark.parametrize("shape", [(33, 100, 70), (128, 1024, 256), (1, 31, 1)])
+def test_signs_are_multiplied_on_the_gpu(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    m, k, n = shape
+    a, b = (torch.randn(size, device="cuda", requires_grad=True) for size in ((m, k), (k, n)))
+    got = fc.ops.xnor_gemm(a, b)
+    want = torch.where(a >= 0, 1.0, -1.0) @ torch.where(b >= 0, 1.0, -1.0)
+    assert got.is_cuda
+    np.testing.assert_array_equal(got.detach().cpu(), want.detach().cpu())
+    got.backward(torch.ones_like(got))
+    assert a.grad is not None
+    passed = torch.where(a.abs() <= 1, torch.ones_like(want) @ torch.where(b >= 0, 1.0, -1.0).T, 0)
+    torch.testing.assert_close(a.grad, passed.detach())
+
+
+def test_signs_are_convolved_on_the_gpu() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 40, 9, 11, device="cuda"), torch.randn(24, 40, 3, 3, device="cuda")
+    got = fc.ops.xnor_conv2d(x, weight, stride=2, padding=1)
+    signs = [torch.where(each >= 0, 1.0, -1.0) for each in (x, weight)]
+    want = nn.functional.conv2d(*signs, stride=2, padding=1)
+    np.testing.assert_array_equal(got.cpu(), want.round().cpu())
+
+
+def test_tensors_of_two_devices_are_refused() -> None:
+    with pytest.raises(InputError, match="a is on cpu, b is on cuda:0; expected one device"):
+        fc.ops.xnor_gemm(torch.ones(2, 3), torch.ones(3, 2, device="cuda"))
