@@ -20,6 +20,12 @@ VECTOR = 4
 MOST_SLICES = 32
 """Of the terms: their partial sums pass through memory."""
 
+FEWEST_THREADS = 64
+"""Of a block: a single warp waits for every load, and ptxas gives it too few registers."""
+
+MOST_STAGED = 24
+"""Elements on their way: with more, registers spill."""
+
 REGISTERS_BESIDE = 48
 """Of a thread, beside its sums and the fragments that it multiplies: addresses, and the tile on its way."""
 
@@ -94,6 +100,11 @@ class GemmKnobs(KnobSet):
         return 2 * 4 * self.tile_k * (self.tile_m + VECTOR + self.tile_o)
 
     @property
+    def staged(self) -> int:
+        """Elements of a step that a thread holds while they are on their way."""
+        return self.tile_k * (self.tile_m + self.tile_o) // self.threads
+
+    @property
     def registers(self) -> int:
         """Of a thread."""
         return self.thread_m * self.thread_o + 2 * (self.thread_m + self.thread_o) + REGISTERS_BESIDE
@@ -126,10 +137,11 @@ class GemmKnobs(KnobSet):
 
     def _fits(self, machine: Gpu) -> bool:
         return (
-            32 <= self.threads <= 512
+            FEWEST_THREADS <= self.threads <= 512
             and self.threads % 32 == 0
             and self.tile_k * self.tile_m % (VECTOR * self.threads) == 0
             and self.tile_k * self.tile_o % (VECTOR * self.threads) == 0
+            and self.staged <= MOST_STAGED
             and self.registers * self.threads <= 65536
             and self.registers <= machine.registers
             and self.shared_bytes <= 48 * 1024
