@@ -27,7 +27,7 @@ from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
 from .runtime.threads import check_threads
-from .targets import spec_of
+from .targets import refuse_gpu, spec_of
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
@@ -216,6 +216,7 @@ def _tasks(
     """What is known of a model's tasks on the device."""
     known = read_records(records) if os.path.exists(records) else []
     resolved, row = target_and_machine(target, machine)
+    refuse_gpu(resolved)
     device = Device(spec_of(resolved), row, check_threads(threads))
     network = TunedNetwork(prepare(model, example_inputs, device.target, row, methods, None, tell))
     clock, processor = (NOMINAL_CLOCK, "") if results is None else (results.clock, results.processor)

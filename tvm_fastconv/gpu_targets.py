@@ -15,7 +15,7 @@ ARCHES = (75, 80, 86, 89, 90)
 ASSUMED = 80
 """Whose sizes schedules are chosen for where the target names none and this machine has no GPU."""
 
-_KNOWN = (75, 80, 86, 87, 88, 89, 90)
+_KNOWN = (75, 80, 86, 87, 89, 90)
 GRAMMAR = '"cuda", optionally followed by -arch=sm_NN, or a TVM tag of an NVIDIA GPU'
 
 

@@ -26,7 +26,7 @@ from .method_patterns import Methods
 from .prepare import prepare
 from .runtime.cpu import missing_features
 from .runtime.threads import check_threads
-from .targets import cpu_features, spec_of
+from .targets import cpu_features, refuse_gpu, spec_of
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
@@ -114,6 +114,7 @@ def tune(
     known = read_records(records) if os.path.exists(records) else []
     if runner is None:
         resolved, row = target_and_machine(target, machine)
+        refuse_gpu(resolved)
         if missing := missing_features(cpu_features(resolved)):
             raise InputError(
                 f"this machine cannot run what is compiled for {target}: it lacks {', '.join(missing)}"

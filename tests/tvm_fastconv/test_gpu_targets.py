@@ -1,8 +1,12 @@
 """CUDA targets as users write them; no GPU is needed."""
 
+from pathlib import Path
+
 import pytest
+import torch
 import tvm
 
+import tvm_fastconv as fc
 from tvm_fastconv import gpu_targets
 from tvm_fastconv.errors import TargetError
 from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, host_of, is_cuda
@@ -80,3 +84,13 @@ def test_the_row_is_one_of_its_architecture(spec: str, name: str) -> None:
 def test_an_architecture_without_a_row_is_an_error() -> None:
     with pytest.raises(ValueError, match="no GPU is known of architecture 'sm_120'; allowed: sm_75, "):
         machine_of(tvm.target.Target({"kind": "cuda", "arch": "sm_120"}))
+
+
+def test_tuning_for_a_gpu_is_refused(tmp_path: Path) -> None:
+    model, images = torch.nn.Conv2d(3, 8, 3).eval(), torch.randn(1, 3, 8, 8)
+    with pytest.raises(TargetError, match="tuning measures on CPUs only"):
+        fc.tune(model, images, target="cuda", records=tmp_path / "records.jsonl", trials=1)
+    with pytest.raises(TargetError, match="tuning measures on CPUs only"):
+        fc.export_batch(
+            model, images, target="cuda", records=tmp_path / "records.jsonl", folder=tmp_path / "batch"
+        )

@@ -11,6 +11,8 @@ from .arguments import Json
 from .output import print_facts, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    import tvm
+
     from tvm_fastconv.topi.machine import Machine
 
 
@@ -37,10 +39,14 @@ def targets_verb(
 
 
 def _explain(target: str, json: bool) -> None:
+    from tvm_fastconv.gpu_targets import is_cuda
     from tvm_fastconv.machine_files import target_and_machine
     from tvm_fastconv.targets import architecture, cpu_features, known_cpus, known_tags, triple_of
 
     resolved, machine = target_and_machine(target)
+    if is_cuda(resolved):
+        _explain_gpu(target, resolved, machine, json)
+        return
     triple = triple_of(resolved)
     facts: dict[str, object] = {
         "target": target,
@@ -61,6 +67,25 @@ def _explain(target: str, json: bool) -> None:
         print_facts(
             {name: " ".join(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
         )
+
+
+def _explain_gpu(target: str, resolved: "tvm.target.Target", machine: "Machine", json: bool) -> None:
+    from tvm_fastconv.gpu_targets import arches_of
+    from tvm_fastconv.runtime.gpu import compute_capability
+    from tvm_fastconv.targets import triple_of
+
+    present = compute_capability()
+    facts = {
+        "target": target,
+        "machine_code": [f"sm_{arch}" for arch in arches_of(resolved)],
+        "machine": machine.name,
+        "triple": triple_of(resolved),
+        "gpu_here": "none" if present is None else f"sm_{present}",
+    }
+    if json:
+        print_json(facts)
+    else:
+        print_facts(facts | {"machine_code": " ".join(facts["machine_code"])})
 
 
 def _measure(output: str | None, json: bool) -> None:

@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact.artifact import Artifact, abi_name, read_artifact
-from ..artifact.elf import process_machine
+from ..artifact.artifact import Artifact, read_artifact
 from ..artifact.manifest import Manifest
 from ..errors import ArtifactError
 from ..measure.profile import CallTimer, Profile, profile_calls
 from ..report import LayerReport
 from ..temporary import temporary_folder
 from .arrays import address_range, bind_inputs, is_on_gpu, is_torch, stored_arrays, unwrap_outputs
-from .cpu import missing_features
 from .device import CPU, CUDA
-from .gpu import TURNS, gpu_obstacle, wait_for_gpu, without_graphs
+from .gpu import TURNS, wait_for_gpu, without_graphs
+from .obstacles import obstacle_of, relative_error
 from .shutdown import waited_for_at_exit
 from .threads import check_threads, use_threads
-from .tvm_runtime import Library, installed_version, open_library, tvm_ffi
+from .tvm_runtime import Library, open_library, tvm_ffi
 
 WEIGHT_FUNCTION = "fastconv_weight"
 """Exported by every compiled file: number of a weight to the tensor that lies in the mapped file."""
@@ -112,7 +111,7 @@ class CompiledModel:
         self._library: Library | None = None
         self._weights: tuple[tuple[int, int], ...] = ()
         self._device = CUDA if artifact.manifest.gpu_arches else CPU
-        self._obstacle = _obstacle(artifact)
+        self._obstacle = obstacle_of(artifact)
         if self._obstacle is None:
             self._library = open_library(artifact.path, self._device)
             self._idle.append(self._library.new_machine()[_ENTRY])
@@ -229,7 +228,7 @@ class CompiledModel:
         expected = stored_arrays(data, pair.outputs)
         if len(outputs) != len(expected):
             raise ArtifactError(f"{self._artifact.path} has {len(expected)} outputs, and gave {len(outputs)}")
-        return max(_relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
+        return max(relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
 
     def __copy__(self) -> "CompiledModel":
         return self
@@ -296,32 +295,3 @@ class CompiledModel:
             return ()
         begin = self._library.function(WEIGHT_FUNCTION)(0).data_ptr()
         return ((begin, begin + max(weight.offset + weight.nbytes for weight in weights)),)
-
-
-def _obstacle(artifact: Artifact) -> str | None:
-    """Return why this process cannot run the file, ``None`` if it can."""
-    path, manifest = artifact.path, artifact.manifest
-    machine = process_machine()
-    if artifact.elf.machine != machine:
-        return f"{path} holds code for {artifact.elf.machine}; this process runs {machine}"
-    if missing := missing_features(manifest.cpu_features):
-        return (
-            f"{path} was compiled for a CPU with {', '.join(missing)}, which this CPU lacks; "
-            "compile it for target native, or for the -mcpu of this machine"
-        )
-    if manifest.gpu_arches and (reason := gpu_obstacle(manifest.gpu_arches)):
-        return f"{path} cannot run here: {reason}"
-    versions = [installed_version(name) for name in ("apache-tvm", "apache-tvm-ffi")]
-    if None not in versions and (here := abi_name(machine, *map(str, versions))) != manifest.abi:
-        return f"{path} was compiled for {manifest.abi}; this process has {here}: compile it again with these versions"
-    return None
-
-
-def _relative_error(got: np.ndarray, want: np.ndarray) -> float:
-    """Return max|got - want| / max|want| over finite values, infinite where shapes, infinities or NaNs differ."""
-    finite = np.isfinite(want)
-    if got.shape != want.shape or not np.array_equal(got[~finite], want[~finite], equal_nan=True):
-        return float("inf")
-    got, want = got[finite].astype(np.float64), want[finite].astype(np.float64)
-    error = float(np.abs(got - want).max(initial=0.0) / (np.abs(want).max(initial=0.0) or 1))
-    return error if np.isfinite(error) else float("inf")
