@@ -33,8 +33,12 @@ STAGES = (4, 3, 2)
 LATENCY = 1000.0
 """Of a copy from L2, with those that are on their way before it."""
 
-START_CYCLES, STORE_CYCLES = 1500.0, 1000.0
-"""Of a block until its first product, and of a tile behind its last."""
+START_CYCLES, KERNELS, KERNEL_CYCLES = 500.0, 3, 2500.0
+"""Of a block, once; packing and counting are kernels of their own, and each takes so long beside its work. These and the
+next were fitted to 25 products on an H200, to 7 %."""
+
+MMA_BUSY = 0.48
+"""Of the tensor cores' rate, what sixteen warps of a multiprocessor reach."""
 
 MANY_BLOCKS = 1 << 30
 """One for each tile."""
@@ -123,15 +127,17 @@ class XnorGemmGpuKnobs(KnobSet):
         """Of packing and product, for as many rows as columns."""
         rows, steps = problem.columns, -(-problem.inner // (LINE * WORD_BITS))
         blocks = -(-rows // self.tile_m) * -(-problem.columns // self.tile_n)
-        resident = self._resident(machine)
-        waves = -(-blocks // (machine.multiprocessors * resident))
-        step = max(resident * self._step_cycles(machine), LATENCY / (self.stages - 1))
-        product = waves * (STORE_CYCLES + steps * step) + START_CYCLES * (
+        each = -(-blocks // machine.multiprocessors)
+        together = min(self._resident(machine), each)
+        waves = -(-each // together)
+        step = max(together * self._step_cycles(machine, together), LATENCY / (self.stages - 1))
+        stored = 4 * self.tile_m * self.tile_n * machine.multiprocessors / machine.cache_bytes_per_cycle
+        product = waves * (together * stored + steps * step) + START_CYCLES * (
             waves if self.blocks == MANY_BLOCKS else 1
         )
         written = 4.0 * rows * problem.columns / machine.device_bytes_per_cycle
         read = machine.streaming_cycles(problem.operand_bytes * problem.inner * (rows + problem.columns))
-        return max(product, written) + 0.2 * min(product, written) + read + 3 * machine.launch_cycles
+        return product + written + read + KERNELS * KERNEL_CYCLES
 
     def _resident(self, machine: Gpu) -> int:
         """Blocks of a multiprocessor at once."""
@@ -139,16 +145,16 @@ class XnorGemmGpuKnobs(KnobSet):
         registers = REGISTERS // (self.threads * (OTHER_REGISTERS + sums))
         return max(1, min(machine.shared_bytes // (self.shared_bytes + 1024), registers))
 
-    def _step_cycles(self, machine: Gpu) -> float:
-        """Of a block: its products, or the copies of both sides from L2."""
+    def _step_cycles(self, machine: Gpu, together: int) -> float:
+        """Of a block: its products, or the copies of both sides from L2, beside others on its multiprocessor."""
         words = self.tile_m * self.tile_n * LINE
         copied = (self.tile_m + self.tile_n) * LINE * 4
         copying = copied * machine.multiprocessors / machine.cache_bytes_per_cycle
         if self.unit == POPCOUNTS:
-            return max(copying, words / (machine.popcount_lanes * 0.8))
-        # A warp reads its rows and columns from shared memory for every product of both.
-        fed = min(1.0, self.part_m * self.part_n / (self.part_m + self.part_n) / 24)
-        return max(copying, words * WORD_BITS / (machine.binary_mma * 0.9 * fed))
+            return max(copying, words / (machine.popcount_lanes * 0.9))
+        # Sixteen warps hide each other's latencies better than eight.
+        busy = MMA_BUSY * min(1.0, 0.8 + together * self.threads / WARP / 80)
+        return max(copying, words * WORD_BITS / (machine.binary_mma * busy))
 
 
 register("cuda", ["xnor_gemm", "xnor_gemm_packed"], Template(leave))
