@@ -108,7 +108,7 @@ class Manifest:
     reference: ReferencePair | None
     verify: str
     notices: Annotated[tuple[str, ...], AtMost(MAX_RECORDS)]
-    gpu_arches: Annotated[tuple[int, ...], AtMost(MAX_TENSORS)] = ()
+    gpu_arches: Annotated[tuple[int, ...], AtMost(MAX_TENSORS)]
     file_size: int = 0
     checksum: str = ""
 

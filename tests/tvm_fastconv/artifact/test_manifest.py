@@ -38,6 +38,7 @@ MANIFEST = Manifest(
     ),
     verify="max relative error 1e-7",
     notices=("cast from float16",),
+    gpu_arches=(80, 90),
 )
 STORED = [field.name for field in dataclasses.fields(Manifest) if field.name not in ("file_size", "checksum")]
 

@@ -34,8 +34,8 @@ LATENCY = 1000.0
 """Of a copy from L2, with those that are on their way before it."""
 
 START_CYCLES, KERNELS, KERNEL_CYCLES = 500.0, 3, 2500.0
-"""Of a block, once; packing and counting are kernels of their own, and each takes so long beside its work. These and the
-next were fitted to 25 products on an H200, to 7 %."""
+"""Of a block, once; packing and counting are kernels of their own, and each takes so long beside its work. These and
+the next were fitted to 25 products on an H200, to 7 %."""
 
 MMA_BUSY = 0.48
 """Of the tensor cores' rate, what sixteen warps of a multiprocessor reach."""
