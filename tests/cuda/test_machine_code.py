@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import tvm
 
-from tvm_fastconv.artifact.fatbin import NVCC_OPTIONS, source_kept
+from tvm_fastconv.artifact.fatbin import NVCC_OPTIONS, find_nvcc, source_kept
+from tvm_fastconv.errors import TargetError
 from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.gpu import GPUS
 from tvm_fastconv.topi.planner import Planner
@@ -23,9 +23,19 @@ TRADED = 16
 MEASURED = ("t4", "a100", "h100")
 """GPUs of three generations, each with the knobs that the planner chooses for it."""
 
+
+def _nvcc() -> str | None:
+    try:
+        return find_nvcc()
+    except TargetError:
+        return None
+
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, of NVIDIA's CUDA toolkit"),
+    pytest.mark.skipif(
+        _nvcc() is None, reason="needs nvcc: pip install tvm-fastconv[cuda], or a CUDA toolkit"
+    ),
 ]
 
 ON_GPUS = {

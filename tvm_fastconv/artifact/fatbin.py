@@ -6,6 +6,7 @@ from nvcc, which the driver of the loading machine picks from.
 """
 
 import contextlib
+import importlib.metadata
 import os
 import shutil
 import struct
@@ -30,6 +31,31 @@ KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 NVCC_OPTIONS = ("-O3", "-std=c++17", "-diag-suppress=177")
 
 
+def find_nvcc() -> str:
+    """NVIDIA's compiler: ``$NVCC``, else that of the PATH, of the Python packages, or of the toolkit's usual place.
+
+    Raises
+    ------
+    TargetError
+        There is none.
+    """
+    named = os.environ.get("NVCC")
+    for place in [named] if named else ["nvcc", *_in_packages(), "/usr/local/cuda/bin/nvcc"]:
+        if (found := shutil.which(place)) is not None:
+            return found
+    raise TargetError(
+        f"no CUDA compiler found{f' at {named} (NVCC)' if named else ''}: pip install tvm-fastconv[cuda], or install "
+        "NVIDIA's CUDA toolkit 13 and put nvcc into the PATH or its path into NVCC"
+    )
+
+
+def _in_packages() -> list[str]:
+    try:
+        return [str(importlib.metadata.distribution("nvidia-cuda-nvcc").locate_file("nvidia/cu13/bin/nvcc"))]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
 def compile_fatbin(source: str, arches: Sequence[int]) -> bytes:
     """Machine code of CUDA C++ ``source`` for every compute capability of ``arches``, and PTX of the last.
 
@@ -38,12 +64,7 @@ def compile_fatbin(source: str, arches: Sequence[int]) -> bytes:
     TargetError
         nvcc is not installed, or refuses the source.
     """
-    nvcc = os.environ.get("NVCC") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    if shutil.which(nvcc) is None:
-        raise TargetError(
-            "no CUDA compiler found: install NVIDIA's CUDA toolkit 12 or 13, or pip install nvidia-cuda-nvcc, "
-            "and put nvcc into the PATH or into NVCC"
-        )
+    nvcc = find_nvcc()
     codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in arches]
     codes.append(f"-gencode=arch=compute_{arches[-1]},code=compute_{arches[-1]}")
     with tempfile.TemporaryDirectory() as folder:

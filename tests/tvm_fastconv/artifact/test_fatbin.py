@@ -60,7 +60,10 @@ def test_a_damaged_pack_is_an_error(packed: bytes, size: int) -> None:
 
 def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NVCC", "/nowhere/nvcc")
-    with pytest.raises(TargetError, match="no CUDA compiler found: install"):
+    with pytest.raises(
+        TargetError,
+        match=r"no CUDA compiler found at /nowhere/nvcc \(NVCC\): pip install tvm-fastconv\[cuda\]",
+    ):
         compile_fatbin("", (90,))
 
 
@@ -102,3 +105,15 @@ def test_the_source_is_kept_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path
     pack_imports((90,), tmp_path / "kept")(module, False, "", str(work))
     assert "__global__" in (tmp_path / "kept" / "kernels.cu").read_text()
     assert CODE in (work / "devices.bin").read_bytes()
+
+
+def test_the_compiler_of_the_python_packages_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packaged = tmp_path / "nvcc"
+    packaged.write_text("#!/bin/sh\n")
+    packaged.chmod(0o755)
+    monkeypatch.delenv("NVCC", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(fatbin, "_in_packages", lambda: [str(packaged)])
+    assert fatbin.find_nvcc() == str(packaged)
