@@ -13,6 +13,7 @@ from tvm_fastconv.topi.planner import Planner, Records
 
 from .artifact.artifact import amend_manifest, read_artifact
 from .artifact.build import build_artifact
+from .artifact.fatbin import kept_source
 from .artifact.manifest import CallRecord
 from .method_patterns import Methods
 from .notices import notify
@@ -93,9 +94,9 @@ def compile(
         The compiled model does not compute what the source computes; the message names the first layer that differs.
     """
     tell = progress or (lambda step: None)
+    folder = None if keep_cuda is None else kept_source(keep_cuda)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell)
     known = records_for(records, prepared.target, prepared.machine, check_threads(threads))
-    folder = None if keep_cuda is None else Path(keep_cuda)
     return compile_prepared(prepared, known, threads=threads, verify=verify, tell=tell, keep_cuda=folder)
 
 

@@ -1,13 +1,13 @@
 """CUDA targets: what a user may write, and the architectures that machine code is made for."""
 
-import shutil
-import subprocess
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
 
 from .errors import TargetError
+from .runtime.gpu import compute_capability
 
 ARCHES = (75, 80, 86, 89, 90)
 """Compute capabilities that a file is compiled for where the target names none; the last also as PTX."""
@@ -16,6 +16,9 @@ ASSUMED = 80
 """Whose sizes schedules are chosen for where the target names none and this machine has no GPU."""
 
 _KNOWN = (75, 80, 86, 87, 89, 90)
+_EVERY = "every-arch"
+"""Among the libraries of a TVM target: machine code is made for all of `ARCHES`."""
+
 GRAMMAR = '"cuda", optionally followed by -arch=sm_NN, or a TVM tag of an NVIDIA GPU'
 
 
@@ -40,54 +43,62 @@ def names_cuda(spec: str | tvm.target.Target | Mapping[str, Any]) -> bool:
 
 
 def cuda_target(
-    spec: str | tvm.target.Target | Mapping[str, Any], host: Callable[[], tvm.target.Target]
+    spec: str | tvm.target.Target | Mapping[str, Any],
+    host: Callable[[tvm.target.Target | None], tvm.target.Target],
 ) -> tvm.target.Target:
-    """Turn what the user wrote into a checked target of a GPU, whose host is ``host()``.
+    """Turn what the user wrote into a checked target of a GPU, with ``host`` of the host that it names, if it does.
 
     Raises
     ------
     TargetError
         Something in it is unknown.
     """
-    if isinstance(spec, tvm.target.Target):
-        config, own_host = dict(spec.export()), spec.host
-    elif isinstance(spec, Mapping):
-        config, own_host = dict(spec), None
-    else:
+    if isinstance(spec, str):
         word, *options = spec.split()
-        config, own_host = ({"kind": "cuda"} if word == "cuda" else _tag(word)), None
+        # A tag may name a host: a Jetson's CPU is none of this machine's.
+        spec = tvm.target.Target(word) if word != "cuda" else {"kind": "cuda"}
+        config, own_host = dict(spec.export()) if word != "cuda" else dict(spec), getattr(spec, "host", None)
         for option in options:
             if not option.startswith("-arch="):
                 raise TargetError(f"unknown target option {option!r}; allowed: {GRAMMAR}")
             config["arch"] = option.removeprefix("-arch=")
-    # Of tags, 90a among them: what only that very architecture has is not used.
-    arch = str(config.get("arch", "")).removeprefix("sm_").rstrip("af")
-    if arch and (not arch.isdigit() or int(arch) not in _KNOWN):
+    else:
+        config = dict(spec.export() if isinstance(spec, tvm.target.Target) else spec)
+        own_host = getattr(spec, "host", None)
+        if isinstance(spec, Mapping) and (unknown := set(config) - {"kind", "arch"}):
+            raise TargetError(f"unknown entries {sorted(map(str, unknown))} of a target; allowed: kind, arch")
+    arch = None if config.get("arch") is None else _digits(str(config["arch"]))
+    if arch is None or _EVERY in [str(item) for item in config.get("libs", ())]:
+        made: dict[str, Any] = {
+            "kind": "cuda",
+            "arch": f"sm_{arch or present_arch() or ASSUMED}",
+            "libs": [_EVERY],
+        }
+    else:
+        made = {"kind": "cuda", "arch": f"sm_{arch}"}
+    return tvm.target.Target(made, host=host(own_host))
+
+
+def _digits(arch: str) -> int:
+    """90 for ``sm_90``; also for ``sm_90a``, as tags have it: what only that very architecture has is not used."""
+    found = re.fullmatch(r"(?:sm_)?([1-9][0-9]{1,2})[af]?", arch, re.ASCII)
+    if found is None or int(found[1]) not in _KNOWN:
         allowed = ", ".join(f"sm_{known}" for known in _KNOWN)
-        raise TargetError(f"cannot compile for {config['arch']!r}; allowed: {allowed}")
-    made: dict[str, Any] = {"kind": "cuda", "arch": f"sm_{arch or present_arch() or ASSUMED}"}
-    made |= {key: config[key] for key in ("target_device_type",) if key in config}
-    if not arch:
-        made["libs"] = ["every-arch"]
-    return tvm.target.Target(made, host=own_host or host())
+        raise TargetError(f"cannot compile for {arch[:40]!r}; allowed: {allowed}")
+    return int(found[1])
 
 
 def arches_of(target: tvm.target.Target) -> tuple[int, ...]:
     """Compute capabilities that machine code is made for."""
-    if "every-arch" in [str(item) for item in target.attrs.get("libs", ())]:
+    if _EVERY in [str(item) for item in target.attrs.get("libs", ())]:
         return ARCHES
     return (int(str(target.attrs["arch"]).removeprefix("sm_")),)
 
 
 def present_arch() -> int | None:
-    """The compute capability of this machine's first GPU, ``None`` without one."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    first = done.stdout.strip().splitlines()[:1]
-    digits = first[0].strip().replace(".", "") if first else ""
-    return int(digits) if digits.isdigit() and int(digits) in _KNOWN else None
+    """The compute capability of this machine's first GPU, ``None`` without one, or for one that is not known."""
+    found = compute_capability()
+    return found if found in _KNOWN else None
 
 
 def _tag(word: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _check_lowered(main: relax.Function) -> None:
         if (name := op_name(v)) and name != "call_tir"
     ]
     if left:
-        raise ModelError(f"no CPU code can be made for the operators {', '.join(dict.fromkeys(left))}")
+        raise ModelError(f"no code can be made for the operators {', '.join(dict.fromkeys(left))}")
 
 
 def _turned_signs(simple: tvm.IRModule, signed: tvm.IRModule) -> frozenset[str]:

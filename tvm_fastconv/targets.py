@@ -64,7 +64,7 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
         ``FASTCONV_NATIVE_CPU`` names would be scheduled for as another one without what this one lacks.
     """
     if isinstance(spec, str | tvm.target.Target | Mapping) and names_cuda(spec):
-        return cuda_target(spec, lambda: resolve_target(_host_triple()))
+        return cuda_target(spec, _checked_host)
     if isinstance(spec, tvm.target.Target | Mapping):
         config = dict(spec.export() if isinstance(spec, tvm.target.Target) else spec)
     elif not isinstance(spec, str):
@@ -75,6 +75,11 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
             raise TargetError(f"the target is empty; allowed: {_GRAMMAR}")
         config = _base_config(words[0]) | _options(words[1:])
     return _checked_target(config)
+
+
+def _checked_host(host: tvm.target.Target | None) -> tvm.target.Target:
+    """The CPU that calls a GPU's kernels: any of this machine's architecture, or a checked one."""
+    return resolve_target(_host_triple()) if host is None else _checked_target(dict(host.export()))
 
 
 def spec_of(target: tvm.target.Target) -> str:
@@ -198,7 +203,7 @@ def _options(words: Iterable[str]) -> dict[str, Any]:
 def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
     if not _is_supported(config):
         raise TargetError(
-            f"cannot compile for target kind {config['kind']!r}, triple {config.get('mtriple')!r}; "
+            f"cannot compile for target kind {config.get('kind')!r}, triple {config.get('mtriple')!r}; "
             f"allowed: kind 'llvm' with a triple like {_TRIPLES}"
         )
     cores = config.get("num-cores", DEFAULT_CORES)
@@ -223,7 +228,7 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
 
 def _is_supported(config: dict[str, Any]) -> bool:
     first, *others = (str(config.get("mtriple", "")) or _host_triple()).split("-")
-    return config["kind"] == "llvm" and first in ARCHITECTURES and "linux" in others
+    return config.get("kind") == "llvm" and first in ARCHITECTURES and "linux" in others
 
 
 def _check_cpu(triple: str, cpu: str, where: str) -> None:

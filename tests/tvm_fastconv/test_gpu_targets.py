@@ -60,6 +60,11 @@ def test_a_gpu_that_is_there_is_compiled_for_too(monkeypatch: pytest.MonkeyPatch
         ("cuda -mcpu=znver4", "unknown target option '-mcpu=znver4'; allowed: \"cuda\""),
         ("nvidia/geforce-410m", "cannot compile for 'sm_21'"),
         ("nvidia/abacus", "unknown target 'nvidia/abacus'"),
+        ("cuda -arch=", "cannot compile for ''"),
+        ("cuda -arch=sm_090", "cannot compile for 'sm_090'"),
+        ("cuda -arch=sm_\u0669\u0660", "cannot compile for"),
+        ({"kind": "cuda", "libs": ["cudnn"]}, "unknown entries ['libs'] of a target; allowed: kind, arch"),
+        ({"arch": "sm_90"}, "cannot compile for target kind None"),
     ],
 )
 def test_what_is_unknown_is_named(spec: str, message: str) -> None:
@@ -71,6 +76,7 @@ def test_what_is_unknown_is_named(spec: str, message: str) -> None:
 def test_the_spec_makes_the_same_target_again() -> None:
     for spec in ("cuda", "cuda -arch=sm_86"):
         target = resolve_target(spec)
+        assert str(resolve_target(target)) == str(target)
         assert str(resolve_target(spec_of(target))) == str(target)
 
 
@@ -94,3 +100,9 @@ def test_tuning_for_a_gpu_is_refused(tmp_path: Path) -> None:
         fc.export_batch(
             model, images, target="cuda", records=tmp_path / "records.jsonl", folder=tmp_path / "batch"
         )
+
+
+def test_a_host_that_is_named_is_checked() -> None:
+    for host in ({"kind": "c"}, {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "abacus"}):
+        with pytest.raises(TargetError):
+            resolve_target(tvm.target.Target({"kind": "cuda", "arch": "sm_80"}, host=tvm.target.Target(host)))

@@ -96,10 +96,9 @@ def build_artifact(
     """
     check_output_path(path)
     compiler = find_compiler(triple_of(target), cc)
+    # The virtual machine copies a GPU's weights there once, and a graph needs them to stay where they are.
     weights: Sequence[tvm.runtime.Tensor] = ()
-    if not is_cuda(
-        target
-    ):  # whose weights the virtual machine copies to the GPU once; a graph needs them to stay
+    if not is_cuda(target):
         mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
         weights = mod.attrs[WEIGHTS_ATTR]
     inputs, outputs = _specs(mod["main"], input_names, output_names)

@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,20 @@ from typing import Any
 import tvm
 from tvm import tirx
 
-from ..errors import TargetError
+from ..errors import ArtifactError, TargetError
 from ..gpu_targets import arches_of
 from ..runtime.tvm_runtime import Library
 from ..targets import triple_of
+from ..temporary import temporary_folder
 from .c_compiler import find_compiler
 
 KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 """Environment variable of TVM's."""
+
+_environment = threading.Lock()
+
+MAGIC = b"\x50\xed\x55\xba"
+"""What a fat binary begins with."""
 
 NVCC_OPTIONS = ("-O3", "-std=c++17", "-diag-suppress=177")
 
@@ -42,7 +48,7 @@ def find_nvcc() -> str:
     named = os.environ.get("NVCC")
     for place in [named] if named else ["nvcc", *_in_packages(), "/usr/local/cuda/bin/nvcc"]:
         if (found := shutil.which(place)) is not None:
-            return found
+            return os.path.abspath(found)
     raise TargetError(
         f"no CUDA compiler found{f' at {named} (NVCC)' if named else ''}: pip install tvm-fastconv[cuda], or install "
         "NVIDIA's CUDA toolkit 13 and put nvcc into the PATH or its path into NVCC"
@@ -67,32 +73,39 @@ def compile_fatbin(source: str, arches: Sequence[int]) -> bytes:
     nvcc = find_nvcc()
     codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in arches]
     codes.append(f"-gencode=arch=compute_{arches[-1]},code=compute_{arches[-1]}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernels.cu")
-        path.write_text(source)
+    with temporary_folder() as folder:
+        Path(folder, "kernels.cu").write_text(source)
         command = [nvcc, "-fatbin", *NVCC_OPTIONS, *codes, "kernels.cu", "-o", "kernels.fatbin"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise TargetError(f"nvcc failed: {' '.join(command)}\n{done.stderr or done.stdout}")
-        return Path(folder, "kernels.fatbin").read_bytes()
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
+            )
+            made = Path(folder, "kernels.fatbin").read_bytes() if done.returncode == 0 else b""
+        except OSError as error:
+            raise TargetError(f"nvcc failed: {' '.join(command)}: {error.strerror}") from None
+    if not made.startswith(MAGIC):
+        said = done.stderr or done.stdout or f"it ended with {done.returncode} and wrote no machine code"
+        raise TargetError(f"nvcc failed: {' '.join(command)}\n{said}")
+    return made
 
 
 @contextlib.contextmanager
 def source_kept() -> Iterator[None]:
     """Have TVM keep CUDA source as it is, where there is a GPU too: it would compile with fast, inexact functions."""
-    before = os.environ.get(KEEP_SOURCE)
-    os.environ[KEEP_SOURCE] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[KEEP_SOURCE]
-        if before is not None:
-            os.environ[KEEP_SOURCE] = before
+    with _environment:
+        before = os.environ.get(KEEP_SOURCE)
+        os.environ[KEEP_SOURCE] = "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(KEEP_SOURCE)
+            if before is not None:
+                os.environ[KEEP_SOURCE] = before
 
 
 def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..., None]:
     """Machine code of a scheduled function, ready to be called with tensors of the GPU."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
         with source_kept():
             executable = tvm.compile(module, target=target)
@@ -103,9 +116,24 @@ def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..
 
         path = str(Path(folder, "main.so"))
         packing = pack_imports(arches_of(target))
-        executable.mod.export_library(path, fcompile=link, fpack_imports=packing, workspace_dir=folder)
+        executable.mod.export_library(path, fcompile=link, fpack_imports=packing, workspace_dir=str(folder))
         code: Callable[..., None] = Library(path).function("main")
         return code
+
+
+def kept_source(folder: str | os.PathLike[str]) -> Path:
+    """Make the folder that CUDA source is to be kept in.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot keep CUDA source in {folder}: {error.strerror}") from None
+    return Path(folder)
 
 
 def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..., str]:
@@ -119,7 +147,6 @@ def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..
 
     def compiled(source: str) -> bytes:
         if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
             Path(keep, "kernels.cu").write_text(source)
         return compile_fatbin(source, arches)
 

@@ -71,7 +71,7 @@ def run(code: Any, *tensors: torch.Tensor) -> None:
     ffi = tvm_ffi()
     arguments = [ffi.from_dlpack(tensor) for tensor in tensors]
     if tensors[0].is_cuda:
-        with TURNS.on(torch.cuda.current_stream().cuda_stream):
+        with TURNS.on(torch.cuda.current_stream(0).cuda_stream):
             code(*arguments)
         return
     use_threads(torch.get_num_threads(), ffi)

@@ -68,7 +68,9 @@ def unwrap_outputs(
     outputs = []
     for computed in tensors:
         if on_gpu:
-            outputs.append(sys.modules["torch"].from_dlpack(computed))
+            # Into memory of PyTorch's: TVM's pool would hand an output that is gone to a stream that knows nothing of
+            # those who still read it.
+            outputs.append(sys.modules["torch"].from_dlpack(computed).clone())
             continue
         tensor = to_cpu(computed)
         address = tensor.data_ptr()
@@ -108,7 +110,7 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
     if not hasattr(value, "__dlpack__"):
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise InputError(
-            f"input {spec.name} is a {kind}; expected an array: NumPy, PyTorch on the CPU, or any with DLPack"
+            f"input {spec.name} is a {kind}; expected an array: NumPy, PyTorch, or any with DLPack"
         )
     dtype = getattr(value, "dtype", None)
     # NumPy takes 3 µs to spell a dtype: only those of two bytes are asked for their name.

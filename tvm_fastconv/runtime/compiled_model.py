@@ -113,8 +113,9 @@ class CompiledModel:
         self._device = CUDA if artifact.manifest.gpu_arches else CPU
         self._obstacle = obstacle_of(artifact)
         if self._obstacle is None:
-            self._library = open_library(artifact.path, self._device)
-            self._idle.append(self._library.new_machine()[_ENTRY])
+            with self._turn():
+                self._library = open_library(artifact.path, self._device)
+                self._idle.append(self._library.new_machine()[_ENTRY])
             self._weights = self._weight_range()
 
     @waited_for_at_exit
@@ -287,7 +288,7 @@ class CompiledModel:
         """What a call runs in: on a GPU one after the other, on PyTorch's stream if its inputs are there."""
         if self._device == CPU:
             return contextlib.nullcontext()
-        return TURNS.on(sys.modules["torch"].cuda.current_stream().cuda_stream if on_gpu else 0)
+        return TURNS.on(sys.modules["torch"].cuda.current_stream(0).cuda_stream if on_gpu else 0)
 
     def _weight_range(self) -> tuple[tuple[int, int], ...]:
         assert self._library is not None

@@ -8,8 +8,14 @@ import tvm
 from tvm import te
 
 from tvm_fastconv.artifact import fatbin
-from tvm_fastconv.artifact.fatbin import compile_fatbin, pack_imports, source_kept, with_machine_code
-from tvm_fastconv.errors import TargetError
+from tvm_fastconv.artifact.fatbin import (
+    compile_fatbin,
+    kept_source,
+    pack_imports,
+    source_kept,
+    with_machine_code,
+)
+from tvm_fastconv.errors import ArtifactError, TargetError
 from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.gpu import GPUS
 from tvm_fastconv.topi.planner import Planner
@@ -80,10 +86,12 @@ def test_the_compiler_is_asked_for_every_architecture_and_for_ptx(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     writing = tmp_path / "nvcc"
-    writing.write_text('#!/bin/sh\nfor last in "$@"; do :; done; echo "$@" > "$last"\n')
+    writing.write_text(
+        '#!/bin/sh\nfor last in "$@"; do :; done; printf "\\120\\355\\125\\272" > "$last"; echo "$@" >> "$last"\n'
+    )
     writing.chmod(0o755)
     monkeypatch.setenv("NVCC", str(writing))
-    asked = compile_fatbin("", (75, 90)).decode().split()
+    asked = compile_fatbin("", (75, 90))[4:].decode().split()
     assert [word for word in asked if word.startswith("-gencode")] == [
         "-gencode=arch=compute_75,code=sm_75",
         "-gencode=arch=compute_90,code=sm_90",
@@ -102,7 +110,7 @@ def test_the_source_is_kept_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path
         module = tvm.compile(sch.mod, target=target).mod
     work = tmp_path / "work"
     work.mkdir()
-    pack_imports((90,), tmp_path / "kept")(module, False, "", str(work))
+    pack_imports((90,), kept_source(tmp_path / "kept"))(module, False, "", str(work))
     assert "__global__" in (tmp_path / "kept" / "kernels.cu").read_text()
     assert CODE in (work / "devices.bin").read_bytes()
 
@@ -117,3 +125,23 @@ def test_the_compiler_of_the_python_packages_is_found(
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(fatbin, "_in_packages", lambda: [str(packaged)])
     assert fatbin.find_nvcc() == str(packaged)
+
+
+@pytest.mark.parametrize(
+    "body", ["exit 0", 'for last in "$@"; do :; done; echo garbage > "$last"', "kill -9 $$"]
+)
+def test_a_compiler_that_makes_no_machine_code_is_an_error(
+    body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "nvcc"
+    broken.write_text(f"#!/bin/sh\n{body}\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("NVCC", str(broken))
+    with pytest.raises(TargetError, match="nvcc failed: "):
+        compile_fatbin("", (90,))
+
+
+def test_a_file_in_place_of_the_folder_for_the_source_is_named(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("")
+    with pytest.raises(ArtifactError, match=f"cannot keep CUDA source in {tmp_path / 'kept'}"):
+        kept_source(tmp_path / "kept")

@@ -36,13 +36,11 @@ def tile_products(site: Site, knobs: GemmKnobs, stores: bool = False) -> None:
     *outer, m, o, step, term = sch.get_loops(anchor)
     block_m, thread_m, row = sch.split(m, [None, knobs.tile_m // knobs.thread_m, knobs.thread_m])
     block_o, thread_o, column = sch.split(o, [None, knobs.tile_o // knobs.thread_o, knobs.thread_o])
-    sch.reorder(*outer, block_m, block_o, thread_m, thread_o, step, term, row, column)
+    sch.reorder(*outer, block_o, block_m, thread_m, thread_o, step, term, row, column)
     thread = sch.fuse(thread_m, thread_o)
     sch.bind(thread, "threadIdx.x")
-    sch.bind(block_m, "blockIdx.x")
-    sch.bind(block_o, "blockIdx.y")
-    if outer:
-        sch.bind(sch.fuse(*outer) if len(outer) > 1 else outer[0], "blockIdx.z")
+    # Only the first axis of a grid takes more than 65535 blocks.
+    sch.bind(sch.fuse(*outer, block_o, block_m), "blockIdx.x")
     _store_sums(site, knobs, thread, len(outer) - (knobs.slices > 1), stores)
     for fragment in fragments:
         sch.compute_at(fragment, term, preserve_unit_loops=True)

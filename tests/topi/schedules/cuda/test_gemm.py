@@ -63,7 +63,7 @@ def test_slices_are_added_by_a_kernel_of_their_own() -> None:
     for slices, kernels in ((1, 1), (4, 2)):
         made = launches(build("conv2d", problem, sliced(SMALL, slices), H100).func)
         assert len(made) == kernels
-        assert made[0].grid == (3, 1, slices)
+        assert made[0].grid == (3 * slices, 1, 1)
         assert made[0].block == (32, 1, 1)
 
 
@@ -76,6 +76,13 @@ def test_steps_are_of_one_tap_where_the_channels_allow_it() -> None:
         assert loops.steps(16) == steps
         sliced_by = {knobs.slices for knobs in GemmKnobs.space(problem, H100) if knobs.tile_k == 16}
         assert sliced_by == {n for n in range(1, 33) if steps % n == 0}
+
+
+def test_more_products_than_an_axis_of_a_grid_takes_blocks() -> None:
+    many = MatmulProblem(batch=70_000, rows=4, inner=4, columns=4)
+    assert launches(build("batch_matmul", many, SMALL, H100).func)[0].grid == (70_000, 1, 1)
+    wide = MatmulProblem(rows=2, inner=4, columns=70_000 * 32)
+    assert launches(build("dense", wide, SMALL, H100).func)[0].grid == (70_000, 1, 1)
 
 
 def test_several_groups_are_no_product() -> None:
