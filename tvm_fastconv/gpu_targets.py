@@ -56,8 +56,9 @@ def cuda_target(
     if isinstance(spec, str):
         word, *options = spec.split()
         # A tag may name a host: a Jetson's CPU is none of this machine's.
-        spec = tvm.target.Target(word) if word != "cuda" else {"kind": "cuda"}
-        config, own_host = dict(spec.export()) if word != "cuda" else dict(spec), getattr(spec, "host", None)
+        tagged = None if word == "cuda" else tvm.target.Target(word)
+        config: dict[str, Any] = {"kind": "cuda"} if tagged is None else dict(tagged.export())
+        own_host = None if tagged is None else tagged.host
         for option in options:
             if not option.startswith("-arch="):
                 raise TargetError(f"unknown target option {option!r}; allowed: {GRAMMAR}")

@@ -201,7 +201,7 @@ def test_nan_and_infinity_are_no_difference_where_pytorch_has_them_too() -> None
 
 @pytest.mark.parametrize("function", [lambda x: torch.topk(x, 2)[0], lambda x: x.cumprod(1)])
 def test_what_cannot_become_loops_is_named(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    with pytest.raises(fc.ModelError, match=r"no CPU code can be made for the operators (topk|cumprod)"):
+    with pytest.raises(fc.ModelError, match=r"no code can be made for the operators (topk|cumprod)"):
         fc.compile(Lambda(function), torch.randn(3, 7))
 
 

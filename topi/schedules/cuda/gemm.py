@@ -39,8 +39,7 @@ def tile_products(site: Site, knobs: GemmKnobs, stores: bool = False) -> None:
     sch.reorder(*outer, block_o, block_m, thread_m, thread_o, step, term, row, column)
     thread = sch.fuse(thread_m, thread_o)
     sch.bind(thread, "threadIdx.x")
-    # Only the first axis of a grid takes more than 65535 blocks.
-    sch.bind(sch.fuse(*outer, block_o, block_m), "blockIdx.x")
+    _bind_blocks(sch, [*outer, block_o, block_m])
     _store_sums(site, knobs, thread, len(outer) - (knobs.slices > 1), stores)
     for fragment in fragments:
         sch.compute_at(fragment, term, preserve_unit_loops=True)
@@ -59,6 +58,21 @@ def tile_products(site: Site, knobs: GemmKnobs, stores: bool = False) -> None:
             sch.unroll(loop)
     sch.unroll(term)
     _pipeline(sch, step, sides)
+
+
+def _bind_blocks(sch: Schedule, loops: list[LoopRV]) -> None:
+    """One grid: its first axis, which alone takes more than 65535 blocks, of as many loops as TVM can tell apart.
+
+    Where their numbers are symbolic, the rows of the last loop are that axis alone, and what is in front the others.
+    """
+    if all(isinstance(sch.get(loop).extent, tirx.IntImm) for loop in loops):
+        sch.bind(sch.fuse(*loops), "blockIdx.x")
+        return
+    *outer, columns, rows = loops
+    sch.bind(rows, "blockIdx.x")
+    sch.bind(columns, "blockIdx.y")
+    if outer:
+        sch.bind(sch.fuse(*outer) if len(outer) > 1 else outer[0], "blockIdx.z")
 
 
 def _store_sums(site: Site, knobs: GemmKnobs, thread: LoopRV, lead: int, stores: bool) -> None:
