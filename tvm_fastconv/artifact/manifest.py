@@ -125,7 +125,9 @@ class Manifest:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights, without the gaps between them."""
+        """Bytes of all weights, without the gaps between them; of a GPU's, which have no table, those of its layers."""
+        if self.gpu_arches:
+            return sum(layer.weight_bytes for layer in self.layers)
         return sum(weight.nbytes for weight in self.weights)
 
     def to_dict(self) -> dict[str, Any]:
