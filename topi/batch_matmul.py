@@ -6,8 +6,9 @@ from tvm import te, tirx
 
 from .dense import MatmulProblem, rows_times_columns
 from .machine import Machine
-from .matrix_product import Steps, matrix_product, product_result
+from .matrix_product import matrix_product, product_result
 from .operators import Sample, operator_attrs, register_knobs, register_operator, te_function
+from .product_steps import Steps
 from .schedules.cpu.tile import TileKnobs
 from .schedules.cuda.gemm_knobs import GemmKnobs
 from .window import extents

@@ -21,9 +21,10 @@ from tvm import te, tirx
 
 from .fused_pointwise import fused_pointwise
 from .machine import Machine
-from .matrix_product import Steps, matrix_product, product_result
+from .matrix_product import matrix_product, product_result
 from .operators import Make, Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
+from .product_steps import Steps
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .schedules.cuda.chain_knobs import GpuChainKnobs
 from .schedules.cuda.gemm_knobs import GemmKnobs, GemmLoops

@@ -9,9 +9,10 @@ from tvm import te, tirx
 
 from .conv2d import pack_weight
 from .machine import Machine
-from .matrix_product import Steps, matrix_product, product_result, rows_of
+from .matrix_product import matrix_product, product_result, rows_of
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
+from .product_steps import Steps
 from .schedules.cpu.tile import TileKnobs, TileLoops
 from .schedules.cuda.gemm_knobs import GemmKnobs, GemmLoops
 from .window import extents, reduce_axes, stage

@@ -7,57 +7,16 @@ of ``tile_k``, so that whatever depends on the step alone costs nothing inside o
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import tvm
 from tvm import te, tirx
 
+from .product_steps import Steps
 from .schedules.cuda.gemm_knobs import GemmKnobs
 from .window import extents, reduce_axes, stage
 
 Element = Callable[..., tvm.ir.Expr]
 """(*lead, step, term of the step, row or column) → value."""
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The terms of a sum: ``taps`` times ``depth``, in steps that hold terms of one tap, or of all in one row.
-
-    Attributes
-    ----------
-    per_tap : int
-        Steps of one tap.
-    tile_k : int
-        Terms of a step.
-    """
-
-    taps: int
-    depth: int
-    tile_k: int
-
-    @classmethod
-    def of(cls, taps: int, depth: int, tile_k: int) -> "Steps":
-        """Steps of one tap each where ``tile_k`` divides its terms; else all terms in one row, and the last padded."""
-        return cls(taps, depth, tile_k) if depth % tile_k == 0 else cls(1, taps * depth, tile_k)
-
-    @property
-    def per_tap(self) -> int:
-        """Steps of one tap."""
-        return -(-self.depth // self.tile_k)
-
-    @property
-    def count(self) -> int:
-        """All steps."""
-        return self.taps * self.per_tap
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether the last step has terms that do not exist."""
-        return self.depth % self.tile_k != 0
-
-    def place(self, step: tvm.ir.Expr, term: tvm.ir.Expr) -> tuple[tvm.ir.Expr, tvm.ir.Expr]:
-        """(tap, term of the tap)"""
-        return step // self.per_tap, step % self.per_tap * self.tile_k + term
 
 
 def matrix_product(

@@ -12,8 +12,9 @@ from tvm import te, tirx
 
 from .conv2d import Conv2dParams, ConvProblem
 from .machine import Machine
-from .matrix_product import Steps, matrix_product
+from .matrix_product import matrix_product
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
+from .product_steps import Steps
 from .schedules.cpu.tile import TileLoops
 from .schedules.cpu.winograd import WinogradKnobs, WinogradLoops
 from .schedules.cuda.gemm_knobs import GemmLoops

@@ -5,7 +5,6 @@ between the stages into shared memory, which nobody else sees, and then add its 
 registers, as in `gemm`. A thread's pixels lie below each other, so that those of a warp read from different banks.
 """
 
-from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
@@ -13,6 +12,7 @@ from ...machine import Machine
 from ..loops import anchors_of, inline_elementwise, is_reduction, result_of, stages_before
 from ..registry import Site, register_chain
 from .chain_knobs import VECTOR, GpuChainKnobs
+from .gemm import keep_vectors_apart
 from .window import fill_registers, hold_window
 
 
@@ -89,18 +89,7 @@ def _copy_weights(sch: Schedule, weights: SBlockRV, knobs: GpuChainKnobs) -> Non
     _, thread, lane = sch.split(sch.fuse(row, column), [None, knobs.threads, VECTOR])
     sch.bind(thread, "threadIdx.x")
     sch.vectorize(lane)
-    if knobs.thread_o == VECTOR:
-        return
-    tile, mine = knobs.tile_o, knobs.thread_o
-
-    def apart(*at: tirx.Var) -> list:
-        *outer, i = at
-        return [*outer, i // tile, i % mine // VECTOR, i % tile // mine, i % VECTOR]
-
-    rank = len(sch.get(weights).iter_vars)
-    sch.transform_layout(
-        weights, ("write", 0), tirx.IndexMap.from_func(apart, ndim=rank, index_dtype="int64")
-    )
+    keep_vectors_apart(sch, weights, knobs.tile_o, knobs.thread_o)
 
 
 def _schedule_first(sch: Schedule, first: SBlockRV, between: SBlockRV, knobs: GpuChainKnobs) -> None:

@@ -49,7 +49,7 @@ def tile_products(site: Site, knobs: GemmKnobs, stores: bool = False) -> None:
     tiles = ((knobs.tile_m, knobs.thread_m), (knobs.tile_o, knobs.thread_o))
     for side, (tile, mine) in zip(sides, tiles, strict=True):
         sch.compute_at(side, step, preserve_unit_loops=True)
-        _spread(sch, side, tile, mine)
+        keep_vectors_apart(sch, side, tile, mine)
     _copy_rows(sch, sides[0], knobs)
     _copy_columns(sch, sides[1], knobs)
     init = sch.decompose_reduction(anchor, step)
@@ -127,11 +127,11 @@ def _add_slices(sch: Schedule, total: SBlockRV) -> None:
         sch.set_scope(total, 0, "local")
 
 
-def _spread(sch: Schedule, side: SBlockRV, tile: int, mine: int) -> None:
-    """Keep the vectors of a thread's rows apart in shared memory, and rows off each other's banks."""
+def keep_vectors_apart(sch: Schedule, side: SBlockRV, tile: int, mine: int) -> None:
+    """Store the last axis of ``side`` so that a warp reads neighbours: of ``mine`` in a row, each vector in turn."""
     if mine == VECTOR:
         return
-    rank = len(sch.get(side).writes[0].source.shape)
+    rank = len(sch.get(side).iter_vars)
 
     def apart(*at: tirx.Var) -> list[tvm.ir.Expr]:
         *outer, i = at

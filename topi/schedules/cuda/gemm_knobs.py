@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ...knobs import KnobSet
+from ...product_steps import Steps
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,12 +46,8 @@ class GemmLoops:
     input_bytes: int
 
     def steps(self, tile_k: int) -> int:
-        """As `matrix_product` counts them."""
-        return (
-            self.taps * self.depth // tile_k
-            if self.depth % tile_k == 0
-            else -(-self.taps * self.depth // tile_k)
-        )
+        """That `matrix_product` takes through its terms."""
+        return Steps.of(self.taps, self.depth, tile_k).count
 
 
 class HasGemmLoops(Protocol):
@@ -96,8 +93,8 @@ class GemmKnobs(KnobSet):
 
     @property
     def shared_bytes(self) -> int:
-        """Of a block, both tiles twice."""
-        return 2 * 4 * self.tile_k * (self.tile_m + VECTOR + self.tile_o)
+        """Of a block, one tile of each side: the next ones wait in registers."""
+        return 4 * self.tile_k * (self.tile_m + VECTOR + self.tile_o)
 
     @property
     def staged(self) -> int:
@@ -111,7 +108,7 @@ class GemmKnobs(KnobSet):
 
     @classmethod
     def space(cls, problem: HasGemmLoops, machine: Gpu) -> Iterator[Self]:
-        """Every tile that fits a block, with every power of two of slices that leaves each some terms."""
+        """Every tile that fits a block, with every number of slices, up to `MOST_SLICES`, of equally many steps."""
         loops = problem.gemm_loops
         if loops is None:
             return
