@@ -1,7 +1,11 @@
 """Problems that every operator is asked, one or more of each: odd sizes, and whatever forms it has."""
 
 import dataclasses
+import itertools
+import random
 from typing import Any
+
+import numpy as np
 
 from tvm_fastconv.decompose.fixed_stencil import STENCILS
 from tvm_fastconv.topi.bit_max_pool2d import BitPoolProblem
@@ -17,14 +21,19 @@ from tvm_fastconv.topi.depthwise_conv2d import DepthwiseProblem
 from tvm_fastconv.topi.fixed_stencil_conv2d import StencilProblem
 from tvm_fastconv.topi.grouped_conv2d import GroupedProblem
 from tvm_fastconv.topi.int8_conv2d import Int8Problem
+from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.lookup_conv2d import LookupProblem
 from tvm_fastconv.topi.lookup_dense import LookupDenseProblem
+from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.operators import Sample, operator_of
 from tvm_fastconv.topi.pointwise_planar import PointwiseProblem
 from tvm_fastconv.topi.pool2d import PoolProblem
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.transpose import TransposeProblem
 from tvm_fastconv.topi.winograd_conv2d import WinogradProblem
 from tvm_fastconv.topi.xnor_gemm import XnorGemmProblem
+
+from ..close import assert_close
 
 PLANE: dict[str, Any] = {"height": 9, "width": 11}
 INPUT: dict[str, Any] = {"channels": 24, **PLANE}
@@ -114,3 +123,19 @@ CASES: dict[str, tuple[str, Problem]] = {
     "chain, multiplier": ("chain", ChainProblem(stages=(MULTIPLIED, JOINED))),
 }  # fmt: skip
 """Name of the case → name of the operator, and the problem."""
+
+
+def assert_is_reference(op: str, made: Sample, got: np.ndarray) -> None:
+    """Whether ``got`` is what ``op`` was asked for: equal where it is of integers."""
+    want = made.reference()
+    if made.result_dtype == "float32":
+        # Float32 sums of up to 864 terms in another order; Winograd's transforms multiply their rounding.
+        assert_close(got, want, 2e-5 if op == "winograd_conv2d" else 2e-6)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def random_knobs(op: str, problem: Problem, machine: Machine, count: int) -> list[KnobSet]:
+    """``count`` of the first 3000 of the space, the same every time; all where it has fewer."""
+    seen = list(itertools.islice(operator_of(machine.kind, op).knobs.space(problem, machine), 3000))
+    return random.Random(0).sample(seen, min(count, len(seen)))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,12 +24,8 @@ from tvm_fastconv.topi.planner import Measured, Planner
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
-from ..close import assert_close
-from .operator_cases import CASES
+from .operator_cases import CASES, assert_is_reference, random_knobs
 from .run_operator import each_isa, machine, run_primfunc
-
-MEMBERS, SEEN = 3, 3000
-"""Random knobs of each case, of so many of their space at most."""
 
 WITHOUT_ANCHOR = {"transpose", "bitpack_planar"}
 """Written as loops already, and nothing is fused behind them."""
@@ -53,12 +47,7 @@ def _default(op: str, problem: Problem, where: Machine) -> KnobSet:
 def _check(op: str, problem: Problem, knobs: KnobSet, isa: str) -> None:
     made = build(op, problem, knobs, machine(isa))
     got = run_primfunc(made.func, list(made.arrays), list(made.result_shape), made.result_dtype, isa)
-    want = made.reference()
-    if made.result_dtype == "float32":
-        # Float32 sums of up to 864 terms in another order; Winograd's transforms multiply their rounding.
-        assert_close(got, want, 2e-5 if op == "winograd_conv2d" else 2e-6)
-    else:
-        np.testing.assert_array_equal(got, want)
+    assert_is_reference(op, made, got)
 
 
 def test_every_operator_has_a_case() -> None:
@@ -81,9 +70,7 @@ def test_the_default_of_dot_products_equals_the_reference() -> None:
 def _members(name: str) -> list[KnobSet]:
     op, problem = CASES[name]
     where = machine(_isa(op, "avx2"))
-    space = operators.operator_of(where.kind, op).knobs.space(problem, where)
-    seen = list(itertools.islice(space, SEEN))
-    return random.Random(0).sample(seen, min(MEMBERS, len(seen)))
+    return random_knobs(op, problem, where, 3)
 
 
 @pytest.mark.parametrize(

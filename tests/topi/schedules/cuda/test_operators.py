@@ -1,9 +1,5 @@
 """Every operator alone on a GPU: its CUDA source, executed on the CPU in three orders of threads."""
 
-import itertools
-import random
-
-import numpy as np
 import pytest
 
 from tvm_fastconv.topi import operators
@@ -14,12 +10,8 @@ from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.problem import Problem
 
-from ....close import assert_close
 from ....cuda.emulate import run_in_all_orders
-from ...operator_cases import CASES
-
-MEMBERS, SEEN = 2, 3000
-"""Random knobs of each case, of so many of their space at most."""
+from ...operator_cases import CASES, assert_is_reference, random_knobs
 
 H100 = GPUS["h100"]
 
@@ -41,12 +33,7 @@ def test_a_gpu_has_every_operator_but_three() -> None:
 def _check(op: str, problem: Problem, knobs: KnobSet, gpu: Gpu = H100) -> None:
     made = build(op, problem, knobs, gpu)
     got = run_in_all_orders(made.func, list(made.arrays), list(made.result_shape), made.result_dtype)
-    want = made.reference()
-    if made.result_dtype == "float32":
-        # Float32 sums of up to 864 terms in another order; Winograd's transforms multiply their rounding.
-        assert_close(got, want, 2e-5 if op == "winograd_conv2d" else 2e-6)
-    else:
-        np.testing.assert_array_equal(got, want)
+    assert_is_reference(op, made, got)
 
 
 @pytest.mark.parametrize("name", ON_GPUS)
@@ -57,8 +44,7 @@ def test_the_default_equals_the_reference(name: str) -> None:
 
 def _members(name: str) -> list[KnobSet]:
     op, problem = ON_GPUS[name]
-    seen = list(itertools.islice(operator_of("cuda", op).knobs.space(problem, H100), SEEN))
-    return random.Random(0).sample(seen, min(MEMBERS, len(seen)))
+    return random_knobs(op, problem, H100, 2)
 
 
 @pytest.mark.parametrize(
