@@ -94,7 +94,7 @@ def compile(
         The compiled model does not compute what the source computes; the message names the first layer that differs.
     """
     tell = progress or (lambda step: None)
-    folder = None if keep_cuda is None else kept_source(keep_cuda)
+    folder = None if keep_cuda is None else kept_source(keep_cuda, target)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell)
     known = records_for(records, prepared.target, prepared.machine, check_threads(threads))
     return compile_prepared(prepared, known, threads=threads, verify=verify, tell=tell, keep_cuda=folder)

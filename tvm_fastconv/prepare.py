@@ -20,10 +20,12 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
 from .artifact.c_compiler import find_compiler
+from .artifact.fatbin import find_nvcc
 from .configs import Method
 from .errors import FastconvError, ModelError
 from .frontend import import_model
 from .frontend.imported_model import ImportedModel
+from .gpu_targets import is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .runtime.threads import default_threads, use_threads
@@ -95,6 +97,8 @@ def prepare(
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
     find_compiler(triple_of(resolved), None)
+    if is_cuda(resolved):
+        find_nvcc()
     tell("optimising")
     run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.

@@ -16,6 +16,8 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
+from tvm_fastconv.artifact.binary_stream import StreamReader
+
 from .kernel_library import EmulationError, Launch, library_of, run_kernel
 
 ORDERS = (0, 1, 2)
@@ -210,47 +212,30 @@ def _global_functions(functions: dict[str, Callable]) -> Iterator[None]:
                 tvm_ffi.register_global_func(name, function, override=True)
 
 
-class _Reader:
-    """Reads what TVM's serialisation writes: 64-bit counts, and strings after their length."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def count(self) -> int:
-        return struct.unpack("<Q", self.take(8))[0]
-
-    def take(self, size: int) -> bytes:
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def text(self) -> bytes:
-        return self.take(self.count())
-
-
 def _kernels(host: tvm.runtime.Module, device: tvm.runtime.Module) -> list[Kernel]:
     """The table of a CUDA module, which nothing but its saved form holds."""
-    saved = _Reader(tvm.get_global_func("runtime.ModulePackImportsToTensor")(host).numpy().tobytes())
-    saved.count()
+    saved = StreamReader(tvm.get_global_func("runtime.ModulePackImportsToTensor")(host).numpy().tobytes())
+    saved.number()
     for _ in range(2):  # the tree of imports
-        saved.take(8 * saved.count())
+        saved.take(8 * saved.number())
     found = []
     while saved.at < len(saved.data):
         kind = saved.text()
         if kind == b"_lib":
             continue
-        content = _Reader(saved.text())
+        content = StreamReader(saved.text())
         if kind == device.kind.encode():
             content.text()  # the format of its code
-            found += [_kernel(content) for _ in range(content.count())]
+            found += [_kernel(content) for _ in range(content.number())]
     return found
 
 
-def _kernel(content: _Reader) -> Kernel:
+def _kernel(content: StreamReader) -> Kernel:
     content.text()
     name = content.text().decode()
-    arguments = tuple(struct.unpack("<BBH", content.take(4)) for _ in range(content.count()))
-    tags = tuple(content.text().decode() for _ in range(content.count()))
-    content.take(4 * content.count())
+    arguments = tuple(struct.unpack("<BBH", content.take(4)) for _ in range(content.number()))
+    tags = tuple(content.text().decode() for _ in range(content.number()))
+    content.take(4 * content.number())
     return Kernel(name, arguments, tags)
 
 

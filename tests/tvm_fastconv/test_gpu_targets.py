@@ -106,3 +106,11 @@ def test_a_host_that_is_named_is_checked() -> None:
     for host in ({"kind": "c"}, {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "abacus"}):
         with pytest.raises(TargetError):
             resolve_target(tvm.target.Target({"kind": "cuda", "arch": "sm_80"}, host=tvm.target.Target(host)))
+
+
+def test_without_a_compiler_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NVCC", str(tmp_path / "nvcc"))
+    steps: list[str] = []
+    with pytest.raises(TargetError, match="no CUDA compiler found at"):
+        fc.compile(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8), target="cuda", progress=steps.append)
+    assert steps == ["importing"]

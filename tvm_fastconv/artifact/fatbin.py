@@ -12,7 +12,7 @@ import shutil
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import tvm
 from tvm import tirx
 
 from ..errors import ArtifactError, TargetError
-from ..gpu_targets import arches_of
+from ..gpu_targets import arches_of, names_cuda
 from ..runtime.tvm_runtime import Library
 from ..targets import triple_of
 from ..temporary import temporary_folder
+from .binary_stream import StreamReader, text
 from .c_compiler import find_compiler
 
 KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
@@ -121,14 +122,20 @@ def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..
         return code
 
 
-def kept_source(folder: str | os.PathLike[str]) -> Path:
-    """Make the folder that CUDA source is to be kept in.
+def kept_source(
+    folder: str | os.PathLike[str], target: str | Path | tvm.target.Target | Mapping[str, Any]
+) -> Path:
+    """Make the folder that the CUDA source of what is compiled for ``target`` is to be kept in.
 
     Raises
     ------
     ArtifactError
         It cannot be made.
+    TargetError
+        For ``target`` there will be no CUDA source.
     """
+    if isinstance(target, Path) or not names_cuda(target):
+        raise TargetError(f"there is no CUDA source to keep in {folder}: the target is no GPU, but {target}")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -166,59 +173,34 @@ def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..
 
 def with_machine_code(packed: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
     """The packed modules with machine code in place of every CUDA source."""
-    reader = _Reader(packed)
-    reader.skip(8)  # the size of all that follows
+    reader = StreamReader(packed)
+    reader.take(8)  # the size of all that follows
     for _ in range(2):  # where each module's imports begin, and the imports
-        reader.skip(8 * reader.number())
+        reader.take(8 * reader.number())
     parts = [packed[8 : reader.at]]
     while reader.at < len(packed):
         kind = reader.text()
-        parts.append(_text(kind))
+        parts.append(text(kind))
         if kind == b"_lib":  # the library that holds all this
             continue
         body = reader.text()
-        parts.append(_text(_compiled_module(body, compile_cuda) if kind == b"cuda" else body))
+        parts.append(text(_compiled_module(body, compile_cuda) if kind == b"cuda" else body))
     content = b"".join(parts)
     return struct.pack("<Q", len(content)) + content
 
 
 def _compiled_module(body: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
     """A saved CUDA module, ``[format][functions][code]``, with its source compiled."""
-    reader = _Reader(body)
+    reader = StreamReader(body)
     if reader.text() != b"cuda":
         return body
     start = reader.at
     for _ in range(reader.number()):
         reader.text()  # the key, and the name again
         reader.text()
-        reader.skip(4 * reader.number())  # types of arguments
+        reader.take(4 * reader.number())  # types of arguments
         for _ in range(reader.number()):  # what a launch says: blocks, threads, shared memory
             reader.text()
-        reader.skip(4 * reader.number())
+        reader.take(4 * reader.number())
     functions = body[start : reader.at]
-    return _text(b"cubin") + functions + _text(compile_cuda(reader.text().decode()))
-
-
-class _Reader:
-    """Reads what TVM's binary streams hold: 64-bit numbers, and texts behind their length."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def number(self) -> int:
-        self.skip(8)
-        return int.from_bytes(self.data[self.at - 8 : self.at], "little")
-
-    def text(self) -> bytes:
-        size = self.number()
-        self.skip(size)
-        return self.data[self.at - size : self.at]
-
-    def skip(self, size: int) -> None:
-        self.at += size
-        if self.at > len(self.data):
-            raise ValueError("the packed modules end in the middle of one")
-
-
-def _text(data: bytes) -> bytes:
-    return struct.pack("<Q", len(data)) + data
+    return text(b"cubin") + functions + text(compile_cuda(reader.text().decode()))

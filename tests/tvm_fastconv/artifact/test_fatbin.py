@@ -110,7 +110,7 @@ def test_the_source_is_kept_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path
         module = tvm.compile(sch.mod, target=target).mod
     work = tmp_path / "work"
     work.mkdir()
-    pack_imports((90,), kept_source(tmp_path / "kept"))(module, False, "", str(work))
+    pack_imports((90,), kept_source(tmp_path / "kept", "cuda"))(module, False, "", str(work))
     assert "__global__" in (tmp_path / "kept" / "kernels.cu").read_text()
     assert CODE in (work / "devices.bin").read_bytes()
 
@@ -144,4 +144,11 @@ def test_a_compiler_that_makes_no_machine_code_is_an_error(
 def test_a_file_in_place_of_the_folder_for_the_source_is_named(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("")
     with pytest.raises(ArtifactError, match=f"cannot keep CUDA source in {tmp_path / 'kept'}"):
-        kept_source(tmp_path / "kept")
+        kept_source(tmp_path / "kept", "cuda")
+
+
+@pytest.mark.parametrize("target", ["native", "x86_64-linux-gnu", Path("target.json")])
+def test_source_of_a_target_that_is_no_gpu_is_refused(target: str | Path, tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="there is no CUDA source to keep"):
+        kept_source(tmp_path / "kept", target)
+    assert not (tmp_path / "kept").exists()
