@@ -64,6 +64,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=77"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
-	$(PIP) --no-build-isolation --editable ".[onnx,bench,train,dev]"
+	$(PIP) --no-build-isolation --editable ".[compile,tune,onnx,bench,train,dev]"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torchvision pillow
 	touch $@

@@ -166,13 +166,20 @@ GRAPHS = {"relax.backend.use_cuda_graph": True}
 """Configuration of passes: `lower` has runs of kernels between planned buffers captured once, as CUDA graphs."""
 
 
-def lower() -> Passes:
-    """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
+def lower_calls() -> Passes:
+    """Relax with ``call_tir`` → calls that write to tensors which the entry function allocates."""
     return [
         relax.transform.RewriteDataflowReshape(),
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),
         relax.transform.CallTIRRewrite(),
+    ]
+
+
+def lower() -> Passes:
+    """Relax with ``call_tir`` → Relax that the virtual machine's code generator takes, its memory planned."""
+    return [
+        *lower_calls(),
         relax.transform.StaticPlanBlockMemory(),
         relax.transform.RewriteCUDAGraph(),
         relax.transform.LowerAllocTensor(),

@@ -21,6 +21,7 @@ from .errors import (
 if TYPE_CHECKING:
     from . import ops
     from .batch_tuning import export_batch, import_batch
+    from .c_library import CLibrary, compile_c_library
     from .compiler import compile
     from .configs import (
         CP,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         SpatialSeparable,
         Tucker,
     )
+    from .deploy import Kit, deploy
     from .report import LayerReport
     from .runtime.compiled_model import CompiledModel, load
     from .train.compress import CompressedLayer, compress_, penalty
@@ -43,6 +45,7 @@ __all__ = [
     "CP",
     "ArtifactError",
     "Bitserial",
+    "CLibrary",
     "CompiledModel",
     "CompressedLayer",
     "Dense",
@@ -50,6 +53,7 @@ __all__ = [
     "FastconvError",
     "FixedStencil",
     "InputError",
+    "Kit",
     "LayerReport",
     "Lookup",
     "MethodError",
@@ -60,7 +64,9 @@ __all__ = [
     "Tucker",
     "Tuning",
     "compile",
+    "compile_c_library",
     "compress_",
+    "deploy",
     "export_batch",
     "import_batch",
     "load",
@@ -72,18 +78,22 @@ __all__ = [
 _MODULE_OF = {
     "CP": "configs",
     "Bitserial": "configs",
+    "CLibrary": "c_library",
     "CompiledModel": "runtime.compiled_model",
     "CompressedLayer": "train.compress",
     "Dense": "configs",
     "DepthwiseSeparable": "configs",
     "FixedStencil": "configs",
+    "Kit": "deploy",
     "LayerReport": "report",
     "Lookup": "configs",
     "SpatialSeparable": "configs",
     "Tucker": "configs",
     "Tuning": "tuning",
     "compile": "compiler",
+    "compile_c_library": "c_library",
     "compress_": "train.compress",
+    "deploy": "deploy",
     "export_batch": "batch_tuning",
     "import_batch": "batch_tuning",
     "load": "runtime.compiled_model",
@@ -105,7 +115,14 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        from .extras import missing_package
+
+        if (text := missing_package(error)) is None:
+            raise
+        raise ModuleNotFoundError(f"tvm_fastconv.{name}: {text}", name=error.name) from None
     globals()[name] = value
     return value
 

@@ -23,6 +23,7 @@ from tvm_fastconv.typed_json import from_json, one_line
 
 from .artifact.artifact import check_output_path, reason
 from .errors import ArtifactError, InputError
+from .extras import require
 from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
@@ -127,6 +128,7 @@ def export_batch(
     InputError
         ``trials`` or ``threads`` is no positive number.
     """
+    require("xgboost")
     if not trials > 0:
         raise InputError(f"trials is {trials!r}; allowed: more than 0")
     path = Path(folder)

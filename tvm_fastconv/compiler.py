@@ -24,7 +24,7 @@ from .runtime.compiled_model import CompiledModel
 from .runtime.threads import check_threads
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
-from .verify import obstacle_on_the_gpu, obstacle_to_verifying, verify_graph
+from .verify import obstacle_here, obstacle_to_verifying, verify_graph
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
 from .verify.torch_nodes import TorchNodes
@@ -46,6 +46,7 @@ def compile(
     verify: bool = True,
     dump_ir: str | Path | None = None,
     keep_cuda: str | Path | None = None,
+    cc: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CompiledModel:
     """Compile a CNN for one target.
@@ -76,6 +77,8 @@ def compile(
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional
         A folder to write the module to after every pass.
+    cc : str, optional
+        Command of the C compiler that assembles and links, instead of ``$CC``, the system's, ``<triple>-gcc`` or zig's.
     keep_cuda : path, optional
         A folder to write the CUDA source of a GPU's kernels to.
     progress : callable, optional
@@ -95,9 +98,11 @@ def compile(
     """
     tell = progress or (lambda step: None)
     folder = None if keep_cuda is None else kept_source(keep_cuda, target)
-    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell)
+    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
     known = records_for(records, prepared.target, prepared.machine, check_threads(threads))
-    return compile_prepared(prepared, known, threads=threads, verify=verify, tell=tell, keep_cuda=folder)
+    return compile_prepared(
+        prepared, known, threads=threads, verify=verify, tell=tell, cc=cc, keep_cuda=folder
+    )
 
 
 def compile_prepared(
@@ -107,9 +112,11 @@ def compile_prepared(
     threads: int | None = None,
     verify: bool = True,
     tell: Callable[[str], None] = lambda step: None,
+    cc: str | None = None,
     keep_cuda: Path | None = None,
+    then: Callable[[tvm.IRModule], None] = lambda scheduled: None,
 ) -> CompiledModel:
-    """The rest of `compile`, with what is known from tuning."""
+    """The rest of `compile`, with what is known from tuning; ``then`` gets the scheduled module once it is verified."""
     fused = prepared.dispatched(Planner(prepared.machine, records))
     imported, resolved, source = prepared.imported, prepared.target, prepared.source
     layers, calls = _reports(fused)
@@ -124,7 +131,7 @@ def compile_prepared(
         for call in calls
     ]
     scheduled = prepared.scheduled(fused)
-    obstacle = obstacle_to_verifying(imported.example_inputs, resolved) if verify else "not asked for"
+    obstacle = obstacle_to_verifying(imported.example_inputs) if verify else "not asked for"
     if prepared.lossy and imported.program and not obstacle:
         # What came before the approximation is no more exempt than anything else.
         unchanged = TorchNodes(imported.program, prepared.turned)
@@ -145,17 +152,20 @@ def compile_prepared(
                 layers=layers,
                 calls=called,
                 notices=imported.notices,
-                verify=obstacle or obstacle_on_the_gpu(resolved),
+                verify=obstacle or obstacle_here(resolved),
                 reference_pair=None if expected is None else (imported.example_inputs or (), expected),
+                cc=cc,
                 keep_cuda=keep_cuda,
             )
         compiled = CompiledModel(read_artifact(path), threads=threads)
-        if expected is None or obstacle_on_the_gpu(resolved):
+        if expected is None or obstacle_here(resolved):
+            then(scheduled)
             return compiled
         tell("verifying")
         verdict = verify_compiled(compiled, source, imported.example_inputs or (), calls)
         errors = [replace(layer, error=verdict.errors.get(layer.name)) for layer in layers]
         amend_manifest(path, verify=verdict.line(source, compiled.check()), layers=tuple(errors))
+        then(scheduled)
         return CompiledModel(read_artifact(path), threads=threads)
 
 

@@ -88,6 +88,7 @@ def prepare(
     methods: Methods | None,
     dump_ir: str | Path | None = None,
     tell: Callable[[str], None] = lambda step: None,
+    cc: str | None = None,
 ) -> Prepared:
     """Import a model and simplify it; arguments as for `compile`."""
     # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
@@ -96,7 +97,7 @@ def prepare(
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
-    find_compiler(triple_of(resolved), None)
+    find_compiler(triple_of(resolved), cc)
     if is_cuda(resolved):
         find_nvcc()
     tell("optimising")

@@ -21,6 +21,7 @@ from tvm_fastconv.topi.machine import Machine
 from .artifact.artifact import check_output_path
 from .confirm_records import confirm_records
 from .errors import InputError
+from .extras import require
 from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
@@ -106,6 +107,7 @@ def tune(
     InputError
         ``trials``, ``seconds`` or ``threads`` is no positive number, or ``target`` cannot run here.
     """
+    require("xgboost", "cloudpickle", "psutil")
     for name, value in (("trials", trials), ("seconds", seconds)):
         if value is not None and not value > 0:
             raise InputError(f"{name} is {value!r}; allowed: more than 0")

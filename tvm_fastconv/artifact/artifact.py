@@ -222,6 +222,11 @@ def _read_seal(file: BinaryIO, path: str, size: int) -> int | None:
         raise ArtifactError(
             f"{path} was compiled by a newer tvm-fastconv: format {version}, this one reads {FORMAT_VERSION}"
         )
+    if 0 < version < FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} was compiled by an older tvm-fastconv: format {version}, this one reads {FORMAT_VERSION}; "
+            "compile it again"
+        )
     if version != FORMAT_VERSION or sealed_size != size:
         raise ArtifactError(f"{path} is damaged: its seal is that of another file")
     return int(checksum)

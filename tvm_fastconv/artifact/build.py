@@ -21,7 +21,9 @@ import tvm
 from tvm import relax
 
 from tvm_fastconv.relay_passes import pipeline
+from tvm_fastconv.relay_passes.module.extern_kernels import ExternKernels
 from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
+from tvm_fastconv.relay_passes.module.straight_line import StraightLine
 
 from .. import __version__
 from ..errors import ModelError
@@ -30,15 +32,20 @@ from ..report import LayerReport, StoredTensor, TensorSpec
 from ..targets import architecture, cpu_features, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_compiler
+from .entry_source import call_workspace_bytes, calls_source, run_source
 from .fatbin import pack_imports, source_kept
+from .kernels import compile_kernels, entry_of
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
-from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, weights_source
+from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, WEIGHTS_SYMBOL, weights_source
 
 ALIGNMENT = 64
 """Bytes; each weight starts at a multiple of it: TVM's kAllocAlignment and a cache line."""
 
 MAX_WEIGHT_BYTES = 2_000_000_000
 """Code reaches its data by signed 32-bit distances, and the weights lie between them."""
+
+KERNEL_PREFIX = "fastconv_kernel_"
+"""Of the C functions behind a compiled file's entry."""
 
 Pair = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
 
@@ -101,17 +108,18 @@ def build_artifact(
     if not is_cuda(target):
         mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
         weights = mod.attrs[WEIGHTS_ATTR]
-    inputs, outputs = _specs(mod["main"], input_names, output_names)
+    inputs, outputs = specs_of(mod["main"], input_names, output_names)
     with target:
         lowered = flat = tvm.transform.Sequential(pipeline.lower())(mod)
         if is_cuda(target):
             with tvm.transform.PassContext(config=pipeline.GRAPHS):
                 lowered = tvm.transform.Sequential(pipeline.lower())(mod)
     own = {var.name_hint for var in mod.get_global_vars()}
+    entry = entry_of(mod, target)
     calls_made = _calls_made(flat["main"], own, calls)
     with replacing(path) as temporary:
         folder = temporary.parent
-        weight_table = _write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
+        weight_table = write_tensors(folder / WEIGHTS_FILE, [weight.numpy() for weight in weights])
         reference = _write_reference(folder / REFERENCE_FILE, reference_pair)
         ffi_version = importlib.metadata.version("apache-tvm-ffi")
         manifest = Manifest(
@@ -130,11 +138,23 @@ def build_artifact(
             reference=reference,
             verify=verify,
             notices=tuple(notices),
+            virtual_machine=entry if isinstance(entry, str) else "",
+            workspace_bytes=0 if isinstance(entry, str) else call_workspace_bytes(entry, (*inputs, *outputs)),
             gpu_arches=arches_of(target) if is_cuda(target) else (),
         )
         (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
-        (folder / "sections.c").write_text(weights_source(weight_table))
-        os.replace(_link(lowered, target, folder, compiler, keep_cuda), temporary)
+        sections, objects = weights_source(weight_table), ["sections.o"]
+        if isinstance(entry, StraightLine):
+            start = WEIGHTS_SYMBOL if weight_table else "0"
+            sections += run_source(entry, weight_table, KERNEL_PREFIX)
+            sections += calls_source(entry, inputs, outputs, KERNEL_PREFIX, start)
+            compile_kernels(mod, entry, target, KERNEL_PREFIX).module.write_to_file(
+                str(folder / "kernels.o"), "o"
+            )
+            lowered = tvm.transform.Sequential([ExternKernels()])(lowered)
+            objects.append("kernels.o")
+        (folder / "sections.c").write_text(sections)
+        os.replace(_link(lowered, target, folder, compiler, objects, keep_cuda), temporary)
         seal(temporary)
         manifest = read_artifact(temporary).manifest
     return manifest
@@ -145,9 +165,10 @@ def _link(
     target: tvm.target.Target,
     folder: Path,
     compiler: CCompiler,
+    addons: Sequence[str],
     keep_cuda: Path | None,
 ) -> Path:
-    """Generate code and link it with what ``sections.c`` brings, all in ``folder``; return the library."""
+    """Generate code and link it with ``sections.c`` and ``addons``, all in ``folder``; return the library."""
     output = folder / "linked.so"
     compiler.compile(folder, "sections.c", "sections.o")
     with source_kept() if is_cuda(target) else contextlib.nullcontext():
@@ -161,14 +182,19 @@ def _link(
         compiler.link(folder, [Path(name).name for name in objects], output.name, options)
 
     executable.mod.export_library(
-        str(output), fcompile=link, addons=[str(folder / "sections.o")], workspace_dir=str(folder), **packing
+        str(output),
+        fcompile=link,
+        addons=[str(folder / name) for name in addons],
+        workspace_dir=str(folder),
+        **packing,
     )
     return output
 
 
-def _specs(
+def specs_of(
     main: relax.Function, input_names: Sequence[str], output_names: Sequence[str]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs of ``main``."""
     result = main.ret_ty
     results = list(result.fields) if isinstance(result, relax.TupleType) else [result]
     inputs = [_spec(name, var.ty) for name, var in zip(input_names, main.params, strict=True)]
@@ -225,11 +251,11 @@ def _write_reference(path: Path, pair: Pair | None) -> ReferencePair | None:
         path.write_bytes(b"")
         return None
     inputs, outputs = pair
-    table = _write_tensors(path, [np.asarray(array) for array in (*inputs, *outputs)])
+    table = write_tensors(path, [np.asarray(array) for array in (*inputs, *outputs)])
     return ReferencePair(inputs=table[: len(inputs)], outputs=table[len(inputs) :])
 
 
-def _write_tensors(path: Path, arrays: Sequence[np.ndarray]) -> tuple[StoredTensor, ...]:
+def write_tensors(path: Path, arrays: Sequence[np.ndarray]) -> tuple[StoredTensor, ...]:
     """Write arrays one after the other, each at a multiple of ``ALIGNMENT``, and return where they are."""
     table, offset = [], 0
     with open(path, "wb") as file:

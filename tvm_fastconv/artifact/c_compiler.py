@@ -1,10 +1,12 @@
 """The C compiler that assembles and links compiled models."""
 
+import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +25,37 @@ class CCompiler:
     command: tuple[str, ...]
 
     def compile(self, folder: Path, source: str, output: str) -> None:
-        """Compile one C file of ``folder`` to an object file there."""
+        """Compile one C file of ``folder``, or assemble one, to an object file there."""
         paths = {tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()}
         includes = [f"-I{path}" for path in sorted(paths)]
-        self._run(folder, "-O2", "-g0", "-fPIC", "-c", *includes, source, "-o", output)
+        hidden = ["-g0", "-fPIC", "-fvisibility=hidden"]
+        self._run(folder, "-O2", *hidden, "-c", *includes, source, "-o", output)
+
+    def archive(self, folder: Path, objects: Sequence[str], output: str) -> None:
+        """Put object files of ``folder`` into a static library there."""
+        command = [*self._archiver(), "rcsD", output, *objects]
+        _check(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), command)
 
     def link(self, folder: Path, objects: Sequence[str], output: str, options: Sequence[str]) -> None:
         """Link object files of ``folder``, and C files that ``options`` are for, to a shared library there."""
         self._run(folder, "-shared", "-fPIC", "-Wl,--strip-debug", *options, "-o", output, *objects, "-lm")
 
+    def _archiver(self) -> list[str]:
+        """The ``ar`` that belongs to the compiler: zig's own, that of a cross compiler's triple, or the system's."""
+        for i, word in enumerate(self.command):
+            if word == "cc" and i:  # zig cc, python -m ziglang cc
+                return [*self.command[:i], "ar"]
+        beside = f"{self.command[0].removesuffix('gcc')}ar"
+        return [beside if shutil.which(beside) else "ar"]
+
     def _run(self, folder: Path, *arguments: str) -> None:
         command = [*self.command, *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise TargetError(f"the C compiler failed: {shlex.join(command)}\n{done.stderr or done.stdout}")
+        _check(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), command)
+
+
+def _check(done: subprocess.CompletedProcess[str], command: Sequence[str]) -> None:
+    if done.returncode:
+        raise TargetError(f"the C compiler failed: {shlex.join(command)}\n{done.stderr or done.stdout}")
 
 
 def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
@@ -47,24 +66,50 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
     triple
         The target's LLVM triple.
     cc
-        A command to use instead, such as ``"python -m ziglang cc -target aarch64-linux-gnu"``. By default ``$CC`` or
-        the system's compiler where the target is this machine, else ``<triple>-gcc``.
+        A command to use instead, such as ``"python -m ziglang cc -target aarch64-linux-gnu"``. By default ``$CC`` if it
+        compiles for the target, the system's compiler where the target is this machine, ``<triple>-gcc``, or zig's, of
+        the Python package ``ziglang``.
 
     Raises
     ------
     TargetError
-        When no such command is installed.
+        When there is none.
     """
-    native = triple.split("-")[0] == process_machine()
-    if cc is None and native:
-        cc = os.environ.get("CC") or next(filter(shutil.which, _SYSTEM_COMPILERS), None)
-        if cc is None:
-            raise TargetError(
-                f"no C compiler found (looked for {', '.join(_SYSTEM_COMPILERS)}); install gcc or set CC"
-            )
-    command = shlex.split(f"{triple}-gcc" if cc is None else cc)
-    if not command or shutil.which(command[0]) is None:
-        raise TargetError(
-            f"C compiler {shlex.join(command)!r} for {triple} not found; install it or give cc="
-        )
-    return CCompiler(tuple(command))
+    if cc is not None:
+        command = shlex.split(cc)
+        if not command or shutil.which(command[0]) is None:
+            raise TargetError(f"C compiler {cc!r} for {triple} not found")
+        return CCompiler(tuple(command))
+    for found in _candidates(triple):
+        if shutil.which(found[0]) is not None:
+            return CCompiler(tuple(found))
+    raise TargetError(
+        f"no C compiler for {triple} found: install {triple}-gcc, or pip install tvm-fastconv[cross] (zig), or name "
+        "one with CC or --cc"
+    )
+
+
+def _candidates(triple: str) -> Iterator[list[str]]:
+    """Commands that compile for ``triple``, if they are installed; the first is the one to use."""
+    own = shlex.split(os.environ.get("CC", ""))
+    if own and (_is_native(triple) or _machine_of(own) == triple.split("-")[0]):
+        yield own
+    if _is_native(triple):
+        yield from ([name] for name in _SYSTEM_COMPILERS)
+    yield [f"{triple}-gcc"]
+    if importlib.util.find_spec("ziglang") is not None:
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+
+
+def _is_native(triple: str) -> bool:
+    """Whether the system's compiler makes code for ``triple``; whoever names musl wants nothing of the system's."""
+    return triple.split("-")[0] == process_machine() and "musl" not in triple
+
+
+def _machine_of(command: Sequence[str]) -> str:
+    """The architecture that a compiler says it compiles for; empty where it says none."""
+    try:
+        done = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.split("-")[0].strip()

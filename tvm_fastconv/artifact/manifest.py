@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from ..report import LayerReport, StoredTensor, TensorSpec
 from ..typed_json import AtMost, from_json, to_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever a loader of the previous version could misread a file."""
 
 MAX_BYTES = 8 << 20
@@ -87,6 +87,10 @@ class Manifest:
         One line: what verification found, or why it was skipped.
     notices
         One-line facts that the user was told while compiling.
+    virtual_machine
+        Why calls go through TVM's virtual machine; empty where one entry function makes them.
+    workspace_bytes
+        Memory that the entry function takes from its caller.
     gpu_arches
         Compute capabilities (90 is 9.0) that it holds machine code for; none where it runs on a CPU.
     file_size, checksum
@@ -108,6 +112,8 @@ class Manifest:
     reference: ReferencePair | None
     verify: str
     notices: Annotated[tuple[str, ...], AtMost(MAX_RECORDS)]
+    virtual_machine: str
+    workspace_bytes: int
     gpu_arches: Annotated[tuple[int, ...], AtMost(MAX_TENSORS)]
     file_size: int = 0
     checksum: str = ""
@@ -119,6 +125,13 @@ class Manifest:
             names = Counter(spec.name for spec in specs)
             if repeated := [name for name, count in names.items() if count > 1]:
                 raise ValueError(f"two {kind}s are named {min(repeated)!r}")
+        if self.workspace_bytes < 0:
+            raise ValueError(f"the workspace has {self.workspace_bytes} bytes")
+        dynamic = [
+            spec for spec in (*self.inputs, *self.outputs) if any(isinstance(d, str) for d in spec.shape)
+        ]
+        if dynamic and not self.virtual_machine:
+            raise ValueError(f"{dynamic[0]} is dynamic, and no virtual machine is needed")
         if self.reference is not None:
             _check_pair("input", self.inputs, self.reference.inputs)
             _check_pair("output", self.outputs, self.reference.outputs)

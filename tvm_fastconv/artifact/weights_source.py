@@ -4,17 +4,18 @@ It exports ``fastconv_weight`` in TVM's calling convention: number of a weight â
 tensor is made anew on each call, which is quicker than a lock and leaves no state to clean up when the file is closed.
 """
 
-import re
 from collections.abc import Sequence
 from math import prod
 
 from ..report import ITEM_BYTES, StoredTensor
 from .artifact import MANIFEST_SECTION, REFERENCE_SECTION, WEIGHTS_SECTION
+from .entry_source import dtype_code
 
 WEIGHTS_FILE, MANIFEST_FILE, REFERENCE_FILE = "weights.bin", "manifest.json", "reference.bin"
 """Names of the files that the assembler takes the sections' bytes from, in its current folder."""
 
-_DTYPE_CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}  # DLDataTypeCode
+WEIGHTS_SYMBOL = "fastconv_weights"
+"""Where the first weight lies."""
 
 _HEAD = """\
 #include <tvm/ffi/c_api.h>
@@ -28,26 +29,26 @@ __asm__(
 _WEIGHTS = """\
 __asm__(
     ".section {section},\\"a\\",%progbits\\n.balign 4096\\n"
-    ".globl fastconv_weights\\n.hidden fastconv_weights\\nfastconv_weights:\\n.incbin \\"weights.bin\\"\\n.text\\n");
-extern char fastconv_weights[] __attribute__((visibility("hidden")));
+    ".globl {symbol}\\n.hidden {symbol}\\n{symbol}:\\n.incbin \\"weights.bin\\"\\n.text\\n");
+extern char {symbol}[] __attribute__((visibility("hidden")));
 
-static int64_t sizes[] = {{{sizes}}};
+static int64_t weight_sizes[] = {{{sizes}}};
 
 #define WEIGHT(offset, at, rank, code, bits)                             \\
-  {{{{fastconv_weights + (offset), {{kDLCPU, 0}}, rank, {{code, bits, 1}}, \\
-    sizes + (at), sizes + (at) + (rank), 0}}, 0, 0}}
-static DLManagedTensor weights[] = {{
+  {{{{{symbol} + (offset), {{kDLCPU, 0}}, rank, {{code, bits, 1}}, \\
+    weight_sizes + (at), weight_sizes + (at) + (rank), 0}}, 0, 0}}
+static DLManagedTensor weight_tensors[] = {{
 {rows}}};
 
 __attribute__((visibility("default"))) int __tvm_ffi_fastconv_weight(
     void* self, const TVMFFIAny* args, int32_t num_args, TVMFFIAny* result) {{
-  const int64_t count = sizeof(weights) / sizeof(weights[0]);
+  const int64_t count = sizeof(weight_tensors) / sizeof(weight_tensors[0]);
   TVMFFIObjectHandle tensor;
   if (num_args != 1 || args[0].type_index != kTVMFFIInt || args[0].v_int64 < 0 || args[0].v_int64 >= count) {{
     TVMFFIErrorSetRaisedFromCStr("ValueError", "fastconv_weight takes the number of a weight");
     return -1;
   }}
-  if (TVMFFITensorFromDLPack(&weights[args[0].v_int64], 0, 0, &tensor) != 0) return -1;
+  if (TVMFFITensorFromDLPack(&weight_tensors[args[0].v_int64], 0, 0, &tensor) != 0) return -1;
   result->type_index = kTVMFFITensor;
   result->zero_padding = 0;
   result->v_obj = (TVMFFIObject*)tensor;
@@ -64,11 +65,11 @@ def weights_source(table: Sequence[StoredTensor]) -> str:
     sizes: list[int] = []
     rows = []
     for weight in table:
-        code = _DTYPE_CODES[re.sub(r"\d+", "", weight.dtype)]
+        code = dtype_code(weight.dtype)
         bits = 8 * ITEM_BYTES[weight.dtype]
         rows.append(f"  WEIGHT({weight.offset}, {len(sizes)}, {len(weight.shape)}, {code}, {bits}),\n")
         # Shape, then strides in elements.
         sizes += [*weight.shape, *(prod(weight.shape[i + 1 :]) for i in range(len(weight.shape)))]
     return source + _WEIGHTS.format(
-        section=WEIGHTS_SECTION, sizes=", ".join(map(str, sizes)), rows="".join(rows)
+        section=WEIGHTS_SECTION, symbol=WEIGHTS_SYMBOL, sizes=", ".join(map(str, sizes)), rows="".join(rows)
     )

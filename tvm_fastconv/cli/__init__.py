@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 import typer
 
 from tvm_fastconv.errors import FastconvError
+from tvm_fastconv.extras import missing_package
 
 from .bench import bench_verb
 from .compile import compile_verb
 from .demo import demo_verb
+from .deploy import deploy_verb
 from .eval import eval_verb
 from .export import export_verb
 from .output import print_error, print_warning
@@ -32,6 +34,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train_verb,
     "export": export_verb,
     "compile": compile_verb,
+    "deploy": deploy_verb,
     "tune": tune_verb,
     "serve": serve_verb,
     "run": run_verb,
@@ -64,4 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             app(args=arguments if arguments is None else list(arguments), prog_name="fastconv")
     except FastconvError as error:
         print_error(f"error: {error}")
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (text := missing_package(error)) is None:
+            raise
+        print_error(f"error: {text}")
         sys.exit(2)

@@ -2,7 +2,8 @@
 
 import os
 import time
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Any
 
 import typer
 
@@ -10,9 +11,18 @@ from .arguments import Json, Model, Shapes, Threads, parse_shape
 from .output import print_facts, print_json, progress
 
 
+class Emit(str, Enum):
+    """What a model is compiled to."""
+
+    LIBRARY = "library"
+    C_LIBRARY = "c-library"
+
+
 def compile_verb(
     model: Model,
-    output: Annotated[str, typer.Option("--output", "-o", help="The file to write, such as model.so.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The file to write, such as model.so; a C library's folder.")
+    ],
     target: Annotated[
         str,
         typer.Option(help="native, an LLVM triple, cuda, a TVM tag or a measured machine; see targets."),
@@ -31,6 +41,17 @@ def compile_verb(
     ] = None,
     threads: Threads = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
+    cc: Annotated[
+        str | None,
+        typer.Option(help="The C compiler's command; by default CC, the system's, a cross gcc or zig."),
+    ] = None,
+    emit: Annotated[
+        Emit, typer.Option(help="A library for TVM's runtime, or one in C that needs nothing.")
+    ] = Emit.LIBRARY,
+    name: Annotated[str, typer.Option(help="Of the C library: lib<name>.a, <name>.h, <name>_run.")] = "model",
+    separate_weights: Annotated[
+        bool, typer.Option("--separate-weights", help="Write the C library's weights to a file to be mapped.")
+    ] = False,
     dump_ir: Annotated[str | None, typer.Option(help="Folder for the graph after every pass.")] = None,
     keep_cuda: Annotated[
         str | None, typer.Option(help="Folder for the CUDA source, where the target is a GPU.")
@@ -43,33 +64,40 @@ def compile_verb(
     from tvm_fastconv.report import TensorSpec
     from tvm_fastconv.runtime.array_files import random_inputs
 
-    check_output_path(output)
+    if emit is Emit.LIBRARY:
+        check_output_path(output)
     if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
         raise ArtifactError(f"the output {output} is the model itself; give another name, such as model.so")
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
     start = time.perf_counter()
     with progress("loading the compiler") as show:
+        from tvm_fastconv.c_library import compile_c_library
         from tvm_fastconv.cli.method_files import read_methods
         from tvm_fastconv.compiler import compile
 
-        compiled = compile(
-            model,
-            random_inputs(specs) or None,
-            target=target,
-            machine=machine,
-            methods=None if methods is None else read_methods(methods),
-            records=records or None,
-            threads=threads,
-            verify=verify,
-            dump_ir=dump_ir,
-            keep_cuda=keep_cuda,
-            progress=show,
-        )
-        compiled.save(output)
-    manifest = compiled.manifest
+        asked: dict[str, Any] = {
+            "target": target,
+            "machine": machine,
+            "methods": None if methods is None else read_methods(methods),
+            "records": records or None,
+            "verify": verify,
+            "dump_ir": dump_ir,
+            "cc": cc,
+            "progress": show,
+        }
+        inputs = random_inputs(specs) or None
+        files = [output]
+        if emit is Emit.C_LIBRARY:
+            asked |= {"folder": output, "name": name, "separate_weights": separate_weights}
+            made = compile_c_library(model, inputs, **asked)
+            manifest, files = made.manifest, list(map(str, made.files))
+        else:
+            compiled = compile(model, inputs, threads=threads, keep_cuda=keep_cuda, **asked)
+            compiled.save(output)
+            manifest = compiled.manifest
     facts = {
-        "file": output,
-        "bytes": manifest.file_size,
+        **{f"file {i}" if i else "file": file for i, file in enumerate(files)},
+        "bytes": sum(os.path.getsize(file) for file in files),
         "layers": len(manifest.layers),
         "target": manifest.target,
         "verify": manifest.verify,

@@ -49,6 +49,7 @@ def report_verb(
             "versions": f"tvm-fastconv {manifest.package_version}, TVM {manifest.tvm_version}",
             "inputs": "; ".join(map(str, manifest.inputs)),
             "outputs": "; ".join(map(str, manifest.outputs)),
+            "calls": _calls(manifest),
             "verify": manifest.verify,
         }
         | ({"profile": f"{measured.total_ms:.3f} ms per call, {threads} thread(s)"} if measured else {})
@@ -90,6 +91,12 @@ def report_verb(
             print_line(f"{layer.name}: {layer.reason}")
     for notice in manifest.notices:
         print_line(f"note: {notice}")
+
+
+def _calls(manifest: "Manifest") -> str:
+    if manifest.virtual_machine:
+        return f"by TVM's virtual machine, since {manifest.virtual_machine}"
+    return f"by one entry function, in {manifest.workspace_bytes} bytes of workspace"
 
 
 def _chosen_by(layer: "LayerReport") -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tvm_fastconv.extras import require
 from tvm_fastconv.notices import notify
 
 from .arguments import Secret, parse_address, read_secret
@@ -35,6 +36,7 @@ def serve_verb(
     Whoever knows the key and the secret can run anything here, and nothing is encrypted: listen on a network that you
     trust, or through a tunnel.
     """
+    require("tornado", "cloudpickle", "psutil")
     address, secret = parse_address(tracker), read_secret(secret_file)
     with progress("looking at this machine"):
         from tvm_fastconv.autotune.rpc_address import Description

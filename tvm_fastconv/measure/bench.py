@@ -1,13 +1,14 @@
 """A compiled file's speed, beside other engines on the model that it was compiled from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..runtime.array_files import random_inputs
+from ..runtime.arrays import aligned_empty
 from ..runtime.compiled_model import CompiledModel
 from .profile import check_repeats
 from .rivals import build_callable, build_rival, reference_outputs
@@ -91,7 +92,7 @@ def bench(
     tensors = _tensors(arrays) if module is not None else ()
     reference = _reference(module, tensors) if module is not None else None
     engines = [
-        build_callable(OURS, lambda: lambda: model(*arrays), version=_version(), reference=reference),
+        build_callable(OURS, lambda: bound_call(model, arrays), version=_version(), reference=reference),
         *(build_rival(name, module, tensors, threads=threads, reference=reference) for name in against),
     ]
     calls = {engine.name: engine.run for engine in engines if engine.run is not None}
@@ -109,6 +110,21 @@ def bench(
         )
         for engine in engines
     ]
+
+
+def bound_call(model: CompiledModel, inputs: Sequence[Any]) -> Callable[[], Any]:
+    """One inference on buffers that are made once, as rivals have them; a plain call where that cannot be."""
+    try:
+        return model.bind(*map(_aligned_copy, inputs))
+    except InputError:
+        return lambda: model(*inputs)
+
+
+def _aligned_copy(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    copy = aligned_empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def _reference(module: "nn.Module", tensors: tuple[Any, ...]) -> tuple[np.ndarray, ...]:

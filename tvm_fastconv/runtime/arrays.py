@@ -8,6 +8,7 @@ copies others, and returns its outputs where its inputs were.
 
 import sys
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,20 +33,58 @@ def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec], device: Devi
     InputError
         When the count, a type, device, shape or dtype is wrong, or two sizes of one dynamic dimension differ.
     """
-    if len(inputs) != len(specs):
-        wanted = "; ".join(map(str, specs)) or "none"
-        raise InputError(f"got {len(inputs)} inputs; the model takes {len(specs)}: {wanted}")
+    _check_count(inputs, specs, "input")
     sizes: dict[str, int] = {}
     tensors = []
     for value, spec in zip(inputs, specs, strict=True):
         tensor = _tensor(value, spec)
-        _check(tensor, value, spec, sizes, device)
+        _check(tensor, value, spec, sizes, device, "input")
         if tensor.device.dlpack_device_type() == CUDA.type:
             tensors.append(_on_gpu(tensor, value, spec))
             continue
         usable = tensor if _is_usable(tensor) else _aligned_copy(tensor, spec)
         tensors.append(usable if device == CPU else to_gpu(usable))
     return tensors
+
+
+def held_tensors(values: Sequence[Any], specs: Sequence[TensorSpec], kind: str) -> list[Any]:
+    """Return tensors over the very memory of arrays, which is read or written whenever a bound model is called.
+
+    Parameters
+    ----------
+    kind
+        ``"input"`` or ``"output"``, for messages.
+
+    Raises
+    ------
+    InputError
+        When the count, a type, device, shape or dtype is wrong, or memory is not dense or cannot be written to.
+    """
+    _check_count(values, specs, kind)
+    tensors = []
+    for value, spec in zip(values, specs, strict=True):
+        if not isinstance(value, np.ndarray) and not is_torch(value):
+            raise InputError(
+                f"{kind} {spec.name} is a {_kind_of(value)}; expected an array of NumPy or PyTorch"
+            )
+        try:
+            tensor = tvm_ffi().from_dlpack(value)
+        except Exception as error:
+            cause = str(error).partition("\n")[0]
+            raise InputError(f"{kind} {spec.name} cannot be used where it lies: {cause}") from error
+        _check(tensor, value, spec, {}, CPU, kind)
+        if not tensor.is_contiguous() or (is_torch(value) and value.is_neg()):
+            raise InputError(f"{kind} {spec.name} is not dense: its elements do not lie in a row")
+        tensors.append(tensor)
+    return tensors
+
+
+def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Return an array that starts at a multiple of `ALIGNMENT`."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def unwrap_outputs(
@@ -108,9 +147,8 @@ def stored_arrays(data: bytes, table: Sequence[StoredTensor]) -> list[np.ndarray
 
 def _tensor(value: Any, spec: TensorSpec) -> Any:
     if not hasattr(value, "__dlpack__"):
-        kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise InputError(
-            f"input {spec.name} is a {kind}; expected an array: NumPy, PyTorch, or any with DLPack"
+            f"input {spec.name} is a {_kind_of(value)}; expected an array: NumPy, PyTorch, or any with DLPack"
         )
     dtype = getattr(value, "dtype", None)
     # NumPy takes 3 µs to spell a dtype: only those of two bytes are asked for their name.
@@ -130,13 +168,25 @@ def _tensor(value: Any, spec: TensorSpec) -> Any:
         raise InputError(f"input {spec.name} cannot be read through DLPack: {cause}") from error
 
 
-def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int], device: Device) -> None:
+def _check_count(values: Sequence[Any], specs: Sequence[TensorSpec], kind: str) -> None:
+    if len(values) != len(specs):
+        wanted = "; ".join(map(str, specs)) or "none"
+        raise InputError(f"got {len(values)} {kind}s; the model takes {len(specs)}: {wanted}")
+
+
+def _kind_of(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _check(
+    tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int], device: Device, kind: str
+) -> None:
     places = (CPU.type, device.type)
     if not isinstance(value, np.ndarray) and tensor.device.dlpack_device_type() not in places:
         wanted = "the CPU" if device == CPU else "the CPU or the first GPU"
-        raise InputError(f"input {spec.name} is on {tensor.device}; expected {wanted}")
+        raise InputError(f"{kind} {spec.name} is on {tensor.device}; expected {wanted}")
     if (dtype := _dtype(tensor, value)) != spec.dtype:
-        raise InputError(f"input {spec.name} has dtype {dtype}; expected {spec.dtype}")
+        raise InputError(f"{kind} {spec.name} has dtype {dtype}; expected {spec.dtype}")
     shape = tuple(tensor.shape)
     fits = shape == spec.shape or (
         len(shape) == len(spec.shape)
@@ -148,10 +198,10 @@ def _check(tensor: Any, value: Any, spec: TensorSpec, sizes: dict[str, int], dev
     if not fits:
         known = "".join(f", {name} = {size}" for name, size in sizes.items() if name in spec.shape)
         raise InputError(
-            f"input {spec.name} has shape {shape}; expected ({', '.join(map(str, spec.shape))}){known}"
+            f"{kind} {spec.name} has shape {shape}; expected ({', '.join(map(str, spec.shape))}){known}"
         )
     if not tensor.data_ptr():
-        raise InputError(f"input {spec.name} is a {type(value).__name__} without data")
+        raise InputError(f"{kind} {spec.name} is a {type(value).__name__} without data")
 
 
 def _dtype(tensor: Any, value: Any) -> str:
@@ -180,8 +230,6 @@ def _aligned_copy(tensor: Any, spec: TensorSpec) -> Any:
         array = np.from_dlpack(tensor)
     except Exception as error:
         raise InputError(f"input {spec.name} cannot be copied to aligned memory: {error}") from error
-    buffer = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
-    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = aligned_empty(array.shape, array.dtype)
     np.copyto(copy, array)
     return tvm_ffi().from_dlpack(copy)

@@ -1,8 +1,6 @@
 """Load and run compiled models. Needs TVM's runtime library, ``tvm_ffi`` and NumPy; no compiler and no PyTorch."""
 
-import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,22 +8,17 @@ import numpy as np
 
 from ..artifact.artifact import Artifact, read_artifact
 from ..artifact.manifest import Manifest
-from ..errors import ArtifactError
+from ..errors import ArtifactError, InputError
 from ..measure.profile import CallTimer, Profile, profile_calls
 from ..report import LayerReport
 from ..temporary import temporary_folder
-from .arrays import address_range, bind_inputs, is_on_gpu, is_torch, stored_arrays, unwrap_outputs
-from .device import CPU, CUDA
-from .gpu import TURNS, wait_for_gpu, without_graphs
+from .arrays import stored_arrays
+from .entry import BoundCall, Entry
+from .machines import Machines, device_of
 from .obstacles import obstacle_of, relative_error
 from .shutdown import waited_for_at_exit
-from .threads import check_threads, use_threads
-from .tvm_runtime import Library, open_library, tvm_ffi
-
-WEIGHT_FUNCTION = "fastconv_weight"
-"""Exported by every compiled file: number of a weight to the tensor that lies in the mapped file."""
-
-_ENTRY = "main"
+from .threads import check_threads
+from .tvm_runtime import open_library
 
 
 @waited_for_at_exit
@@ -107,16 +100,16 @@ class CompiledModel:
     def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
         self._artifact = artifact
         self._threads = check_threads(threads)
-        self._idle: list[Any] = []  # entry functions, each of a virtual machine that no thread is using
-        self._library: Library | None = None
-        self._weights: tuple[tuple[int, int], ...] = ()
-        self._device = CUDA if artifact.manifest.gpu_arches else CPU
         self._obstacle = obstacle_of(artifact)
         if self._obstacle is None:
-            with self._turn():
-                self._library = open_library(artifact.path, self._device)
-                self._idle.append(self._library.new_machine()[_ENTRY])
-            self._weights = self._weight_range()
+            path, manifest = artifact.path, artifact.manifest
+            library = open_library(path, device_of(manifest))
+            self._machines = Machines(library, path, manifest, self._threads)
+            if manifest.virtual_machine:
+                self._machines.make_one()
+                self._call: Machines | Entry = self._machines
+            else:
+                self._call = Entry(library, path, manifest, self._threads)
 
     @waited_for_at_exit
     def __call__(self, *inputs: Any) -> Any:
@@ -141,14 +134,40 @@ class CompiledModel:
             When count, type, shape or dtype is wrong; nothing has run then.
         """
         self.require_runnable()
-        on_gpu = any(map(is_on_gpu, inputs))
-        with self._turn(on_gpu):
-            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
-            use_threads(self._threads, tvm_ffi())
-            result = self._run(arguments)
-            borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
-            outputs = unwrap_outputs(result, borrowed, as_torch=any(map(is_torch, inputs)), on_gpu=on_gpu)
+        outputs = self._call(inputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def bind(self, *inputs: Any, out: Any = None) -> BoundCall:
+        """Prepare calls on memory that stays where it is: the quickest way to call a small model again and again.
+
+        ::
+
+            call = model.bind(x, out=y)
+            x[...] = image; call()      # y holds the answer
+
+        Parameters
+        ----------
+        *inputs
+            NumPy arrays or PyTorch tensors on the CPU, of the shapes and dtypes in ``manifest.inputs``, dense. Their
+            memory is read anew by every call. If it starts at a multiple of 64 bytes, it is read where it lies.
+        out
+            What the calls write to: an array, or a tuple where the model has several outputs; by default fresh ones,
+            which are in `BoundCall.outputs`.
+
+        Raises
+        ------
+        InputError
+            When an array is not as it must be, an output shares memory with another array, or the model needs TVM's
+            virtual machine (``manifest.virtual_machine`` says why).
+        """
+        self.require_runnable()
+        if not isinstance(self._call, Entry):
+            reason = self.manifest.virtual_machine
+            raise InputError(
+                f"{self._artifact.path} cannot be bound: it runs in TVM's virtual machine, since {reason}"
+            )
+        outputs = out if out is None or isinstance(out, tuple) else (out,)
+        return self._call.bind(inputs, outputs)
 
     @property
     def manifest(self) -> Manifest:
@@ -171,14 +190,7 @@ class CompiledModel:
         """
         self.require_runnable()
         timer = self.call_timer(*inputs)
-        with self._turn():
-            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
-
-            def run() -> None:
-                self._run(arguments)
-                self._wait()
-
-            return profile_calls(run, timer, repeat)
+        return profile_calls(self._call.on(inputs), timer, repeat)
 
     def call_timer(self, *inputs: Any) -> CallTimer:
         """A function that runs the model on these inputs and times every call in it.
@@ -189,10 +201,7 @@ class CompiledModel:
             When an input is wrong.
         """
         self.require_runnable()
-        with self._turn():
-            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
-            use_threads(self._threads, tvm_ffi())
-            return CallTimer(self._own_machine(), _ENTRY, arguments, self.manifest.calls, self._wait)
+        return self._machines.call_timer(inputs)
 
     def run_instrumented(self, instrument: Callable[..., None], *inputs: Any) -> tuple[np.ndarray, ...]:
         """Run the model once, with ``instrument`` called before and after each of its functions; return its outputs.
@@ -204,13 +213,7 @@ class CompiledModel:
             last argument is what it writes. Its memory is used again by later functions.
         """
         self.require_runnable()
-        with self._turn():
-            arguments = bind_inputs(inputs, self.manifest.inputs, self._device)
-            use_threads(self._threads, tvm_ffi())
-            machine = self._own_machine()
-            machine["set_instrument"](instrument)
-            borrowed = (*self._weights, *map(address_range, arguments, self.manifest.inputs))
-            return unwrap_outputs(machine[_ENTRY](*arguments), borrowed, as_torch=False)
+        return self._machines.run_instrumented(instrument, inputs)
 
     def check(self) -> float:
         """Run the bundled reference input and return the largest error relative to the largest expected output.
@@ -220,16 +223,21 @@ class CompiledModel:
         ArtifactError
             When the file has no reference pair.
         """
-        pair = self.manifest.reference
-        if pair is None:
+        if (pair := self.reference()) is None:
             raise ArtifactError(f"{self._artifact.path} has no reference input and output to check against")
-        data = self._artifact.read_reference()
-        outputs = self(*stored_arrays(data, pair.inputs))
+        inputs, expected = pair
+        outputs = self(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        expected = stored_arrays(data, pair.outputs)
         if len(outputs) != len(expected):
             raise ArtifactError(f"{self._artifact.path} has {len(expected)} outputs, and gave {len(outputs)}")
         return max(relative_error(got, want) for got, want in zip(outputs, expected, strict=True))
+
+    def reference(self) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+        """The bundled inputs and the outputs expected for them, of the model that this was compiled from; if any."""
+        if (pair := self.manifest.reference) is None:
+            return None
+        data = self._artifact.read_reference()
+        return stored_arrays(data, pair.inputs), stored_arrays(data, pair.outputs)
 
     def __copy__(self) -> "CompiledModel":
         return self
@@ -257,42 +265,3 @@ class CompiledModel:
             ", ".join(map(str, specs)) for specs in (self.manifest.inputs, self.manifest.outputs)
         )
         return f"<CompiledModel {self._artifact.path}: {inputs} -> {outputs}; {len(self.layers)} layers>"
-
-    def _run(self, arguments: list[Any]) -> Any:
-        """Run the entry function on a machine of this thread's own; one that failed is not used again."""
-        assert self._library is not None
-        try:
-            entry = self._idle.pop()
-        except IndexError:
-            entry = self._library.new_machine()[_ENTRY]
-        try:
-            result = entry(*arguments)
-        except Exception as error:  # nothing that was bound: the file's manifest and its code do not agree
-            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise ArtifactError(f"{self._artifact.path} cannot run: {line}") from error
-        self._idle.append(entry)
-        return result
-
-    def _own_machine(self) -> Any:
-        """A virtual machine for an instrument, which cannot be taken off again and sees single calls."""
-        assert self._library is not None
-        with contextlib.nullcontext() if self._device == CPU else without_graphs():
-            return self._library.new_machine()
-
-    def _wait(self) -> None:
-        """Return when everything that was begun is done."""
-        if self._device == CUDA:
-            wait_for_gpu()
-
-    def _turn(self, on_gpu: bool = False) -> contextlib.AbstractContextManager[None]:
-        """What a call runs in: on a GPU one after the other, on PyTorch's stream if its inputs are there."""
-        if self._device == CPU:
-            return contextlib.nullcontext()
-        return TURNS.on(sys.modules["torch"].cuda.current_stream(0).cuda_stream if on_gpu else 0)
-
-    def _weight_range(self) -> tuple[tuple[int, int], ...]:
-        assert self._library is not None
-        if not (weights := self.manifest.weights):
-            return ()
-        begin = self._library.function(WEIGHT_FUNCTION)(0).data_ptr()
-        return ((begin, begin + max(weight.offset + weight.nbytes for weight in weights)),)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
+from tvm_fastconv.artifact.elf import process_machine
 from tvm_fastconv.errors import FastconvError
 from tvm_fastconv.gpu_targets import arches_of, is_cuda
 from tvm_fastconv.notices import notify
@@ -20,17 +21,17 @@ from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.runtime.gpu import gpu_obstacle
-from tvm_fastconv.targets import cpu_features
+from tvm_fastconv.targets import architecture, cpu_features
 
 from .compare import TOLERANCE, Comparison, compare
 from .graph_values import values_of_graph
 from .source import Source
 from .trace import Arrays, Trace, trace
 
-__all__ = ["Source", "Verdict", "obstacle_on_the_gpu", "obstacle_to_verifying", "verify", "verify_graph"]
+__all__ = ["Source", "Verdict", "obstacle_here", "obstacle_to_verifying", "verify", "verify_graph"]
 
 
-def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) -> str:
+def obstacle_to_verifying(examples: Arrays | None) -> str:
     """Why nothing can be compared; an empty text where it can."""
     if examples is None:
         notify("the compiled model is not verified: there are no example inputs")
@@ -38,15 +39,18 @@ def obstacle_to_verifying(examples: Arrays | None, target: tvm.target.Target) ->
     if not all(np.isfinite(x).all() for x in examples):
         notify("the compiled model is not verified: the example inputs hold NaN or infinity")
         return "not verified: the example inputs hold NaN or infinity"
-    if missing := missing_features(cpu_features(target)):
-        return f"not verified: this machine lacks {', '.join(missing)}"
     return ""
 
 
-def obstacle_on_the_gpu(target: tvm.target.Target) -> str:
-    """Why code for a GPU cannot be run here, though its answers can be computed; an empty text where it can."""
-    reason = gpu_obstacle(arches_of(target)) if is_cuda(target) else None
-    return f"not verified: {reason}" if reason else ""
+def obstacle_here(target: tvm.target.Target) -> str:
+    """Why code for ``target`` cannot be run here, though its answers can be computed; an empty text where it can."""
+    if is_cuda(target):
+        reason = gpu_obstacle(arches_of(target))
+        return f"not verified: {reason}" if reason else ""
+    if architecture(target) != process_machine():
+        return f"not verified: this machine is none of {architecture(target)}"
+    missing = missing_features(cpu_features(target))
+    return f"not verified: this machine lacks {', '.join(missing)}" if missing else ""
 
 
 @dataclass
@@ -109,7 +113,21 @@ def verify(
             verdict.add(layers, found)
             if not found.agrees:
                 raise FastconvError(_wrong(layers, found, source, which))
+        _check_entry(compiled, inputs, ran.outputs, which)
     return verdict
+
+
+def _check_entry(compiled: CompiledModel, inputs: Arrays, outputs: Arrays, which: str) -> None:
+    """What the functions compute one by one, they must compute in a row, in the memory that was planned for them."""
+    got = compiled(*inputs)
+    for spec, one, other in zip(
+        compiled.manifest.outputs, got if isinstance(got, tuple) else (got,), outputs, strict=True
+    ):
+        if not np.array_equal(one, other, equal_nan=other.dtype.kind == "f"):
+            raise FastconvError(
+                f"the compiled model is wrong: on {which}, its entry function computes another {spec.name} than its "
+                "functions one by one. This is a bug in tvm-fastconv"
+            )
 
 
 def verify_graph(mod: tvm.IRModule, source: Source, examples: Arrays, target: tvm.target.Target) -> None:

@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from tvm_fastconv.artifact.elf import process_machine
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, rewrite_calls
 from tvm_fastconv.relay_passes.module.legalize import EXACT
@@ -29,14 +30,15 @@ def plain_run(mod: tvm.IRModule, triple: str | None = None) -> Callable[..., Arr
     mod : IRModule
         Standard operators; ``main`` takes tensors and returns one or a tuple of them.
     triple : str, optional
-        LLVM's name of this machine, where it should not be found out.
+        LLVM's name of this machine, where it should not be found out; that of another is of no use.
 
     Returns
     -------
     callable
         ``run(*inputs) -> (output, ...)``, arrays.
     """
-    target = tvm.target.Target({"kind": "llvm"} | ({"mtriple": triple} if triple else {}))
+    here = triple is not None and triple.split("-")[0] == process_machine()
+    target = tvm.target.Target({"kind": "llvm"} | ({"mtriple": triple} if here else {}))
     rules = {"nn.conv2d": _by_torch, "nn.conv2d_transpose": _by_torch}
     with target:
         mod = rewrite_calls(tvm.transform.Sequential(pipeline.fold_constants())(mod), rules)

@@ -15,6 +15,7 @@ from tvm_fastconv.artifact.artifact import (
     replacing,
     seal,
 )
+from tvm_fastconv.artifact.manifest import FORMAT_VERSION
 from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.runtime import tvm_runtime
 
@@ -66,10 +67,13 @@ def test_appended_bytes_are_noticed(copy):
         read_artifact(copy)
 
 
-def test_newer_format_says_so(copy):
-    size = os.path.getsize(copy)
-    rewrite(copy, (-SEAL.size, os.SEEK_END), SEAL.pack(b"FASTCONV", 2, 0, size + 100))
-    with pytest.raises(ArtifactError, match=r"copy\.so was compiled by a newer tvm-fastconv: format 2"):
+@pytest.mark.parametrize(("change", "age"), [(1, "a newer"), (-1, "an older")])
+def test_another_format_says_so(copy, change, age):
+    size, version = os.path.getsize(copy), FORMAT_VERSION + change
+    rewrite(copy, (-SEAL.size, os.SEEK_END), SEAL.pack(b"FASTCONV", version, 0, size + 100))
+    with pytest.raises(
+        ArtifactError, match=rf"copy\.so was compiled by {age} tvm-fastconv: format {version}"
+    ):
         read_artifact(copy)
 
 
@@ -147,7 +151,7 @@ def test_amend_manifest_changes_the_file_in_place(copy, chain):
             },
             r"ends at byte 320 of \.fastconv\.reference, which has 256",
         ),
-        (lambda m: {"format_version": 7}, "the seal says format 1, the manifest 7"),
+        (lambda m: {"format_version": 7}, f"the seal says format {FORMAT_VERSION}, the manifest 7"),
     ],
 )
 def test_manifest_that_contradicts_the_file(copy, chain, change, message):

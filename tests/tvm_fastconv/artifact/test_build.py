@@ -8,7 +8,7 @@ import tvm
 from tvm import relax, te
 
 from tvm_fastconv.artifact.artifact import read_artifact
-from tvm_fastconv.artifact.build import _write_tensors
+from tvm_fastconv.artifact.build import write_tensors
 from tvm_fastconv.artifact.manifest import CallRecord
 from tvm_fastconv.errors import ArtifactError, TargetError
 from tvm_fastconv.runtime.compiled_model import load
@@ -136,7 +136,7 @@ def test_unwritable_output(build, matmul_chain, tmp_path, name):
     [
         ("native", "no-such-cc -x", "C compiler 'no-such-cc -x' for .* not found"),
         ("native", "false", "the C compiler failed: false"),
-        ("native", "", "C compiler .* not found"),
+        ("native", "", "C compiler '' .* not found"),
     ],
 )
 def test_missing_or_failing_compiler_leaves_the_old_file(build, matmul_chain, tmp_path, target, cc, message):
@@ -162,7 +162,7 @@ def test_cross_compiled_file_is_of_its_machine(build, matmul_chain, tmp_path):
 
 def test_stored_tensors_are_dense(tmp_path):
     arrays = [rng.standard_normal((3, 5)).T, np.float32(7), np.arange(4)[::2]]
-    table = _write_tensors(tmp_path / "t", arrays)
+    table = write_tensors(tmp_path / "t", arrays)
     data = (tmp_path / "t").read_bytes()
     assert [entry.offset for entry in table] == [0, 128, 192]
     np.testing.assert_array_equal(np.frombuffer(data, "float64", 15).reshape(5, 3), arrays[0])

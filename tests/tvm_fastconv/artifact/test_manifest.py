@@ -38,6 +38,8 @@ MANIFEST = Manifest(
     ),
     verify="max relative error 1e-7",
     notices=("cast from float16",),
+    virtual_machine="shapes are dynamic",
+    workspace_bytes=0,
     gpu_arches=(80, 90),
 )
 STORED = [field.name for field in dataclasses.fields(Manifest) if field.name not in ("file_size", "checksum")]
@@ -131,3 +133,15 @@ def test_names_are_counted_and_not_searched_for():
     specs = tuple(TensorSpec(name=Name(f"x{i}"), shape=(1,), dtype="float32") for i in range(1000))
     dataclasses.replace(MANIFEST, inputs=specs, reference=None)
     assert len(compared) < 5000
+
+
+def test_dynamic_shapes_without_a_machine_are_refused():
+    with pytest.raises(
+        ValueError, match=r"x \(batch, 3\) float32 is dynamic, and no virtual machine is needed"
+    ):
+        read(stored() | {"virtual_machine": ""})
+
+
+def test_a_workspace_of_less_than_nothing_is_refused():
+    with pytest.raises(ValueError, match="the workspace has -1 bytes"):
+        read(stored() | {"workspace_bytes": -1})

@@ -186,3 +186,25 @@ def test_the_model_is_not_written_over(fastconv: Callable, network: Path, tmp_pa
     assert done.code == 2
     assert "is the model itself" in done.err
     assert (tmp_path / "m.pt2").read_bytes() == before
+
+
+def test_a_c_library_is_a_folder_of_files(fastconv: Callable, network: Path, tmp_path: Path) -> None:
+    named = ["--emit", "c-library", "--name", "small", "--separate-weights"]
+    done = fastconv(
+        "compile", f"{network}:small", "--shape", "1x1x8x8", "-o", tmp_path / "lib", *named, "--json"
+    )
+    assert done.code == 0
+    facts = json.loads(done.out)
+    files = ["small.h", "libsmall.a", "libsmall.so", "small.weights"]
+    assert [Path(facts[key]).name for key in ("file", "file 1", "file 2", "file 3")] == files
+    assert sorted(os.listdir(tmp_path / "lib")) == sorted(files)
+    assert facts["bytes"] == sum((tmp_path / "lib" / file).stat().st_size for file in files)
+    assert facts["verify"].startswith("verified against PyTorch")
+
+
+def test_the_c_compiler_can_be_named(fastconv: Callable, network: Path, tmp_path: Path) -> None:
+    done = fastconv(
+        "compile", f"{network}:small", "--shape", "1x1x8x8", "-o", tmp_path / "m.so", "--cc", "no-such-cc"
+    )
+    assert (done.code, os.listdir(tmp_path)) == (2, [])
+    assert "C compiler 'no-such-cc' for" in done.err

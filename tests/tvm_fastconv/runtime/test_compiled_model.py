@@ -278,7 +278,7 @@ def test_through_a_spawned_process(copy, chain):
 
 def test_a_manifest_that_does_not_fit_the_code_is_one_message(copy, chain):
     spec = chain.manifest.inputs[0]
-    wider = replace(spec, shape=(4, "n"))
+    wider = replace(spec, shape=(4, 9))
     amend_manifest(copy, inputs=(wider,), reference=None)
     with pytest.raises(ArtifactError, match=r"copy\.so cannot run: "):
         load(copy)(np.ones((4, 9), "float32"))

@@ -12,6 +12,8 @@ import tvm_fastconv as fc
 from tvm_fastconv import prepare
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, keep_name, rewrite_calls
+from tvm_fastconv.relay_passes.module import straight_line
+from tvm_fastconv.relay_passes.module.plan_memory import Life
 from tvm_fastconv.verify import random_inputs
 from tvm_fastconv.verify.compare import Comparison, compare
 from tvm_fastconv.verify.source import Known, Roundings
@@ -48,6 +50,18 @@ def test_names_the_first_layer_that_differs(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(fc.FastconvError, match=r"wrong in 2: off by .* This is a bug"):
         fc.compile(model.eval(), x)
     assert fc.compile(model, x, verify=False).manifest.verify == "not asked for"
+
+
+def test_memory_that_is_used_twice_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_small(lives: list[Life]) -> tuple[list[int], int]:
+        return [0] * len(lives), max((life.size for life in lives), default=0)
+
+    monkeypatch.setattr(straight_line, "plan_memory", too_small)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3))
+    with pytest.raises(
+        fc.FastconvError, match=r"its entry function computes another output than its functions"
+    ):
+        fc.compile(model.eval(), torch.randn(1, 3, 14, 14))
 
 
 def _layers_and_calls(model: nn.Module, x: torch.Tensor) -> tuple[list, list]:

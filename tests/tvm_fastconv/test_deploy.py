@@ -1,0 +1,169 @@
+"""A kit, built and run as its own README says, in a folder where nothing else is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tvm_fastconv as fc
+from tvm_fastconv.errors import ArtifactError, InputError, ModelError
+
+pytestmark = pytest.mark.slow
+
+needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+
+
+class Two(nn.Module):
+    """Two inputs, of two dtypes; two outputs, one of them no floats; names that C has for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, int: torch.Tensor, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = torch.relu(self.conv(int)) * which.float()
+        return found, (found > 0.1).sum((2, 3))
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> fc.Kit:
+    torch.manual_seed(0)
+    inputs = torch.randn(1, 3, 10, 10), torch.randint(0, 3, (1, 1, 10, 10), dtype=torch.int32)
+    folder = tmp_path_factory.mktemp("kits") / "made" / "kit"
+    return fc.deploy(Two().eval(), inputs, folder=folder, name="two")
+
+
+def _sh(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)}
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def built(kit: fc.Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy somewhere else, in which both commands of its README were run."""
+    place = Path(shutil.copytree(kit.folder, tmp_path_factory.mktemp("device") / "kit"))
+    commands = re.search(r"```\n(.*?)```", (place / "README.md").read_text(), re.DOTALL)
+    assert commands is not None
+    for command in commands[1].splitlines():
+        done = _sh(command, place)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning" not in done.stderr
+    return place
+
+
+@needs_cmake
+def test_the_readme_builds_checks_and_times(built: Path) -> None:
+    done = _sh("build/two check && build/two check 3 && build/two bench 2", built)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert re.fullmatch(r"largest relative error \d\.\de[-+]\d\d, allowed 1\.0e-04: right", first)
+    assert second.endswith("right")
+    assert re.fullmatch(r"\d+\.\d\d us a call \(median; least \d+\.\d\d\)", third)
+
+
+@needs_cmake
+def test_three_languages_give_the_same_bits(kit: fc.Kit, built: Path) -> None:
+    inputs, _ = kit.compiled.reference()
+    want = kit.compiled(*inputs)
+    files = "reference/input_0.bin reference/input_1.bin"
+    done = _sh(f"build/two run {files} c0.bin c1.bin && build/two_cc {files} cc0.bin cc1.bin", built)
+    assert done.returncode == 0, done.stderr
+    for i, array in enumerate(inputs):
+        np.save(built / f"x{i}.npy", array)
+    python = [sys.executable, "run.py", "run", "x0.npy", "x1.npy", "p0.npy", "p1.npy"]
+    subprocess.run(python, cwd=built, check=True)
+    for i, array in enumerate(want):
+        for prefix in ("c", "cc"):
+            np.testing.assert_array_equal(np.fromfile(built / f"{prefix}{i}.bin", array.dtype), array.ravel())
+        np.testing.assert_array_equal(np.load(built / f"p{i}.npy"), array)
+
+
+def test_python_checks_and_times_with_numpy_alone(kit: fc.Kit) -> None:
+    """TVM and PyTorch cannot be imported."""
+    code = (
+        "import sys, runpy\n"
+        "sys.modules.update(tvm=None, tvm_ffi=None, torch=None, tvm_fastconv=None)\n"
+        "sys.argv = ['run.py', {verb!r}]\n"
+        "runpy.run_path('run.py', run_name='__main__')\n"
+    )
+    for verb in ("check", "bench"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(verb=verb)],
+            cwd=kit.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "right" in done.stdout or "us a call" in done.stdout
+
+
+@needs_cmake
+def test_a_wrong_answer_is_an_exit_code(built: Path, tmp_path: Path) -> None:
+    wrong = Path(shutil.copytree(built, tmp_path / "wrong"))
+    values = np.fromfile(wrong / "reference/output_0.bin", np.float32)
+    values[7] += 0.01 * np.abs(values).max()
+    values.tofile(wrong / "reference/output_0.bin")
+    done = _sh("build/two check", wrong)
+    assert done.returncode == 1
+    assert done.stdout.strip().endswith("WRONG")
+    python = subprocess.run(
+        [sys.executable, "run.py", "check"], cwd=wrong, capture_output=True, text=True, check=False
+    )
+    assert python.returncode == 1
+    assert python.stdout.strip().endswith("WRONG")
+
+
+@needs_cmake
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "fly",
+        "check 0",
+        "check 2 3",
+        "run",
+        "run reference/input_0.bin a b c",
+        "run reference/input_1.bin a b c d",
+    ],
+)
+def test_a_program_refuses_what_it_does_not_understand(built: Path, arguments: str) -> None:
+    done = _sh(f"build/two {arguments}", built)
+    assert done.returncode == 2
+    assert done.stderr
+
+
+def test_what_is_there_is_kept(kit: fc.Kit, tmp_path: Path) -> None:
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "mine").write_text("mine")
+    with pytest.raises(ArtifactError, match="is there already; a kit is written where nothing is"):
+        fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "kit")
+    with pytest.raises(InputError, match="a C library cannot be named 'no name'"):
+        fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name="no name")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kit"]
+
+
+def test_no_example_inputs_no_kit(tmp_path: Path) -> None:
+    inputs = torch.full((1, 3, 8, 8), float("nan"))
+    with (
+        pytest.warns(UserWarning, match="not verified"),
+        pytest.raises(ModelError, match="a kit checks itself"),
+    ):
+        fc.deploy(nn.Conv2d(3, 4, 3).eval(), inputs, folder=tmp_path / "kit")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,108 @@
+"""``fc.compile_c_library``: the pipeline of `compile`, with a C library at its end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvm_fastconv.topi.machine import Machine
+
+from .artifact.c_library import build_c_library, check_library_name
+from .artifact.manifest import Manifest
+from .compiler import compile_prepared
+from .method_patterns import Methods
+from .prepare import compiling, prepare
+from .record_files import RecordFiles, records_for
+from .runtime.compiled_model import CompiledModel
+from .runtime.threads import check_threads
+
+
+@dataclass(frozen=True)
+class CLibrary:
+    """What `compile_c_library` made.
+
+    Attributes
+    ----------
+    name : str
+        What its functions begin with.
+    files : tuple of Path
+        Header, static and shared library, and weights where they are apart.
+    compiled : CompiledModel
+        The same kernels as a file for TVM's runtime, which verification has run.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    compiled: CompiledModel
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that is known of it."""
+        return self.compiled.manifest
+
+
+def compile_c_library(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    folder: str | Path,
+    name: str = "model",
+    separate_weights: bool = False,
+    target: str | Path | tvm.target.Target | Mapping[str, Any] = "native",
+    machine: Machine | str | Path | None = None,
+    methods: Methods | None = None,
+    records: RecordFiles = None,
+    verify: bool = True,
+    dump_ir: str | Path | None = None,
+    cc: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> CLibrary:
+    """Compile a CNN to a C library that needs nothing: no TVM, no Python, no allocation, no global state.
+
+    Parameters
+    ----------
+    model, example_inputs, target, machine, methods, records, verify, dump_ir, cc, progress
+        As for `compile`. Shapes must be fixed, and the target a CPU.
+    folder : path
+        Gets ``NAME.h``, which says how to call it, ``libNAME.a`` and ``libNAME.so``.
+    name : str
+        Of the library, and what its functions begin with; several networks in one program have each another.
+    separate_weights : bool
+        Write the weights to ``NAME.weights``, which the program maps or reads, instead of into the library.
+
+    Returns
+    -------
+    CLibrary
+        Its files, and their manifest.
+
+    Raises
+    ------
+    ModelError, TargetError, MethodError, InputError, FastconvError
+        As for `compile`; or the model needs TVM's virtual machine, or ``name`` is no name of a C library.
+    """
+    tell = progress or (lambda step: None)
+    check_library_name(name)
+    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
+    files: list[Path] = []
+
+    def make_library(scheduled: tvm.IRModule) -> None:
+        tell("making the C library")
+        with compiling(prepared.target):
+            files.extend(
+                build_c_library(
+                    scheduled,
+                    prepared.target,
+                    folder,
+                    name,
+                    input_names=prepared.imported.input_names,
+                    output_names=prepared.imported.output_names,
+                    separate_weights=separate_weights,
+                    cc=cc,
+                )
+            )
+
+    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
+    compiled = compile_prepared(prepared, known, verify=verify, tell=tell, cc=cc, then=make_library)
+    return CLibrary(name, tuple(files), compiled)

@@ -1,0 +1,54 @@
+"""``fastconv deploy``: a folder that runs a network on a device."""
+
+from typing import Annotated
+
+import typer
+
+from .arguments import Json, Model, Shapes, parse_shape
+from .output import print_facts, print_json, progress
+
+
+def deploy_verb(
+    model: Model,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The folder to write, which is not there yet.")
+    ],
+    name: Annotated[str, typer.Option(help="Of the network, its library and its programs.")] = "model",
+    target: Annotated[str, typer.Option(help="As for compile.")] = "native",
+    machine: Annotated[str | None, typer.Option(help="As for compile.")] = None,
+    shape: Shapes = None,
+    methods: Annotated[
+        str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
+    ] = None,
+    records: Annotated[list[str] | None, typer.Option(help="A file of fastconv tune.")] = None,
+    cc: Annotated[str | None, typer.Option(help="As for compile.")] = None,
+    json: Json = False,
+) -> None:
+    """Compile a model to a C library with programs in C, C++ and Python that run, check and time it."""
+    from tvm_fastconv.report import TensorSpec
+    from tvm_fastconv.runtime.array_files import random_inputs
+
+    specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
+    with progress("loading the compiler") as show:
+        from tvm_fastconv.cli.method_files import read_methods
+        from tvm_fastconv.deploy import deploy
+
+        kit = deploy(
+            model,
+            random_inputs(specs) or None,
+            folder=output,
+            name=name,
+            target=target,
+            machine=machine,
+            methods=None if methods is None else read_methods(methods),
+            records=records or None,
+            cc=cc,
+            progress=show,
+        )
+    facts = {
+        "kit": str(kit.folder),
+        "target": kit.manifest.target,
+        "verify": kit.manifest.verify,
+        "next": f"cd {kit.folder} && cmake -S . -B build && cmake --build build && build/{name} check",
+    }
+    print_json(facts) if json else print_facts(facts)

@@ -1,0 +1,161 @@
+/* @name@: runs the network, checks it, times it.
+
+     @name@ check [THREADS]                0 if it computes what the model it was compiled from computes
+     @name@ bench [THREADS]                microseconds of a call
+     @name@ run INPUT... OUTPUT... [THREADS]   raw files: elements in C order, in this machine's byte order */
+#define _POSIX_C_SOURCE 200112L
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "@name@.h"
+#include "pool.h"
+
+enum { INPUTS = @NAME@_INPUTS, OUTPUTS = @NAME@_OUTPUTS, TENSORS = INPUTS + OUTPUTS };
+
+static const size_t tensor_bytes[TENSORS] = {@tensor_bytes@};
+static const char* const output_dtypes[OUTPUTS] = {@output_dtypes@};
+static const char* const reference[TENSORS] = {@reference_files@};
+static const double tolerance = @tolerance@; /* of the largest expected value */
+
+static const fastconv_pool* pool;
+static void* workspace;
+static char* tensors[TENSORS];
+
+static void* allocate(size_t bytes) {
+  void* memory = NULL;
+  if (posix_memalign(&memory, FASTCONV_ALIGNMENT, bytes ? bytes : 1)) {
+    fprintf(stderr, "no memory\n");
+    exit(2);
+  }
+  memset(memory, 0, bytes);
+  return memory;
+}
+
+static void read_file(const char* path, char* memory, size_t bytes) {
+  FILE* file = fopen(path, "rb");
+  if (!file || fread(memory, 1, bytes, file) != bytes || fgetc(file) != EOF) {
+    fprintf(stderr, "%s: not a file of %lu bytes\n", path, (unsigned long)bytes);
+    exit(2);
+  }
+  fclose(file);
+}
+
+static void call(void) {
+  const @name@_inputs inputs = {@input_members@};
+  const @name@_outputs outputs = {@output_members@};
+  fastconv_status status = @name@_run(&inputs, &outputs, workspace, @name@_workspace_bytes(pool), pool);
+  if (status != FASTCONV_OK) {
+    fprintf(stderr, "@name@_run: status %d\n", status);
+    exit(2);
+  }
+}
+
+static double element(const char* memory, const char* dtype, size_t i) {
+  if (!strcmp(dtype, "float32")) return ((const float*)memory)[i];
+  if (!strcmp(dtype, "float64")) return ((const double*)memory)[i];
+  return ((const unsigned char*)memory)[i]; /* others byte by byte */
+}
+
+static size_t elements(size_t bytes, const char* dtype) {
+  if (!strcmp(dtype, "float32")) return bytes / sizeof(float);
+  if (!strcmp(dtype, "float64")) return bytes / sizeof(double);
+  return bytes;
+}
+
+/* Largest difference over the largest expected value; where types are no floats, 0 or infinity. */
+static double difference(const char* got, const char* want, size_t bytes, const char* dtype) {
+  double largest = 0, scale = 0;
+  if (strncmp(dtype, "float", 5) || !strcmp(dtype, "float16")) return memcmp(got, want, bytes) ? INFINITY : 0;
+  for (size_t i = 0; i < elements(bytes, dtype); i++) {
+    double one = element(got, dtype, i), other = element(want, dtype, i);
+    if (isnan(one) != isnan(other)) return INFINITY;
+    if (isnan(one) || one == other) continue;
+    largest = fmax(largest, fabs(one - other));
+    scale = fmax(scale, fabs(other));
+  }
+  return largest == 0 ? 0 : largest / (scale > 0 ? scale : 1);
+}
+
+static int check(void) {
+  double worst = 0;
+  for (int i = 0; i < INPUTS; i++) read_file(reference[i], tensors[i], tensor_bytes[i]);
+  call();
+  for (int i = INPUTS; i < TENSORS; i++) {
+    char* want = allocate(tensor_bytes[i]);
+    read_file(reference[i], want, tensor_bytes[i]);
+    worst = fmax(worst, difference(tensors[i], want, tensor_bytes[i], output_dtypes[i - INPUTS]));
+    free(want);
+  }
+  printf("largest relative error %.1e, allowed %.1e: %s\n", worst, tolerance, worst <= tolerance ? "right" : "WRONG");
+  return worst <= tolerance ? 0 : 1;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + 1e-9 * time.tv_nsec;
+}
+
+static int by_size(const void* one, const void* other) {
+  double a = *(const double*)one, b = *(const double*)other;
+  return (a > b) - (a < b);
+}
+
+static int bench(void) {
+  enum { TURNS = 31 };
+  double seconds[TURNS], begin = now();
+  call();
+  call();
+  double once = now();
+  call();
+  once = now() - once;
+  long calls = once > 0.02 ? 1 : (long)(0.02 / (once > 1e-8 ? once : 1e-8)) + 1;
+  int turns = 0;
+  for (; turns < TURNS && (turns < 3 || now() - begin < 10); turns++) {
+    seconds[turns] = now();
+    for (long i = 0; i < calls; i++) call();
+    seconds[turns] = (now() - seconds[turns]) / calls;
+  }
+  qsort(seconds, turns, sizeof seconds[0], by_size);
+  printf("%.2f us a call (median; least %.2f)\n", 1e6 * seconds[turns / 2], 1e6 * seconds[0]);
+  return 0;
+}
+
+static int run(char** files) {
+  for (int i = 0; i < INPUTS; i++) read_file(files[i], tensors[i], tensor_bytes[i]);
+  call();
+  for (int i = INPUTS; i < TENSORS; i++) {
+    FILE* file = fopen(files[i], "wb");
+    if (!file || fwrite(tensors[i], 1, tensor_bytes[i], file) != tensor_bytes[i] || fclose(file)) {
+      fprintf(stderr, "%s: cannot be written\n", files[i]);
+      return 2;
+    }
+  }
+  return 0;
+}
+
+int main(int count, char** arguments) {
+  const char* verb = count > 1 ? arguments[1] : "";
+  int files = strcmp(verb, "run") ? 0 : TENSORS;
+  int known = !strcmp(verb, "check") || !strcmp(verb, "bench") || !strcmp(verb, "run");
+  if (!known || count < 2 + files || count > 3 + files) {
+    fprintf(stderr, "usage: %s check [THREADS] | bench [THREADS] | run INPUT... OUTPUT... [THREADS]\n", arguments[0]);
+    return 2;
+  }
+  int threads = count == 3 + files ? atoi(arguments[2 + files]) : 1;
+  if (threads > 1) pool = start_pool(threads);
+  if (threads < 1 || (threads > 1 && !pool)) {
+    fprintf(stderr, "cannot start %d threads\n", threads);
+    return 2;
+  }
+  workspace = allocate(@name@_workspace_bytes(pool));
+  for (int i = 0; i < TENSORS; i++) tensors[i] = allocate(tensor_bytes[i]);
+  int status = !strcmp(verb, "check") ? check() : !strcmp(verb, "bench") ? bench() : run(arguments + 2);
+  for (int i = 0; i < TENSORS; i++) free(tensors[i]);
+  free(workspace);
+  stop_pool(pool);
+  return status;
+}
