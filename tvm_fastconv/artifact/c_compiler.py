@@ -24,12 +24,11 @@ class CCompiler:
 
     command: tuple[str, ...]
 
-    def compile(self, folder: Path, source: str, output: str) -> None:
+    def compile(self, folder: Path, source: str, output: str, *options: str) -> None:
         """Compile one C file of ``folder``, or assemble one, to an object file there."""
         paths = {tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()}
         includes = [f"-I{path}" for path in sorted(paths)]
-        hidden = ["-g0", "-fPIC", "-fvisibility=hidden"]
-        self._run(folder, "-O2", *hidden, "-c", *includes, source, "-o", output)
+        self._run(folder, "-O2", "-g0", "-fPIC", *options, "-c", *includes, source, "-o", output)
 
     def archive(self, folder: Path, objects: Sequence[str], output: str) -> None:
         """Put object files of ``folder`` into a static library there."""

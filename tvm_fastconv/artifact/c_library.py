@@ -102,7 +102,7 @@ def build_c_library(
             )
             objects = [f"{name}.o", f"{name}_kernels.o"]
             for source, compiled in zip((f"{name}.c", "kernels.s"), objects, strict=True):
-                compiler.compile(work, source, compiled)
+                compiler.compile(work, source, compiled, "-fvisibility=hidden")
             compiler.archive(work, objects, f"lib{name}.a")
             compiler.link(work, objects, f"lib{name}.so", [])
             made = [f"{name}.h", f"lib{name}.a", f"lib{name}.so"] + [weights_file] * separate_weights
