@@ -5,6 +5,8 @@ VENV ?= .venv
 # Where the CPU build of torch lies; a local copy of the wheel (pip's find-links) serves as well.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Of this package. Tests for other machines need cross as well, 400 MB of zig.
+EXTRAS ?= compile,tune,onnx,bench,train,dev
 # Tests run side by side, one worker for each core; 0 for none.
 PYTEST_WORKERS ?= auto
 
@@ -64,6 +66,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=77"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torch
-	$(PIP) --no-build-isolation --editable ".[compile,tune,onnx,bench,train,dev]"
+	$(PIP) --no-build-isolation --editable ".[$(EXTRAS)]"
 	$(PIP) --no-deps --extra-index-url $(TORCH_INDEX) torchvision pillow
 	touch $@

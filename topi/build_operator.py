@@ -11,6 +11,7 @@ from .machine import Machine
 from .operators import Sample, operator_of
 from .problem import Problem
 from .schedules import schedule_primfunc
+from .stack_buffers import TIR_PIPELINE
 
 PASS_CONFIG = {"tirx.enable_buffer_level_predication": True}
 """Tails of vectors become masked loads and stores instead of scalar loops (3 % of MobileNetV2)."""
@@ -34,4 +35,4 @@ def build(name: str, problem: Problem, knobs: KnobSet, machine: Machine, seed: i
 def compiled(func: tirx.PrimFunc, target: tvm.target.Target) -> tvm.runtime.Executable:
     """Machine code of a scheduled function, which the library calls ``main``."""
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
-        return tvm.compile(func.with_attr("global_symbol", "main"), target=target)
+        return tvm.compile(func.with_attr("global_symbol", "main"), target=target, tir_pipeline=TIR_PIPELINE)

@@ -9,7 +9,7 @@ import tvm
 
 from tvm_fastconv.topi.machine import Machine
 
-from .artifact.c_library import build_c_library, check_library_name
+from .artifact.c_library import build_c_library, check_library_name, check_output_folder
 from .artifact.manifest import Manifest
 from .compiler import compile_prepared
 from .method_patterns import Methods
@@ -84,6 +84,7 @@ def compile_c_library(
     """
     tell = progress or (lambda step: None)
     check_library_name(name)
+    check_output_folder(folder)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
     files: list[Path] = []
 

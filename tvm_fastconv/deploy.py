@@ -12,7 +12,7 @@ import tvm
 from tvm_fastconv.topi.machine import Machine
 
 from .artifact.artifact import reason
-from .artifact.c_library import check_library_name
+from .artifact.c_library import check_library_name, check_output_folder
 from .artifact.c_source import members
 from .artifact.manifest import Manifest
 from .c_library import compile_c_library
@@ -43,6 +43,10 @@ LEAST_TOLERANCE = 1e-4
 
 UNSEEN_TOLERANCE = 1e-3
 """Where the compiled code was not run before."""
+
+
+UNSEEN_BITS_TOLERANCE = 0.1
+"""Where it has bits besides: a value that lies at its threshold may turn one, and with it all that comes behind."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,9 @@ def deploy(
     ArtifactError
         ``folder`` holds something, or cannot be written.
     """
-    place = Path(os.fsdecode(folder))
     check_library_name(name)
-    _check_folder(place)
+    place = check_output_folder(folder)
+    _check_empty(place)
     with temporary_folder(place.absolute().parent) as work:
         library = compile_c_library(
             model,
@@ -130,15 +134,16 @@ def deploy(
 def tolerance_of(compiled: CompiledModel) -> float:
     """What a device may be off by: twice what was measured here, if the code runs here."""
     if obstacle_here(tvm.target.Target(compiled.manifest.target)):
-        return UNSEEN_TOLERANCE
+        has_bits = any("bit" in layer.op or "xnor" in layer.op for layer in compiled.layers)
+        return UNSEEN_BITS_TOLERANCE if has_bits else UNSEEN_TOLERANCE
     return max(LEAST_TOLERANCE, float(f"{2 * compiled.check():.0e}"))
 
 
-def _check_folder(place: Path) -> None:
+def _check_empty(place: Path) -> None:
     try:
-        place.absolute().parent.mkdir(parents=True, exist_ok=True)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise ArtifactError(f"{place} is there already; a kit is written where nothing is")
+        place.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from None
 

@@ -39,7 +39,7 @@ _RIVALS = ["", "torch", "torch,torch", "magic", ",", "onnxruntime", " torch "]
 
 def line(rng: random.Random, files: list[str]) -> list[str]:
     """Return a command line; ``files`` are the names of the files that were made for it."""
-    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1, 1, 1, 2, 1, 1])[0]
+    verb = rng.choices(list(_VERBS), [8, 6, 2, 2, 3, 2, 1, 1, 1, 2, 1, 1, 2])[0]
     words = [verb, *_VERBS[verb](rng, files)]
     if verb not in ("demo", "tune", "serve", "train"):  # what is right there takes a minute, or for ever
         for _ in range(rng.choice([0] * 7 + [1, 1, 2])):
@@ -97,9 +97,22 @@ def _compile(rng: random.Random, files: list[str]) -> list[str]:
         *(["--machine", _file(rng, files, ".json", "row.json")] if rng.random() < 0.15 else []),
         *(["--methods", _file(rng, files, ".toml", "methods.toml")] if rng.random() < 0.3 else []),
         *(["--records", rng.choice([*BASE, *files, *ODD])] if rng.random() < 0.1 else []),
+        *(["--emit", rng.choice(["c-library", "library", "c"])] if rng.random() < 0.2 else []),
         *_maybe(rng, 0.7, "--no-verify"),
         *_maybe(rng, 0.05, "--dump-ir", "ir", "folder", "text", "\udcff", "a\0b", "text/ir"),
         *_maybe(rng, 0.3, "--json"),
+    ]  # fmt: skip
+
+
+def _deploy(rng: random.Random, files: list[str]) -> list[str]:
+    model = _model(rng, files)
+    return [
+        model, *(["--shape", rng.choice(_SHAPES)] if ":" in model else []),
+        "-o", rng.choice(["kit", "kit", "missing/kit", "folder", rng.choice(ODD)]),
+        *_maybe(rng, 0.5, "--name", "net", "net", "int", "2", "", "\udcff"),
+        *_maybe(rng, 0.2, "--target", *_TARGETS),
+        *(["--methods", _file(rng, files, ".toml", "methods.toml")] if rng.random() < 0.2 else []),
+        *_maybe(rng, 0.1, "--cc", "cc", "false", "missing", ""), *_maybe(rng, 0.3, "--json"),
     ]  # fmt: skip
 
 
@@ -214,4 +227,5 @@ def _export(rng: random.Random, files: list[str]) -> list[str]:
 _VERBS: dict[str, Callable[[random.Random, list[str]], list[str]]] = {
     "compile": _compile, "run": _run, "eval": _eval, "bench": _bench, "report": _report, "targets": _targets,
     "demo": _demo, "tune": _tune, "serve": _serve, "records": _records, "train": _train, "export": _export,
+    "deploy": _deploy,
 }  # fmt: skip

@@ -169,6 +169,8 @@ def _left(words: tuple[str, ...], code: object, folder: Path, before: dict[str, 
     named = [value for option, value in itertools.pairwise(words) if option in _WRITING]
     named += [word.partition("=")[2] for word in words if word.startswith(_WRITING)] + ["ir"]
     dumps = tuple(os.path.normpath(value) for value in named if "--dump-ir" in words)
+    if code == 0 and (words[0] == "deploy" or "c-library" in words):  # their output is a folder
+        dumps += tuple("" if os.path.normpath(value) == "." else os.path.normpath(value) for value in named)
     wrong = [
         name for name in changed
         if not name.startswith(dumps or ("\0",)) and (code != 0 or name not in map(os.path.normpath, named))

@@ -17,13 +17,16 @@ from torch import nn
 from tvm import relax
 
 import tvm_fastconv as fc
-from tvm_fastconv.errors import InputError, ModelError
+from tvm_fastconv import demo
+from tvm_fastconv.errors import ArtifactError, InputError, ModelError
+from tvm_fastconv.train.models import make_model
 
 from ..cuda.networks import settled
 
 HERE = Path(__file__).parent
 CC = ["cc", "-std=c11", "-O1", "-g", "-pthread"]
 NETWORKS = ("dense", "binary", "lookup", "separable")
+DEMO = tuple(demo.NETWORKS)
 EDGES = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 pytestmark = pytest.mark.slow
@@ -116,13 +119,33 @@ def test_a_program_answers_as_our_loader_does(
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_three_faces_give_the_same_bits(libraries: dict[str, SimpleNamespace], name: str) -> None:
-    case = libraries[name]
+    _assert_same_bits(libraries[name], name)
+
+
+def _assert_same_bits(case: SimpleNamespace, name: str) -> None:
     path, images = case.folder / f"{name}.so", case.images.numpy()
     call = fc.load(path).bind(images)
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
     plain = machine["main"](tvm.runtime.tensor(images)).numpy()
     np.testing.assert_array_equal(call(), case.answer.numpy())
     np.testing.assert_array_equal(plain, case.answer.numpy())
+
+
+@pytest.mark.parametrize("name", DEMO)
+def test_the_networks_of_the_demo(name: str, tmp_path: Path) -> None:
+    """As they are before training: four threads of a program, our loader, a bound call and plain TVM, to the bit."""
+    torch.manual_seed(0)
+    images = torch.randn(1, 1, 8, 8)
+    model = make_model("digits_net", classes=10, channels=1, size=8, **demo.NETWORKS[name])
+    made = fc.compile_c_library(
+        settled(model, images.repeat(8, 1, 1, 1)), images, folder=tmp_path, name="demo"
+    )
+    made.compiled.save(tmp_path / "demo.so")
+    (tmp_path / "x.bin").write_bytes(images.numpy().tobytes())
+    case = SimpleNamespace(folder=tmp_path, images=images, answer=made.compiled(images))
+    _assert_same_bits(case, "demo")
+    for arguments in ((), (3, 4)):
+        np.testing.assert_array_equal(_run(_program(case, "demo"), case, *arguments)[0], case.answer.numpy())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -302,3 +325,26 @@ def test_a_dynamic_batch_has_no_c_library(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="needs TVM's virtual machine, since shapes are dynamic"):
         fc.compile_c_library(program, folder=tmp_path / "made", verify=False)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("", "has no name"),
+        ("a\0b", "null byte"),
+        ("file/lib", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_told_before_the_work(
+    folder: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    steps: list[str] = []
+    with pytest.raises(ArtifactError, match=message):
+        fc.compile_c_library(
+            nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=folder, progress=steps.append
+        )
+    assert not steps
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -14,7 +15,12 @@ import torch
 from torch import nn
 
 import tvm_fastconv as fc
+from tvm_fastconv.artifact.elf import process_machine
+from tvm_fastconv.demo import NETWORKS
 from tvm_fastconv.errors import ArtifactError, InputError, ModelError
+from tvm_fastconv.train.models import make_model
+
+from ..cuda.networks import settled
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +173,58 @@ def test_no_example_inputs_no_kit(tmp_path: Path) -> None:
     ):
         fc.deploy(nn.Conv2d(3, 4, 3).eval(), inputs, folder=tmp_path / "kit")
     assert not list(tmp_path.iterdir())
+
+
+@needs_cmake
+def test_the_programs_under_sanitizers(kit: fc.Kit, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(kit.folder, tmp_path / "kit"))
+    edges = "-fsanitize=address,undefined -fno-sanitize-recover=all -g"
+    done = _sh(f'cmake -S . -B build -DCMAKE_C_FLAGS="{edges}" -DCMAKE_CXX_FLAGS="{edges}"', place)
+    assert done.returncode == 0, done.stderr
+    inputs = "reference/input_0.bin reference/input_1.bin"
+    for command in (
+        "cmake --build build",
+        "build/two check",
+        "build/two check 4",
+        "build/two bench 2",
+        f"build/two run {inputs} c0.bin c1.bin 3",
+        f"build/two_cc {inputs} cc0.bin cc1.bin",
+        "cmp c0.bin cc0.bin && cmp c1.bin cc1.bin",
+    ):
+        done = _sh(command, place)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+QEMU = {"aarch64": ["qemu-aarch64-static"], "x86_64": ["qemu-x86_64-static"]}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="needs ziglang: the extra [cross]")
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_static_program_by_zig(machine: str, tmp_path: Path) -> None:
+    """A network of bits, linked with musl: small, and it runs with nothing of this system."""
+    emulator = [] if machine == process_machine() else QEMU[machine]
+    if emulator and shutil.which(emulator[0]) is None:
+        pytest.skip(f"needs {emulator[0]}: Debian's qemu-user-static")
+    torch.manual_seed(0)
+    images = torch.randn(1, 1, 8, 8)
+    model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS["bitserial"])
+    place = tmp_path / "kit"
+    made = fc.deploy(
+        settled(model, images.repeat(8, 1, 1, 1)),
+        images,
+        folder=place,
+        name="bits",
+        target=f"{machine}-linux-musl",
+    )
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl", "-O2", "-static", "-s"]
+    subprocess.run([*zig, "main.c", "pool.c", "libbits.a", "-o", "bits"], cwd=place, check=True)
+    assert (place / "bits").stat().st_size <= 200_000
+    for arguments in (["check"], ["check", "3"]):
+        done = subprocess.run(
+            [*emulator, "./bits", *arguments], cwd=place, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    seen_here = machine == process_machine()
+    assert made.manifest.verify.startswith(
+        "verified" if seen_here else "not verified: this machine is none of"
+    )

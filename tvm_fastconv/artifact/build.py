@@ -24,6 +24,7 @@ from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.module.extern_kernels import ExternKernels
 from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
 from tvm_fastconv.relay_passes.module.straight_line import StraightLine
+from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
 
 from .. import __version__
 from ..errors import ModelError
@@ -102,7 +103,9 @@ def build_artifact(
         When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
     check_output_path(path)
-    compiler = find_compiler(triple_of(target), cc)
+    # TVM's runtime is of GNU's C library, whichever one a C library of the same kernels is linked with.
+    triple = triple_of(target)
+    compiler = find_compiler(triple.replace("musl", "gnu"), None if "musl" in triple else cc)
     # The virtual machine copies a GPU's weights there once, and a graph needs them to stay where they are.
     weights: Sequence[tvm.runtime.Tensor] = ()
     if not is_cuda(target):
@@ -172,7 +175,7 @@ def _link(
     output = folder / "linked.so"
     compiler.compile(folder, "sections.c", "sections.o")
     with source_kept() if is_cuda(target) else contextlib.nullcontext():
-        executable = tvm.compile(lowered, target, relax_pipeline=None)
+        executable = tvm.compile(lowered, target, relax_pipeline=None, tir_pipeline=TIR_PIPELINE)
     packing = {}
     if is_cuda(target):
         packing["fpack_imports"] = pack_imports(arches_of(target), keep_cuda)

@@ -4,8 +4,10 @@ The same kernels as in a file for TVM's runtime, called by the same entry, witho
 the runtime's pointers after the network, so that several libraries fit into one program.
 """
 
+import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +40,28 @@ def check_library_name(name: str) -> str:
             f"a C library cannot be named {name!r}; allowed: letters, digits and _, beginning with a letter"
         )
     return name
+
+
+def check_output_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return ``folder``, in which files can be written; call it before long work. Leaves nothing behind.
+
+    Raises
+    ------
+    ArtifactError
+        It is none, or cannot be made.
+    """
+    if not os.fspath(folder):
+        raise ArtifactError("the output folder has no name")
+    place = Path(os.fsdecode(folder))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            place.lstat()  # refuses names that no file can have, which the rest would take for absent ones
+        there = next(each for each in (place.absolute(), *place.absolute().parents) if os.path.lexists(each))
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot write to a folder {place}: {reason(error)}") from None
+    return place
 
 
 def build_c_library(
@@ -87,7 +111,7 @@ def build_c_library(
     prefix, weights_file = f"{name}_kernel_", f"{name}.weights"
     inputs, outputs = specs_of(mod["main"], input_names, output_names)
     code = CSource(name, inputs, outputs, separate_weights)
-    place = Path(os.fsdecode(folder))
+    place = check_output_folder(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with temporary_folder(place) as work:

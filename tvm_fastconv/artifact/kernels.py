@@ -10,18 +10,16 @@ from dataclasses import dataclass
 import tvm
 from tvm import tirx
 from tvm.tirx.build import codegen_build
-from tvm_ffi import structural_map, structural_walk
+from tvm_ffi import structural_walk
 
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.module.straight_line import NotStraightError, StraightLine, straight_line
+from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
 
 from ..gpu_targets import is_cuda
 
 ALIGNMENT = 64
 """Bytes, of every tensor: vectors are loaded and stored as if it were so."""
-
-MOST_ON_STACK = 16384
-"""Bytes of a function's buffers: threads of a C library may have as little as 128 KiB."""
 
 _PACKED = ("MakePackedAPI", "FP8StorageLegalize", "BF16StorageLegalize")
 """Passes of TVM's pipeline that pack arguments, or insist on coming after that."""
@@ -59,7 +57,7 @@ def compile_kernels(
     """Generate code for the functions that ``entry`` calls; the names of the C functions begin with ``prefix``."""
     used = {call.function for call in entry.calls}
     functions = tvm.IRModule({var: func for var, func in mod.functions.items() if var.name_hint in used})
-    lower, finalize, _ = tirx.get_default_tir_pipeline(target)
+    lower, finalize, _ = tirx.get_tir_pipeline(TIR_PIPELINE)
     config = dict(tvm.transform.PassContext.current().config)
     with tvm.transform.PassContext(opt_level=3, config=config, instruments=[_WithoutPacking()]):
         mod = lower(tirx.transform.BindTarget(target.with_host(target))(functions))
@@ -83,7 +81,7 @@ def _c_function(func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
         tirx.Var(buffer.name, tvm.ir.PointerType(tvm.ir.PrimType(str(buffer.ty.dtype)), "global"))
         for buffer in func.params
     ]
-    body = _on_stack(func.body)
+    body = func.body
     for buffer in func.params:
         body = tirx.AttrStmt(buffer, "storage_alignment", tirx.IntImm("int32", ALIGNMENT), body)
     declared = [
@@ -98,30 +96,6 @@ def _c_function(func: tirx.PrimFunc, name: str) -> tirx.PrimFunc:
         body = tirx.AttrStmt(tvm.ir.StringImm("default"), key, tirx.IntImm("int32", value), body)
     made = tirx.PrimFunc(pointers, body, tvm.ir.PrimType("int32"), func.attrs)
     return made.with_attr("global_symbol", name).with_attr("calling_conv", 1)
-
-
-def _on_stack(body: tirx.Stmt) -> tirx.Stmt:
-    """Buffers stay on the stack, as long as there is room: TVM takes each, be it one register, from the runtime."""
-    room = MOST_ON_STACK
-
-    def keep(op: tirx.AllocBuffer) -> tirx.AllocBuffer:
-        nonlocal room
-        if (size := _bytes(op.buffer)) > room:
-            return op
-        room -= size
-        return tirx.AllocBuffer(op.buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
-
-    return structural_map(body, (tirx.AllocBuffer, keep))
-
-
-def _bytes(buffer: tirx.Buffer) -> int:
-    """Of memory of a fixed size; of any other, more than there is."""
-    total = tvm.DataType(str(buffer.dtype)).bits * tvm.DataType(str(buffer.dtype)).lanes // 8
-    for extent in buffer.shape:
-        if not isinstance(extent, tirx.IntImm):
-            return MOST_ON_STACK + 1
-        total *= int(extent)
-    return total
 
 
 def _scratch_bytes(func: tirx.PrimFunc) -> int:

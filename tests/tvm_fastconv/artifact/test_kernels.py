@@ -11,9 +11,10 @@ import tvm
 from tvm import relax, te, tirx
 
 from tvm_fastconv.artifact.c_library import private_assembly
-from tvm_fastconv.artifact.kernels import ALIGNMENT, MOST_ON_STACK, Kernels, compile_kernels
+from tvm_fastconv.artifact.kernels import ALIGNMENT, Kernels, compile_kernels
 from tvm_fastconv.relay_passes.module.straight_line import KernelCall, StraightLine
 from tvm_fastconv.targets import resolve_target
+from tvm_fastconv.topi.stack_buffers import MOST_ON_STACK
 
 TARGET = resolve_target("native")
 

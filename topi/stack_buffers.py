@@ -1,0 +1,58 @@
+"""Small buffers of generated code on the stack: TVM takes each, be it one register, from its runtime in every task."""
+
+import tvm
+import tvm_ffi
+from tvm import tirx
+
+MOST_ON_STACK = 16384
+"""Bytes of a function's buffers: threads of a C library may have as little as 128 KiB."""
+
+TIR_PIPELINE = "fastconv"
+"""TVM's pipeline from loops to code, with this pass in it; for ``tvm.compile(..., tir_pipeline=)``."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="StackBuffers")
+class StackBuffers:
+    """Keep buffers of functions for CPUs on the stack, as long as there is room for them."""
+
+    def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
+        """Return the module with such buffers annotated."""
+        mod = mod.clone()
+        for var, func in mod.functions.items():
+            if isinstance(func, tirx.PrimFunc) and func.attrs["target"].kind.name == "llvm":
+                mod.update_func(
+                    var, tirx.PrimFunc(func.params, _on_stack(func.body), func.ret_type, func.attrs)
+                )
+        return mod
+
+
+def _on_stack(body: tirx.Stmt) -> tirx.Stmt:
+    room = MOST_ON_STACK
+
+    def keep(op: tirx.AllocBuffer) -> tirx.AllocBuffer:
+        nonlocal room
+        if (size := _bytes(op.buffer)) > room:
+            return op
+        room -= size
+        return tirx.AllocBuffer(op.buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
+
+    return tvm_ffi.structural_map(body, (tirx.AllocBuffer, keep))
+
+
+def _bytes(buffer: tirx.Buffer) -> int:
+    """Of memory of a fixed size; of any other, more than there is."""
+    dtype = tvm.DataType(str(buffer.dtype))
+    total = -(-dtype.bits // 8) * dtype.lanes
+    for extent in buffer.shape:
+        if not isinstance(extent, tirx.IntImm):
+            return MOST_ON_STACK + 1
+        total *= int(extent)
+    return total
+
+
+def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
+    lower, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
+    return tvm.transform.Sequential([lower, StackBuffers()]), finalize_host, finalize_device
+
+
+tirx.compilation_pipeline.register_tir_pipeline(TIR_PIPELINE, _pipeline)
