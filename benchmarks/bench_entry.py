@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import options, results, runner
 
@@ -196,7 +197,8 @@ def main() -> None:
     digits = load_data("digits")
     for name in given.networks or (*DEMO, *LARGE):
         if name in DEMO:
-            module, inputs = trained_model(name, digits), (digits.test_images[:1],)
+            module = trained_model(name, digits)
+            inputs = (torch.from_numpy(digits.test_images[:1]),)
         else:
             module, inputs = (make_lookup_network if name in LOOKUP_NETWORKS else make_network)(name)
         rows.append(measure(name, module.eval(), inputs, settings, rival=name in DEMO))

@@ -34,7 +34,9 @@ def _on_stack(body: tirx.Stmt) -> tirx.Stmt:
         if (size := _bytes(op.buffer)) > room:
             return op
         room -= size
-        return tirx.AllocBuffer(op.buffer, {"disable_lower_builtin": tirx.IntImm("bool", 1)})
+        return tirx.AllocBuffer(
+            op.buffer, {**op.annotations, "disable_lower_builtin": tirx.IntImm("bool", 1)}
+        )
 
     return tvm_ffi.structural_map(body, (tirx.AllocBuffer, keep))
 

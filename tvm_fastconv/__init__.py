@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SpatialSeparable,
         Tucker,
     )
-    from .deploy import Kit, deploy
+    from .deployment import Kit, deploy
     from .report import LayerReport
     from .runtime.compiled_model import CompiledModel, load
     from .train.compress import CompressedLayer, compress_, penalty
@@ -84,7 +84,7 @@ _MODULE_OF = {
     "Dense": "configs",
     "DepthwiseSeparable": "configs",
     "FixedStencil": "configs",
-    "Kit": "deploy",
+    "Kit": "deployment",
     "LayerReport": "report",
     "Lookup": "configs",
     "SpatialSeparable": "configs",
@@ -93,7 +93,7 @@ _MODULE_OF = {
     "compile": "compiler",
     "compile_c_library": "c_library",
     "compress_": "train.compress",
-    "deploy": "deploy",
+    "deploy": "deployment",
     "export_batch": "batch_tuning",
     "import_batch": "batch_tuning",
     "load": "runtime.compiled_model",

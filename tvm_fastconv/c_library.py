@@ -12,11 +12,14 @@ from tvm_fastconv.topi.machine import Machine
 from .artifact.c_library import build_c_library, check_library_name, check_output_folder
 from .artifact.manifest import Manifest
 from .compiler import compile_prepared
+from .errors import ModelError
+from .gpu_targets import is_cuda
 from .method_patterns import Methods
-from .prepare import compiling, prepare
+from .prepare import Prepared, compiling, prepare
 from .record_files import RecordFiles, records_for
 from .runtime.compiled_model import CompiledModel
 from .runtime.threads import check_threads
+from .tvm_log import quiet_tvm
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,48 @@ def compile_c_library(
     ModelError, TargetError, MethodError, InputError, FastconvError
         As for `compile`; or the model needs TVM's virtual machine, or ``name`` is no name of a C library.
     """
+    return prepared_c_library(
+        model,
+        example_inputs,
+        folder=folder,
+        name=name,
+        separate_weights=separate_weights,
+        target=target,
+        machine=machine,
+        methods=methods,
+        records=records,
+        verify=verify,
+        dump_ir=dump_ir,
+        cc=cc,
+        progress=progress,
+    )
+
+
+@quiet_tvm()
+def prepared_c_library(
+    model: Any,
+    example_inputs: Any,
+    *,
+    folder: str | Path,
+    name: str,
+    separate_weights: bool = False,
+    target: str | Path | tvm.target.Target | Mapping[str, Any] = "native",
+    machine: Machine | str | Path | None = None,
+    methods: Methods | None = None,
+    records: RecordFiles = None,
+    verify: bool = True,
+    dump_ir: str | Path | None = None,
+    cc: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    check: Callable[[Prepared], None] = lambda prepared: None,
+) -> CLibrary:
+    """As `compile_c_library`, with a ``check`` of what was imported before anything is compiled."""
     tell = progress or (lambda step: None)
     check_library_name(name)
     check_output_folder(folder)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
+    _check_fixed(prepared)
+    check(prepared)
     files: list[Path] = []
 
     def make_library(scheduled: tvm.IRModule) -> None:
@@ -107,3 +148,14 @@ def compile_c_library(
     known = records_for(records, prepared.target, prepared.machine, check_threads(None))
     compiled = compile_prepared(prepared, known, verify=verify, tell=tell, cc=cc, then=make_library)
     return CLibrary(name, tuple(files), compiled)
+
+
+def _check_fixed(prepared: Prepared) -> None:
+    """Refuse early what is known to need a virtual machine."""
+    if is_cuda(prepared.target):
+        raise ModelError("no C library can be made: its target is a CPU, and not a GPU")
+    for param in prepared.canonical["main"].params:
+        if not all(isinstance(extent, tvm.tirx.IntImm) for extent in param.ty.shape):
+            raise ModelError(
+                "no C library can be made: the model needs TVM's virtual machine, since shapes are dynamic"
+            )

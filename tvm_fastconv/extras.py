@@ -19,7 +19,7 @@ EXTRAS = {
 def missing_package(error: ModuleNotFoundError) -> str | None:
     """One line that says what to install, where a package of an extra is missing; else ``None``."""
     package = (error.name or "").partition(".")[0]
-    if package not in EXTRAS:
+    if package not in EXTRAS or _is_installed(package):
         return None
     return f"{package} is not installed; run: pip install 'tvm-fastconv[{EXTRAS[package]}]'"
 
@@ -33,5 +33,12 @@ def require(*packages: str) -> None:
         One of the packages is not installed.
     """
     for package in packages:
-        if importlib.util.find_spec(package) is None:
+        if not _is_installed(package):
             raise FastconvError(str(missing_package(ModuleNotFoundError(name=package))))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False

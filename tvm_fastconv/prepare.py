@@ -19,7 +19,7 @@ from tvm_fastconv.topi.build_operator import PASS_CONFIG
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
-from .artifact.c_compiler import find_compiler
+from .artifact.c_compiler import find_compiler, find_runtime_compiler
 from .artifact.fatbin import find_nvcc
 from .configs import Method
 from .errors import FastconvError, ModelError
@@ -98,6 +98,7 @@ def prepare(
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
     find_compiler(triple_of(resolved), cc)
+    find_runtime_compiler(triple_of(resolved), cc)
     if is_cuda(resolved):
         find_nvcc()
     tell("optimising")

@@ -4,7 +4,7 @@ Where all shapes are fixed, nothing is left for a virtual machine to decide: whi
 memory, is known. `straight_line` reads it off the lowered graph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -24,10 +24,20 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A call of a compiled function, and what its pointers point to."""
+    """A call of a compiled function.
+
+    Attributes
+    ----------
+    function : str
+    arguments : tuple of Place
+        What its pointers point to.
+    scratch : int, optional
+        Where in the workspace its own buffers lie, if it was asked where.
+    """
 
     function: str
     arguments: tuple[Place, ...]
+    scratch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class StraightLine:
     copies : tuple of (Place, int, int)
         Afterwards: an output that is no kernel's own, and bytes: from where, which output, how many.
     workspace_bytes : int
-        Of all that lies between the calls.
+        Of all that lies between the calls, and of their own buffers.
     """
 
     calls: tuple[KernelCall, ...]
@@ -53,15 +63,20 @@ class NotStraightError(ValueError):
     """Something is decided, or sized, only when the function runs; the message says what."""
 
 
-def straight_line(main: relax.Function) -> StraightLine:
+def straight_line(main: relax.Function, scratch_bytes: Mapping[str, int] | None = None) -> StraightLine:
     """Read what ``main`` does, once its calls write to tensors that it allocates (``pipeline.lower_calls``).
+
+    Parameters
+    ----------
+    scratch_bytes : mapping, optional
+        What functions need besides while they run, by their names; then the workspace has room for it.
 
     Raises
     ------
     NotStraightError
         It needs a virtual machine.
     """
-    return _Reader(main).line()
+    return _Reader(main).line(scratch_bytes or {})
 
 
 class _Value(NamedTuple):
@@ -87,7 +102,7 @@ class _Reader:
         types = main.ret_ty.fields if isinstance(main.ret_ty, relax.TupleType) else [main.ret_ty]
         self._result_bytes = [_bytes(type_) for type_ in types]
 
-    def line(self) -> StraightLine:
+    def line(self, scratch_bytes: Mapping[str, int]) -> StraightLine:
         """What was read, on memory that is planned now."""
         # A buffer that is a result is the output's own memory.
         outputs = {
@@ -99,8 +114,11 @@ class _Reader:
                 if value.kind == "buffer" and value.number not in outputs:
                     first = lives[value.number].first if value.number in lives else at
                     lives[value.number] = Life(self._sizes[value.number], first, at)
-        planned, total = plan_memory(list(lives.values()))
-        offsets = dict(zip(lives, planned, strict=True))
+        own = {at: scratch_bytes.get(name, 0) for at, (name, _) in enumerate(self._calls)}
+        scratch = {at: Life(size, at, at) for at, size in own.items() if size}
+        planned, total = plan_memory([*lives.values(), *scratch.values()])
+        offsets = dict(zip(lives, planned[: len(lives)], strict=True))
+        scratch_at = dict(zip(scratch, planned[len(lives) :], strict=True))
 
         def place(value: _Value) -> Place:
             if value.kind != "buffer":
@@ -109,7 +127,10 @@ class _Reader:
                 return Place("output", outputs[value.number])
             return Place("workspace", offsets[value.number])
 
-        calls = tuple(KernelCall(name, tuple(map(place, values))) for name, values in self._calls)
+        calls = tuple(
+            KernelCall(name, tuple(map(place, values)), scratch_at.get(at))
+            for at, (name, values) in enumerate(self._calls)
+        )
         placed = [(place(value), i, size) for i, (value, size) in self._numbered_results()]
         copies = tuple(copy for copy in placed if copy[0] != Place("output", copy[1]))
         return StraightLine(calls, copies, total)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ from tvm import relax
 
 import tvm_fastconv as fc
 from tvm_fastconv import demo
+from tvm_fastconv.artifact.c_source import backend_prefix
 from tvm_fastconv.errors import ArtifactError, InputError, ModelError
 from tvm_fastconv.train.models import make_model
 
@@ -274,9 +277,11 @@ def test_a_library_needs_and_shows_next_to_nothing(libraries: dict[str, SimpleNa
 def test_a_library_holds_no_state(libraries: dict[str, SimpleNamespace], name: str) -> None:
     """Writable is nothing but what a thread knows of its own call, and pointers that are set before it runs."""
     archive = libraries[name].folder / f"lib{name}.a"
-    hooks = {f"{name}_backend_{what}" for what in ("ParallelLaunch", "AllocWorkspace", "FreeWorkspace")}
+    hooks = {
+        f"{backend_prefix(name)}{what}" for what in ("ParallelLaunch", "AllocWorkspace", "FreeWorkspace")
+    }
     writable = {line[-1] for line in _symbols(archive, "--defined-only") if line[-2] in "BbDdCcSsGgVv"}
-    assert writable <= {"threads", "scratch"} | hooks
+    assert writable <= {"threads", "further", "scratch"} | hooks
 
 
 def test_the_header_is_c_and_cplusplus(libraries: dict[str, SimpleNamespace], tmp_path: Path) -> None:
@@ -310,7 +315,7 @@ def test_weights_in_a_file_of_their_own(libraries: dict[str, SimpleNamespace], t
     np.testing.assert_array_equal(_run(_program(apart, "apart", *flags), apart, 2)[0], case.answer.numpy())
 
 
-@pytest.mark.parametrize("name", ["", "2d", "a-b", "int", "class", "über", "../x"])
+@pytest.mark.parametrize("name", ["", "2d", "a-b", "int", "class", "main", "über", "../x"])
 def test_names_that_c_does_not_know_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(f"a C library cannot be named {name!r}")):
         fc.compile_c_library(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path, name=name)
@@ -322,8 +327,10 @@ def test_a_dynamic_batch_has_no_c_library(tmp_path: Path) -> None:
     program = torch.export.export(
         nn.Conv2d(3, 4, 3).eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=[{0: batch}]
     )
+    steps: list[str] = []
     with pytest.raises(ModelError, match="needs TVM's virtual machine, since shapes are dynamic"):
-        fc.compile_c_library(program, folder=tmp_path / "made", verify=False)
+        fc.compile_c_library(program, folder=tmp_path / "made", verify=False, progress=steps.append)
+    assert "generating code" not in steps
     assert not (tmp_path / "made").exists()
 
 
@@ -348,3 +355,40 @@ def test_a_folder_that_cannot_be_is_told_before_the_work(
         )
     assert not steps
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_kernels_with_buffers_of_their_own_are_among_those_tested(
+    libraries: dict[str, SimpleNamespace],
+) -> None:
+    """Else nothing would take any, on this thread or another."""
+    library = ctypes.CDLL(str(libraries["dense"].folder / "libdense.so"))
+    size = library.dense_workspace_bytes
+    size.restype = ctypes.c_size_t
+    pool = (ctypes.c_void_p * 3)(0, 0, 3)  # run, context, threads
+    assert size(pool) > size(None)
+    assert (size(pool) - size(None)) % 2 == 0
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a76", "neoverse-v1"])
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="needs ziglang: the extra [cross]")
+def test_instructions_of_one_kind_of_processor(cpu: str, tmp_path: Path) -> None:
+    """Dot products and scalable vectors, which an assembler would have to be told of."""
+    images = torch.randn(1, 3, 16, 16)
+    model = settled(_network("binary"), images.repeat(4, 1, 1, 1))
+    made = fc.compile_c_library(
+        model, images, folder=tmp_path, methods=METHODS["binary"], target=f"aarch64-linux-musl -mcpu={cpu}"
+    )
+    assert all(file.exists() for file in made.files)
+
+
+def test_a_library_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    model, images = nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8)
+    (tmp_path / "libnet.so").mkdir()
+    with pytest.raises(ArtifactError, match=r"libnet\.so is a folder and is not replaced"):
+        fc.compile_c_library(model, images, folder=tmp_path, name="net", verify=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["libnet.so"]
+    (tmp_path / "libnet.so").rmdir()
+    fc.compile_c_library(model, images, folder=tmp_path, name="net", separate_weights=True, verify=False)
+    assert (tmp_path / "net.weights").exists()
+    fc.compile_c_library(model, images, folder=tmp_path, name="net", verify=False)
+    assert not (tmp_path / "net.weights").exists()

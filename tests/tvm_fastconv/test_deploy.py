@@ -165,6 +165,25 @@ def test_what_is_there_is_kept(kit: fc.Kit, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit"]
 
 
+def test_names_are_what_they_say() -> None:
+    code = "from tvm_fastconv import *; Kit; from tvm_fastconv import Kit, deploy, compile; assert callable(deploy)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_cmake
+def test_whole_numbers_may_be_off_as_well(built: Path, tmp_path: Path) -> None:
+    """As `CompiledModel.check` counts them: relative to the largest."""
+    place = Path(shutil.copytree(built, tmp_path / "kit"))
+    counts = np.fromfile(place / "reference/output_1.bin", np.int64)
+    counts[0] += 1
+    counts.tofile(place / "reference/output_1.bin")
+    said = [
+        _sh(command, place).stdout.split()[3].rstrip(",")
+        for command in ("build/two check", f"{sys.executable} run.py check")
+    ]
+    assert said[0] == said[1] == f"{1 / counts.max():.1e}"
+
+
 def test_no_example_inputs_no_kit(tmp_path: Path) -> None:
     inputs = torch.full((1, 3, 8, 8), float("nan"))
     with (
@@ -217,7 +236,7 @@ def test_a_static_program_by_zig(machine: str, tmp_path: Path) -> None:
         target=f"{machine}-linux-musl",
     )
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl", "-O2", "-static", "-s"]
-    subprocess.run([*zig, "main.c", "pool.c", "libbits.a", "-o", "bits"], cwd=place, check=True)
+    subprocess.run([*zig, "main.c", "kit_pool.c", "libbits.a", "-o", "bits"], cwd=place, check=True)
     assert (place / "bits").stat().st_size <= 200_000
     for arguments in (["check"], ["check", "3"]):
         done = subprocess.run(

@@ -41,9 +41,11 @@ def test_a_plain_installation_brings_no_package_of_an_extra() -> None:
     assert names == {"apache-tvm", "apache-tvm-ffi", "numpy", "rich", "tomli", "typer"}
 
 
-def test_packages_of_others_are_none_of_ours() -> None:
+def test_packages_of_others_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_package(ModuleNotFoundError(name="somebodys")) is None
     assert missing_package(ModuleNotFoundError()) is None
+    assert missing_package(ModuleNotFoundError(name="torch.gone")) is None, "it is damaged, not missing"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "tvm-fastconv[tune]" in str(missing_package(ModuleNotFoundError(name="xgboost.core")))
 
 

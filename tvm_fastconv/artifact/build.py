@@ -32,7 +32,7 @@ from ..gpu_targets import arches_of, is_cuda
 from ..report import LayerReport, StoredTensor, TensorSpec
 from ..targets import architecture, cpu_features, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
-from .c_compiler import CCompiler, find_compiler
+from .c_compiler import CCompiler, find_runtime_compiler
 from .entry_source import call_workspace_bytes, calls_source, run_source
 from .fatbin import pack_imports, source_kept
 from .kernels import compile_kernels, entry_of
@@ -103,9 +103,7 @@ def build_artifact(
         When ``main`` calls a PrimFunc that is not in ``calls`` at that place.
     """
     check_output_path(path)
-    # TVM's runtime is of GNU's C library, whichever one a C library of the same kernels is linked with.
-    triple = triple_of(target)
-    compiler = find_compiler(triple.replace("musl", "gnu"), None if "musl" in triple else cc)
+    compiler = find_runtime_compiler(triple_of(target), cc)
     # The virtual machine copies a GPU's weights there once, and a graph needs them to stay where they are.
     weights: Sequence[tvm.runtime.Tensor] = ()
     if not is_cuda(target):

@@ -49,7 +49,11 @@ class CCompiler:
 
     def _run(self, folder: Path, *arguments: str) -> None:
         command = [*self.command, *arguments]
-        _check(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), command)
+        # zig keeps what it compiles, weights and all, unless it is told to do so where everything is removed.
+        own = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
+        _check(
+            subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False), command
+        )
 
 
 def _check(done: subprocess.CompletedProcess[str], command: Sequence[str]) -> None:
@@ -88,10 +92,17 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
     )
 
 
+def find_runtime_compiler(triple: str, cc: str | None = None) -> CCompiler:
+    """The compiler that links files for TVM's runtime, which is of GNU's C library whatever ``triple`` names."""
+    if "musl" in triple:
+        return find_compiler(triple.replace("musl", "gnu"))
+    return find_compiler(triple, cc)
+
+
 def _candidates(triple: str) -> Iterator[list[str]]:
     """Commands that compile for ``triple``, if they are installed; the first is the one to use."""
     own = shlex.split(os.environ.get("CC", ""))
-    if own and (_is_native(triple) or _machine_of(own) == triple.split("-")[0]):
+    if own and _compiles_for(own, triple):
         yield own
     if _is_native(triple):
         yield from ([name] for name in _SYSTEM_COMPILERS)
@@ -105,10 +116,13 @@ def _is_native(triple: str) -> bool:
     return triple.split("-")[0] == process_machine() and "musl" not in triple
 
 
-def _machine_of(command: Sequence[str]) -> str:
-    """The architecture that a compiler says it compiles for; empty where it says none."""
+def _compiles_for(command: Sequence[str], triple: str) -> bool:
+    """Whether a compiler says that it compiles for the architecture and the C library of ``triple``."""
     try:
         done = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=False)
     except OSError:
-        return ""
-    return done.stdout.split("-")[0].strip()
+        return False
+    said = done.stdout.strip()
+    if not said:  # some say nothing: they are the user's for this machine
+        return _is_native(triple)
+    return said.split("-")[0] == triple.split("-")[0] and ("musl" in said) == ("musl" in triple)

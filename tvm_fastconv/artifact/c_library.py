@@ -1,12 +1,11 @@
 """A network as a C library: ``NAME.h``, ``libNAME.a``, ``libNAME.so``, and ``NAME.weights`` where they lie apart.
 
-The same kernels as in a file for TVM's runtime, called by the same entry, without anything of TVM. Their assembly names
-the runtime's pointers after the network, so that several libraries fit into one program.
+The same kernels as in a file for TVM's runtime, called by the same entry, without anything of TVM. The pointers by
+which they call a runtime are renamed, so that several libraries fit into one program.
 """
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import tvm
 
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
+from tvm_fastconv.relay_passes.module.straight_line import StraightLine
 
 from .. import __version__
 from ..errors import ArtifactError, InputError, ModelError
@@ -23,8 +23,11 @@ from ..temporary import temporary_folder
 from .artifact import reason
 from .build import specs_of, write_tensors
 from .c_compiler import find_compiler
-from .c_source import CSource, is_c_name
+from .c_source import CSource, backend_prefix, is_c_name
 from .kernels import compile_kernels, entry_of
+
+_BACKEND = b"__TVMBackend"
+"""What the names of the runtime's pointers begin with."""
 
 
 def check_library_name(name: str) -> str:
@@ -112,43 +115,35 @@ def build_c_library(
     inputs, outputs = specs_of(mod["main"], input_names, output_names)
     code = CSource(name, inputs, outputs, separate_weights)
     place = check_output_folder(folder)
+    kept = [*([weights_file] if separate_weights else []), f"lib{name}.so", f"lib{name}.a", f"{name}.h"]
+    if taken := [file for file in kept if (place / file).is_dir()]:
+        raise ArtifactError(f"{place / taken[0]} is a folder and is not replaced")
     try:
         place.mkdir(parents=True, exist_ok=True)
         with temporary_folder(place) as work:
             table = write_tensors(work / weights_file, [weight.numpy() for weight in mod.attrs[WEIGHTS_ATTR]])
             kernels = compile_kernels(mod, entry, target, prefix)
-            kernels.module.write_to_file(str(work / "kernels.s"), "s")
-            assembly = private_assembly((work / "kernels.s").read_text(), f"{name}_backend_")
-            (work / "kernels.s").write_text(assembly)
-            (work / f"{name}.h").write_text(code.header(__version__, str(target)))
-            (work / f"{name}.c").write_text(
-                code.source(entry, table, weights_file, kernels.scratch_bytes, prefix)
-            )
             objects = [f"{name}.o", f"{name}_kernels.o"]
-            for source, compiled in zip((f"{name}.c", "kernels.s"), objects, strict=True):
-                compiler.compile(work, source, compiled, "-fvisibility=hidden")
+            kernels.module.write_to_file(str(work / objects[1]), "o")
+            (work / objects[1]).write_bytes(private_object((work / objects[1]).read_bytes(), name))
+            (work / f"{name}.h").write_text(code.header(__version__, str(target)))
+            with target:
+                line = entry_of(mod, target, kernels.scratch_bytes)
+            assert isinstance(line, StraightLine), "it was one before"
+            scratch = max(kernels.scratch_bytes.values(), default=0)
+            (work / f"{name}.c").write_text(code.source(line, table, weights_file, scratch, prefix))
+            compiler.compile(work, f"{name}.c", objects[0], "-fvisibility=hidden")
             compiler.archive(work, objects, f"lib{name}.a")
             compiler.link(work, objects, f"lib{name}.so", [])
-            made = [f"{name}.h", f"lib{name}.a", f"lib{name}.so"] + [weights_file] * separate_weights
-            for file in made:
+            for file in kept:  # the header last: what it says is there then
                 os.replace(work / file, place / file)
+            if not separate_weights:
+                (place / weights_file).unlink(missing_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot write a C library to {place}: {reason(error)}") from error
-    return [place / file for file in made]
+    return [place / file for file in reversed(kept)]
 
 
-def private_assembly(assembly: str, backend: str) -> str:
-    """LLVM's assembly with runtime pointers of its own, whose names begin with ``backend``, and nothing for debuggers.
-
-    GNU's assembler does not read some of that; and what LLVM shares among modules is no business of other libraries.
-    """
-    kept, in_code = [], True
-    for line in assembly.replace("__TVMBackend", backend).splitlines(keepends=True):
-        if (section := re.match(r"\s*\.(?:section\s+(\S+)|text|data|bss)", line)) is not None:
-            in_code = not (section[1] or "").startswith(".debug_")
-        if not in_code or re.match(r"\s*\.(?:loc\s|file\s+\d)", line):
-            continue
-        kept.append(line)
-        if (shared := re.match(r"\s*\.weak\s+(\S+)", line)) is not None:
-            kept.append(f"\t.hidden\t{shared[1]}\n")
-    return "".join(kept)
+def private_object(code: bytes, name: str) -> bytes:
+    """An object file of LLVM's whose runtime pointers are those of the library ``name`` alone, see `backend_prefix`."""
+    return code.replace(_BACKEND, backend_prefix(name).encode())

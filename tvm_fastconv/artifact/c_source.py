@@ -5,6 +5,7 @@ to the caller's threads, and memory out of the caller's workspace; what they hav
 variables while it runs.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -30,7 +31,9 @@ _KEYWORDS = frozenset(
     for goto if inline int long nullptr register restrict return short signed sizeof static static_assert struct switch
     thread_local true typedef typeof union unsigned void volatile while and bitand bitor catch class compl delete
     explicit export friend mutable namespace new not operator or private protected public template this throw try
-    typeid typename using virtual xor
+    typeid typename using virtual xor asm decltype noexcept requires concept consteval constinit co_await co_return
+    co_yield const_cast dynamic_cast reinterpret_cast static_cast wchar_t char8_t char16_t char32_t and_eq or_eq not_eq
+    xor_eq typeof_unqual export import module
     """.split()  # noqa: SIM905
 )
 """Of C23 and C++: no member of a structure is called so."""
@@ -97,22 +100,23 @@ _BACKEND = """\
 #define EXPORT __attribute__((visibility("default")))
 #define ALIGNED(bytes) (((bytes) + FASTCONV_ALIGNMENT - 1) / FASTCONV_ALIGNMENT * FASTCONV_ALIGNMENT)
 
-enum {{ PLANNED = {planned}, SCRATCH = {scratch} }}; /* bytes of all tensors between kernels; of one task's buffers */
+/* Bytes of tensors between kernels and of one task's buffers, which are planned; of any further task's buffers. */
+enum {{ PLANNED = {planned}, SCRATCH = {scratch} }};
 
 struct environment {{ void* unused; int32_t tasks; }};
 typedef int (*function)(int, struct environment*, void*);
-struct job {{ function call; void* data; char* scratch; struct environment environment; }};
+struct job {{ function call; void* data; char *scratch, *further; struct environment environment; }};
 
-/* Of the call that this thread is in: whose threads it may use, and what is free of its scratch memory. */
+/* Of the call that this thread is in: whose threads it may use, their buffers, and what is free of its own. */
 static _Thread_local const fastconv_pool* threads;
-static _Thread_local char* scratch;
+static _Thread_local char *further, *scratch;
 
 static int task(void* data, int i) {{
   struct job* job = data;
   const fastconv_pool* outer_threads = threads;
   char* outer_scratch = scratch;
   threads = 0;
-  scratch = job->scratch + (size_t)i * SCRATCH;
+  scratch = i ? job->further + (size_t)(i - 1) * SCRATCH : job->scratch;
   int status = job->call(i, &job->environment, job->data);
   threads = outer_threads;
   scratch = outer_scratch;
@@ -127,7 +131,7 @@ static int launch(function call, void* data, int tasks) {{
       if (call(i, &alone, data)) return -1;
     return 0;
   }}
-  struct job job = {{call, data, scratch, {{0, tasks > 0 && tasks < pool->threads ? tasks : pool->threads}}}};
+  struct job job = {{call, data, scratch, further, {{0, tasks > 0 && tasks < pool->threads ? tasks : pool->threads}}}};
   return pool->run(pool->context, task, &job, job.environment.tasks) ? -1 : 0;
 }}
 
@@ -142,13 +146,16 @@ static int give(int device, int number, void* taken) {{ /* in the reverse order 
   return 0;
 }}
 
-/* The generated code has weak ones of these. */
-HIDDEN extern int (*const {name}_backend_ParallelLaunch)(function, void*, int);
-HIDDEN extern void* (*const {name}_backend_AllocWorkspace)(int, int, uint64_t, int, int);
-HIDDEN extern int (*const {name}_backend_FreeWorkspace)(int, int, void*);
-int (*const {name}_backend_ParallelLaunch)(function, void*, int) = launch;
-void* (*const {name}_backend_AllocWorkspace)(int, int, uint64_t, int, int) = take;
-int (*const {name}_backend_FreeWorkspace)(int, int, void*) = give;
+/* The generated code has weak ones of these, and weak functions: hidden, since they are referred to as such. */
+__asm__(
+    ".weak __extendhfsf2\\n.hidden __extendhfsf2\\n.weak __truncsfhf2\\n.hidden __truncsfhf2\\n"
+    ".section .fastconv.hidden,\\"\\",%progbits\\n.quad __extendhfsf2\\n.quad __truncsfhf2\\n.text\\n");
+HIDDEN extern int (*const {backend}ParallelLaunch)(function, void*, int);
+HIDDEN extern void* (*const {backend}AllocWorkspace)(int, int, uint64_t, int, int);
+HIDDEN extern int (*const {backend}FreeWorkspace)(int, int, void*);
+int (*const {backend}ParallelLaunch)(function, void*, int) = launch;
+void* (*const {backend}AllocWorkspace)(int, int, uint64_t, int, int) = take;
+int (*const {backend}FreeWorkspace)(int, int, void*) = give;
 """
 
 _WEIGHTS = """
@@ -160,7 +167,7 @@ __asm__(
 
 _ENTRY = """
 EXPORT size_t {name}_workspace_bytes(const fastconv_pool* pool) {{
-  return PLANNED + (size_t)SCRATCH * (pool && pool->threads > 1 ? pool->threads : 1);
+  return PLANNED + (size_t)SCRATCH * (pool && pool->threads > 1 ? pool->threads - 1 : 0);
 }}
 
 EXPORT fastconv_status {name}_run({weights_parameter}const {name}_inputs* inputs, const {name}_outputs* outputs,
@@ -175,11 +182,12 @@ EXPORT fastconv_status {name}_run({weights_parameter}const {name}_inputs* inputs
   }}
   if (workspace_bytes < {name}_workspace_bytes(pool)) return FASTCONV_SMALL_WORKSPACE;
   const fastconv_pool* outer_threads = threads;
-  char* outer_scratch = scratch;
+  char *outer_further = further, *outer_scratch = scratch;
   threads = pool;
-  scratch = (char*)workspace + PLANNED;
+  further = (char*)workspace + PLANNED;
   int status = run(in, out, {weights}, workspace);
   threads = outer_threads;
+  further = outer_further;
   scratch = outer_scratch;
   return status ? FASTCONV_FAILED : FASTCONV_OK;
 }}
@@ -256,7 +264,14 @@ class CSource:
     ) -> str:
         """``NAME.c``, for `weights` that lie in ``weights_file`` beside it."""
         name, parts = self._name, []
-        parts.append(_BACKEND.format(name=name, planned=line.workspace_bytes, scratch=scratch_bytes))
+        parts.append(
+            _BACKEND.format(
+                name=name,
+                backend=backend_prefix(name),
+                planned=max(line.workspace_bytes, ALIGNMENT),
+                scratch=scratch_bytes,
+            )
+        )
         if weights and not self._separate:
             parts.append(_WEIGHTS.format(name=name, alignment=ALIGNMENT, file=weights_file))
         parts.append("\n" + run_source(line, weights, kernel_prefix))
@@ -294,9 +309,15 @@ def members(specs: Sequence[TensorSpec]) -> list[str]:
     return list(taken)
 
 
+def backend_prefix(name: str) -> str:
+    """What the names of a library's own runtime pointers begin with: as long as TVM's, ``__TVMBackend``."""
+    return "fc" + hashlib.sha256(name.encode()).hexdigest()[:10]
+
+
 def is_c_name(name: str) -> bool:
     """Whether a library may be called so."""
-    return re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None and name not in _KEYWORDS
+    taken = {*_KEYWORDS, "main", "std"}
+    return re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None and name not in taken
 
 
 def _quoted(text: str) -> str:

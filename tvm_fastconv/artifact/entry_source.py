@@ -99,7 +99,10 @@ EXPORT int __tvm_ffi_{function}(void* self, const TVMFFIAny* args, int32_t num_a
 
 
 def run_source(line: StraightLine, weights: Sequence[StoredTensor], prefix: str) -> str:
-    """``run(inputs, outputs, weights, workspace)`` in C, by kernels whose names begin with ``prefix``."""
+    """``run(inputs, outputs, weights, workspace)`` in C, by kernels whose names begin with ``prefix``.
+
+    Where buffers of kernels lie in the workspace, the variable ``scratch`` is set to where.
+    """
 
     def pointer(place: Place) -> str:
         offset = weights[place.at].offset if place.kind == "weight" else place.at
@@ -117,7 +120,8 @@ def run_source(line: StraightLine, weights: Sequence[StoredTensor], prefix: str)
         for name, count in counts.items()
     )
     calls = "".join(
-        f"  if ({prefix}{call.function}({', '.join(map(pointer, call.arguments))})) return -1;\n"
+        ("" if call.scratch is None else f"  scratch = workspace + {call.scratch};\n")
+        + f"  if ({prefix}{call.function}({', '.join(map(pointer, call.arguments))})) return -1;\n"
         for call in line.calls
     )
     copies = "".join(

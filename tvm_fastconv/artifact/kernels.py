@@ -5,6 +5,7 @@ once, so a call is a call. What parallel loops and large buffers need of a runti
 ``__TVMBackendParallelLaunch`` and two of workspace: TVM's loader fills them in, or whoever links the code does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tvm
@@ -33,20 +34,27 @@ class Kernels:
     ----------
     module : Module
         Of LLVM.
-    scratch_bytes : int
-        Workspace that one task takes from the runtime at most, at multiples of `ALIGNMENT`.
+    scratch_bytes : dict
+        Workspace that one task of a function takes from the runtime at most, in parts that are aligned; by the names of
+        those functions that take some.
     """
 
     module: tvm.runtime.Module
-    scratch_bytes: int
+    scratch_bytes: dict[str, int]
 
 
-def entry_of(mod: tvm.IRModule, target: tvm.target.Target) -> StraightLine | str:
-    """What the entry function of a scheduled module does, or why a virtual machine has to do it."""
+def entry_of(
+    mod: tvm.IRModule, target: tvm.target.Target, scratch_bytes: Mapping[str, int] | None = None
+) -> StraightLine | str:
+    """What the entry function of a scheduled module does, or why a virtual machine has to do it.
+
+    ``scratch_bytes`` as for ``straight_line``.
+    """
     if is_cuda(target):
         return "the target is a GPU"
     try:
-        return straight_line(tvm.transform.Sequential(pipeline.lower_calls())(mod)["main"])
+        main = tvm.transform.Sequential(pipeline.lower_calls())(mod)["main"]
+        return straight_line(main, scratch_bytes)
     except NotStraightError as error:
         return str(error)
 
@@ -64,7 +72,8 @@ def compile_kernels(
     named = {var.name_hint: _c_function(func, prefix + var.name_hint) for var, func in mod.functions.items()}
     mod = tirx.transform.FP8StorageLegalize()(tvm.IRModule(named))
     mod = finalize()(tirx.transform.BF16StorageLegalize()(mod))
-    return Kernels(codegen_build(mod, target), max(map(_scratch_bytes, mod.functions.values()), default=0))
+    taken = {var.name_hint: _scratch_bytes(func) for var, func in mod.functions.items()}
+    return Kernels(codegen_build(mod, target), {name: size for name, size in taken.items() if size})
 
 
 @tvm.ir.instrument.pass_instrument

@@ -48,7 +48,10 @@ def compile_verb(
     emit: Annotated[
         Emit, typer.Option(help="A library for TVM's runtime, or one in C that needs nothing.")
     ] = Emit.LIBRARY,
-    name: Annotated[str, typer.Option(help="Of the C library: lib<name>.a, <name>.h, <name>_run.")] = "model",
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the C library: lib<name>.a, <name>.h, <name>_run; by default model."),
+    ] = None,
     separate_weights: Annotated[
         bool, typer.Option("--separate-weights", help="Write the C library's weights to a file to be mapped.")
     ] = False,
@@ -65,7 +68,13 @@ def compile_verb(
     from tvm_fastconv.runtime.array_files import random_inputs
 
     if emit is Emit.LIBRARY:
+        if name is not None or separate_weights:
+            raise typer.BadParameter("--name and --separate-weights are of --emit c-library")
         check_output_path(output)
+    elif threads is not None or keep_cuda is not None:
+        raise typer.BadParameter(
+            "--threads and --keep-cuda are not of --emit c-library, whose caller has threads"
+        )
     if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
         raise ArtifactError(f"the output {output} is the model itself; give another name, such as model.so")
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
@@ -88,7 +97,7 @@ def compile_verb(
         inputs = random_inputs(specs) or None
         files = [output]
         if emit is Emit.C_LIBRARY:
-            asked |= {"folder": output, "name": name, "separate_weights": separate_weights}
+            asked |= {"folder": output, "name": name or "model", "separate_weights": separate_weights}
             made = compile_c_library(model, inputs, **asked)
             manifest, files = made.manifest, list(map(str, made.files))
         else:

@@ -31,7 +31,7 @@ def deploy_verb(
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
     with progress("loading the compiler") as show:
         from tvm_fastconv.cli.method_files import read_methods
-        from tvm_fastconv.deploy import deploy
+        from tvm_fastconv.deployment import deploy
 
         kit = deploy(
             model,

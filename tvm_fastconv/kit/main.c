@@ -11,12 +11,13 @@
 #include <time.h>
 
 #include "@name@.h"
-#include "pool.h"
+#include "kit_pool.h"
 
 enum { INPUTS = @NAME@_INPUTS, OUTPUTS = @NAME@_OUTPUTS, TENSORS = INPUTS + OUTPUTS };
 
 static const size_t tensor_bytes[TENSORS] = {@tensor_bytes@};
 static const char* const output_dtypes[OUTPUTS] = {@output_dtypes@};
+static const size_t output_sizes[OUTPUTS] = {@output_sizes@}; /* bytes of an element */
 static const char* const reference[TENSORS] = {@reference_files@};
 static const double tolerance = @tolerance@; /* of the largest expected value */
 
@@ -54,29 +55,35 @@ static void call(void) {
 }
 
 static double element(const char* memory, const char* dtype, size_t i) {
-  if (!strcmp(dtype, "float32")) return ((const float*)memory)[i];
-  if (!strcmp(dtype, "float64")) return ((const double*)memory)[i];
-  return ((const unsigned char*)memory)[i]; /* others byte by byte */
+#define AS(name, type) \
+  if (!strcmp(dtype, name)) return (double)((const type*)memory)[i]
+  AS("float32", float);
+  AS("float64", double);
+  AS("int8", int8_t);
+  AS("int16", int16_t);
+  AS("int32", int32_t);
+  AS("int64", int64_t);
+  AS("uint16", uint16_t);
+  AS("uint32", uint32_t);
+  AS("uint64", uint64_t);
+  return ((const uint8_t*)memory)[i]; /* uint8, bool */
+#undef AS
 }
 
-static size_t elements(size_t bytes, const char* dtype) {
-  if (!strcmp(dtype, "float32")) return bytes / sizeof(float);
-  if (!strcmp(dtype, "float64")) return bytes / sizeof(double);
-  return bytes;
-}
-
-/* Largest difference over the largest expected value; where types are no floats, 0 or infinity. */
-static double difference(const char* got, const char* want, size_t bytes, const char* dtype) {
+/* Largest difference over the largest expected value, of what is finite there; infinity where the rest differs. */
+static double difference(const char* got, const char* want, size_t count, const char* dtype) {
   double largest = 0, scale = 0;
-  if (strncmp(dtype, "float", 5) || !strcmp(dtype, "float16")) return memcmp(got, want, bytes) ? INFINITY : 0;
-  for (size_t i = 0; i < elements(bytes, dtype); i++) {
+  for (size_t i = 0; i < count; i++) {
     double one = element(got, dtype, i), other = element(want, dtype, i);
-    if (isnan(one) != isnan(other)) return INFINITY;
-    if (isnan(one) || one == other) continue;
+    if (!isfinite(other)) {
+      if (one != other && !(isnan(one) && isnan(other))) return INFINITY;
+      continue;
+    }
+    if (!isfinite(one)) return INFINITY;
     largest = fmax(largest, fabs(one - other));
     scale = fmax(scale, fabs(other));
   }
-  return largest == 0 ? 0 : largest / (scale > 0 ? scale : 1);
+  return largest / (scale > 0 ? scale : 1);
 }
 
 static int check(void) {
@@ -86,7 +93,8 @@ static int check(void) {
   for (int i = INPUTS; i < TENSORS; i++) {
     char* want = allocate(tensor_bytes[i]);
     read_file(reference[i], want, tensor_bytes[i]);
-    worst = fmax(worst, difference(tensors[i], want, tensor_bytes[i], output_dtypes[i - INPUTS]));
+    size_t count = tensor_bytes[i] / output_sizes[i - INPUTS];
+    worst = fmax(worst, difference(tensors[i], want, count, output_dtypes[i - INPUTS]));
     free(want);
   }
   printf("largest relative error %.1e, allowed %.1e: %s\n", worst, tolerance, worst <= tolerance ? "right" : "WRONG");

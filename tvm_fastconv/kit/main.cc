@@ -1,6 +1,7 @@
 // @name@ from C++: reads raw files, writes raw files.
 //
 //   @name@_cc INPUT... OUTPUT...
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -29,7 +30,7 @@ void write_file(const char* path, const void* memory, std::size_t bytes) {
 
 int main(int count, char** arguments) try {
   if (count != 1 + @NAME@_INPUTS + @NAME@_OUTPUTS) throw std::runtime_error("usage: @name@_cc INPUT... OUTPUT...");
-@cc_tensors@  @name@::Network()({@cc_inputs@}, {@cc_outputs@});
+@cc_tensors@  @name@_network::Network()({@cc_inputs@}, {@cc_outputs@});
 @cc_writes@  return 0;
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';

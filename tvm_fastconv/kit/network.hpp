@@ -11,7 +11,7 @@
 
 #include "@name@.h"
 
-namespace @name@ {
+namespace @name@_network {
 
 struct Free {
   void operator()(void* memory) const noexcept { std::free(memory); }
@@ -45,6 +45,6 @@ class Network {
   std::unique_ptr<char[], Free> workspace_;
 };
 
-}  // namespace @name@
+}  // namespace @name@_network
 
 #endif

@@ -3,6 +3,7 @@
 Equal layers share code, so a call is told apart by its place in the order of calls, which the manifest holds.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -86,6 +87,8 @@ class CallTimer:
         The calls that it makes, as the manifest lists them.
     wait
         Returns when everything that was begun is done.
+    turn
+        Makes what a run happens in.
     """
 
     def __init__(
@@ -95,8 +98,9 @@ class CallTimer:
         arguments: Sequence[Any],
         calls: Sequence[CallRecord],
         wait: Callable[[], None] = lambda: None,
+        turn: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self.calls = calls
+        self.calls, self._turn = calls, turn
         self._run = functools.partial(machine[entry], *arguments)
         self._recorder = _Recorder({call.function for call in calls}, wait)
         machine["set_instrument"](self._recorder)
@@ -110,7 +114,8 @@ class CallTimer:
             When the calls that happen are not the ones that the manifest lists.
         """
         self._recorder.spans = []
-        self._run()
+        with self._turn():
+            self._run()
         if [span[0] for span in self._recorder.spans] != [call.function for call in self.calls]:
             raise ArtifactError(
                 "the calls that were made are not the ones in the manifest; the file cannot be profiled"

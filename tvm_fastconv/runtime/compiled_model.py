@@ -149,7 +149,8 @@ class CompiledModel:
         ----------
         *inputs
             NumPy arrays or PyTorch tensors on the CPU, of the shapes and dtypes in ``manifest.inputs``, dense. Their
-            memory is read anew by every call. If it starts at a multiple of 64 bytes, it is read where it lies.
+            memory is read anew by every call. If it starts at a multiple of 64 bytes, it is read where it lies. A
+            tensor of PyTorch must not be resized while it is bound: its memory would be another.
         out
             What the calls write to: an array, or a tuple where the model has several outputs; by default fresh ones,
             which are in `BoundCall.outputs`.

@@ -12,8 +12,8 @@ from ..artifact.manifest import Manifest
 from ..errors import ArtifactError, InputError
 from ..report import TensorSpec
 from .arrays import ALIGNMENT, address_range, aligned_empty, bind_inputs, held_tensors, is_torch
-from .shutdown import waited_for_at_exit
-from .threads import use_threads
+from .shutdown import ENDING, RUNNING, waited_for_at_exit
+from .threads import CURRENT, use_threads
 from .tvm_runtime import Library, tvm_ffi
 
 RUN_FUNCTION = "fastconv_run"
@@ -36,11 +36,19 @@ class Entry:
 
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """Run the model; as `CompiledModel.__call__`, with all outputs in a tuple."""
-        use_threads(self._threads, tvm_ffi())
-        outputs = tuple(make() for make in self._makers)
-        if len(inputs) != len(self._inputs) or not self._runs_on_these(inputs, outputs):
+        if getattr(CURRENT, "threads", None) != self._threads:
+            use_threads(self._threads, tvm_ffi())
+        outputs = [make() for make in self._makers]
+        as_they_are, as_torch = len(inputs) == len(self._inputs), False
+        for value in inputs:
+            if is_torch(value):
+                # DLPack says nothing of the bit by which a view is its memory negated.
+                as_torch, as_they_are = True, as_they_are and not value.is_neg()
+            elif type(value) is not np.ndarray:
+                as_they_are = False
+        if not (as_they_are and self._runs_on_these(inputs, outputs)):
             self._run_on(bind_inputs(inputs, self._inputs), outputs)
-        return tuple(map(_as_torch, outputs)) if any(map(is_torch, inputs)) else outputs
+        return tuple(map(_as_torch, outputs)) if as_torch else tuple(outputs)
 
     def on(self, inputs: Sequence[Any]) -> Callable[[], None]:
         """A function that runs the model on ``inputs`` and leaves its outputs where they are."""
@@ -61,28 +69,24 @@ class Entry:
             outputs = tuple(map(_as_torch, made)) if as_torch else tuple(made)
         tensors = [*held, *held_tensors(outputs, self._outputs, "output")]
         _refuse_overlaps(tensors, (*self._inputs, *self._outputs), len(held))
-        return BoundCall(self._run, tensors, tuple(outputs), self._threads, _workspace(self._bytes))
+        call = functools.partial(self._run, *tensors)
+        return BoundCall(call, tuple(outputs), self._threads, _workspace(self._bytes), self._path)
 
     def _runs_on_these(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
         """Run on arrays of NumPy and tensors of PyTorch as they are; whether they are what the code takes."""
-        if not all(type(value) is np.ndarray or (is_torch(value) and not value.is_neg()) for value in inputs):
-            return False
         try:
             return self._call(inputs, outputs) == 0
         except Exception:  # such as of a read-only array, which DLPack cannot describe
             return False
 
     def _run_on(self, arguments: Sequence[Any], outputs: Sequence[Any]) -> None:
-        try:
-            if self._call(arguments, outputs) == 0:
-                return
-            line = "its manifest and its code do not agree"
-        except Exception as error:
-            line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise ArtifactError(f"{self._path} cannot run: {line}")
+        _check(self._path, lambda: self._call(arguments, outputs))
 
     def _call(self, arguments: Sequence[Any], outputs: Sequence[Any]) -> int:
-        workspace = self._idle.pop() if self._idle else _workspace(self._bytes)
+        try:
+            workspace = self._idle.pop()
+        except IndexError:
+            workspace = _workspace(self._bytes)
         status: int = self._run(*arguments, *outputs, workspace[0])
         self._idle.append(workspace)
         return status
@@ -102,23 +106,53 @@ class BoundCall:
 
     def __init__(
         self,
-        run: Callable[..., int],
-        tensors: Sequence[Any],
+        run: Callable[[int], int],
         outputs: tuple[Any, ...],
         threads: int,
         workspace: tuple[int, Any],
+        path: str,
     ) -> None:
         self.outputs = outputs
         self._result = outputs[0] if len(outputs) == 1 else outputs
-        self._threads, self._workspace = threads, workspace
-        self._call = functools.partial(run, *tensors, workspace[0])
+        self._threads, self._workspace, self._path = threads, workspace, path
+        self._call = functools.partial(run, workspace[0])
 
-    @waited_for_at_exit
     def __call__(self) -> Any:
         """Run the model; returns its output, or the tuple of its outputs, which are the same arrays every time."""
+        # What `waited_for_at_exit` does, and `use_threads`, without calling them: that would take longer than the rest.
+        RUNNING.append(None)
+        try:
+            if not ENDING:
+                if getattr(CURRENT, "threads", None) != self._threads:
+                    use_threads(self._threads, tvm_ffi())
+                _check(self._path, self._call)
+                return self._result
+        finally:
+            RUNNING.pop()
+        return self._at_the_end()
+
+    @waited_for_at_exit
+    def _at_the_end(self) -> Any:
         use_threads(self._threads, tvm_ffi())
-        self._call()
+        _check(self._path, self._call)
         return self._result
+
+
+def _check(path: str, call: Callable[[], int]) -> None:
+    """Call what returns 0 where it ran.
+
+    Raises
+    ------
+    ArtifactError
+        It did not; the message says why.
+    """
+    try:
+        if call() == 0:
+            return
+        line = "its manifest and its code do not agree"
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    raise ArtifactError(f"{path} cannot run: {line}")
 
 
 def _maker(spec: TensorSpec) -> Callable[[], np.ndarray]:

@@ -64,7 +64,9 @@ class Machines:
         """A function that runs the model on ``inputs`` and times every call in it."""
         with self._turn():
             arguments = self._bind(inputs)
-            return CallTimer(self._own_machine(), _ENTRY, arguments, self._manifest.calls, self._wait)
+            return CallTimer(
+                self._own_machine(), _ENTRY, arguments, self._manifest.calls, self._wait, self._turn
+            )
 
     def run_instrumented(
         self, instrument: Callable[..., None], inputs: Sequence[Any]

@@ -19,10 +19,11 @@ _PATIENCE = 30.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_running: list[None] = []
+RUNNING: list[None] = []
 """One item for each call that is running; appending and popping are atomic, and take 60 ns."""
 
-_ending = threading.Event()
+ENDING: list[None] = []
+"""Holds something once the process is ending."""
 
 
 def waited_for_at_exit(function: _Function) -> _Function:
@@ -30,12 +31,12 @@ def waited_for_at_exit(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
-        _running.append(None)  # first, so that whoever has seen no ending is seen by it
+        RUNNING.append(None)  # first, so that whoever has seen no ending is seen by it
         try:
-            if not _ending.is_set() or not threading.current_thread().daemon:
+            if not ENDING or not threading.current_thread().daemon:
                 return function(*arguments, **named)
         finally:
-            _running.pop()
+            RUNNING.pop()
         while True:
             time.sleep(3600)
 
@@ -43,11 +44,11 @@ def waited_for_at_exit(function: _Function) -> _Function:
 
 
 def _wait() -> None:
-    _ending.set()
+    ENDING.append(None)
     deadline = time.monotonic() + _PATIENCE
-    while _running and time.monotonic() < deadline:
+    while RUNNING and time.monotonic() < deadline:
         time.sleep(0.001)
 
 
-os.register_at_fork(after_in_child=_running.clear)
+os.register_at_fork(after_in_child=RUNNING.clear)
 atexit.register(_wait)

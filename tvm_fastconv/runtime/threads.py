@@ -25,7 +25,8 @@ _SPINS = "200"
 """How often an idle worker yields its core before it sleeps. A pool ends, and with it a thread or the process, when its
 workers sleep: on busy cores a yield takes 20 ms, and TVM's 300 000 of them would be an hour and a half."""
 
-_current = threading.local()
+CURRENT = threading.local()
+"""Its ``threads`` are what the calling thread used last, if it called anything."""
 
 _pools = {"made": False, "lost": False}
 """Whether any pool was made here, and whether this process is a fork of one that had: workers do not survive a fork."""
@@ -33,7 +34,7 @@ _pools = {"made": False, "lost": False}
 
 def _after_fork() -> None:
     _pools["lost"] = _pools["made"]
-    _current.__dict__.clear()
+    CURRENT.__dict__.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -67,7 +68,7 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
 
     One, whatever was asked for, in a process forked from one that had workers: loops would wait for them for ever.
     """
-    if getattr(_current, "threads", None) == threads:
+    if getattr(CURRENT, "threads", None) == threads:
         return
     os.environ.setdefault("TVM_BIND_THREADS", "0")  # TVM reads it whenever it makes or sizes a pool
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", _SPINS)  # and this when it makes the first
@@ -85,7 +86,7 @@ def use_threads(threads: int, tvm_ffi: Any) -> None:
                 f"thread; set TVM_NUM_THREADS={threads} before TVM is first used",
                 RuntimeWarning,
             )
-    _current.threads = asked
+    CURRENT.threads = asked
 
 
 @cache

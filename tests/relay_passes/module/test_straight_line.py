@@ -116,6 +116,27 @@ def test_an_output_that_is_read_again() -> None:
     assert [call.arguments for call in _line(body).calls] == [(INPUT, OUTPUT), (OUTPUT, Place("output", 1))]
 
 
+def test_buffers_of_functions_lie_where_nothing_else_does() -> None:
+    passes = [*pipeline.plan_weights(), *pipeline.lower_calls()]
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(SHAPE, "float32"))
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            y = bb.emit(bb.call_te(add, _doubled(bb, x), x, primfunc_name_hint="add"))
+            result = bb.emit_output(_doubled(bb, y))
+        bb.emit_func_output(result)
+    main = tvm.transform.Sequential(passes)(bb.get())["main"]
+    line = straight_line(main, {"add": 4 * BYTES})
+    first, add_call, last = line.calls
+    assert (first.scratch, last.scratch) == (None, None)
+    assert add_call.scratch is not None
+    tensors = [place.at for place in add_call.arguments if place.kind == "workspace"]
+    assert len(tensors) == 2
+    assert all(at + BYTES <= add_call.scratch or add_call.scratch + 4 * BYTES <= at for at in tensors)
+    assert line.workspace_bytes == 6 * BYTES
+    assert straight_line(main).workspace_bytes == 2 * BYTES
+
+
 def test_dynamic_shapes_need_a_virtual_machine() -> None:
     with pytest.raises(NotStraightError, match="shapes are dynamic"):
         _line(_doubled, shape=(tvm.tirx.Var("n", "int64"), COLUMNS))

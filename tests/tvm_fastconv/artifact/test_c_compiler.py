@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tvm_fastconv.artifact import c_compiler
-from tvm_fastconv.artifact.c_compiler import CCompiler, find_compiler
+from tvm_fastconv.artifact.c_compiler import CCompiler, find_compiler, find_runtime_compiler
 from tvm_fastconv.artifact.elf import process_machine
 from tvm_fastconv.errors import TargetError
 
@@ -64,20 +64,40 @@ def test_for_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_musl_is_not_the_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _install(tmp_path, ["cc"])
     _with_zig(monkeypatch, True)
-    triple = HERE.replace("gnu", "musl")
-    assert find_compiler(triple) == CCompiler((*ZIG, triple))
+    assert find_compiler(MUSL) == CCompiler((*ZIG, MUSL))
 
 
-def test_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _install(tmp_path, ["cc", f"{THERE}-gcc"])
-    _install(tmp_path, ["mine"], HERE)
-    _install(tmp_path, ["theirs"], THERE)
+MUSL = HERE.replace("gnu", "musl")
+
+
+@pytest.mark.parametrize(
+    ("says", "triple", "found"),
+    [
+        (HERE, HERE, "mine"),
+        ("", HERE, "mine"),
+        (THERE, HERE, "cc"),
+        (MUSL, HERE, "cc"),
+        (THERE, THERE, "mine"),
+        (HERE, THERE, f"{THERE}-gcc"),
+        ("", THERE, f"{THERE}-gcc"),
+        (MUSL, MUSL, "mine"),
+        (HERE, MUSL, f"{MUSL}-gcc"),
+    ],
+)
+def test_the_environment_comes_first_where_it_fits(
+    says: str, triple: str, found: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _install(tmp_path, ["cc", f"{THERE}-gcc", f"{MUSL}-gcc"])
+    _install(tmp_path, ["mine"], says)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setenv("CC", "mine -m64")
-    assert find_compiler(HERE) == CCompiler(("mine", "-m64"))
-    assert find_compiler(THERE) == CCompiler((f"{THERE}-gcc",)), "it does not compile for that machine"
-    monkeypatch.setenv("CC", "theirs")
-    assert find_compiler(THERE) == CCompiler(("theirs",))
+    assert find_compiler(triple).command[0] == found
+
+
+def test_a_file_for_tvm_is_of_its_c_library(tmp_path: Path) -> None:
+    _install(tmp_path, ["cc", "mine"])
+    assert find_runtime_compiler(MUSL, "mine") == CCompiler(("cc",))
+    assert find_runtime_compiler(HERE, "mine") == CCompiler(("mine",))
 
 
 def test_what_is_named_is_used(tmp_path: Path) -> None:

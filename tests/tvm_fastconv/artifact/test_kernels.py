@@ -1,7 +1,6 @@
 """Functions as C functions: where their buffers lie, and what they are called."""
 
 import ctypes
-import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import tvm
 from tvm import relax, te, tirx
 
-from tvm_fastconv.artifact.c_library import private_assembly
 from tvm_fastconv.artifact.kernels import ALIGNMENT, Kernels, compile_kernels
 from tvm_fastconv.relay_passes.module.straight_line import KernelCall, StraightLine
 from tvm_fastconv.targets import resolve_target
@@ -58,22 +56,14 @@ def _compiled(size: int, buffers: int = 1, prefix: str = "p_") -> Kernels:
 )
 def test_small_buffers_lie_on_the_stack(buffers: int, size: int, scratch: int) -> None:
     kernels = _compiled(size, buffers)
-    assert kernels.scratch_bytes == scratch
+    assert kernels.scratch_bytes == ({"twice": scratch} if scratch else {})
     assert ("__TVMBackendAllocWorkspace" in kernels.module.inspect_source("ll")) == (scratch > 0)
 
 
-@pytest.mark.parametrize("form", ["o", "s"])
-def test_a_function_of_c(form: str, tmp_path: Path) -> None:
-    """As an object of LLVM's, and as its assembly without debugging, by the assembler that links it."""
+def test_a_function_of_c(tmp_path: Path) -> None:
     kernels = _compiled(1000, prefix="some_")
-    path = tmp_path / f"k.{form}"
-    kernels.module.write_to_file(str(path), form)
-    if form == "s":
-        assembly = path.read_text()
-        path.write_text(private_assembly(assembly, "some_backend_"))
-        assert ".debug_" in assembly
-        assert not re.search(r"\.debug_|\.loc\s", path.read_text())
-    subprocess.run(["cc", "-shared", "-o", "k.so", path.name, "-lm"], cwd=tmp_path, check=True)
+    kernels.module.write_to_file(str(tmp_path / "k.o"), "o")
+    subprocess.run(["cc", "-shared", "-o", "k.so", "k.o", "-lm"], cwd=tmp_path, check=True)
     library = ctypes.CDLL(str(tmp_path / "k.so"))
     memory = np.zeros(4096, np.float32)
     start = -memory.ctypes.data % ALIGNMENT // 4

@@ -208,3 +208,20 @@ def test_the_c_compiler_can_be_named(fastconv: Callable, network: Path, tmp_path
     )
     assert (done.code, os.listdir(tmp_path)) == (2, [])
     assert "C compiler 'no-such-cc' for" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--name", "net"], "are of --emit c-library"),
+        (["--separate-weights"], "are of --emit c-library"),
+        (["--emit", "c-library", "--threads", "2"], "are not of --emit c-library"),
+        (["--emit", "c-library", "--keep-cuda", "x"], "are not of --emit c-library"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    fastconv: Callable, network: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    done = fastconv("compile", f"{network}:small", "--shape", "1x1x8x8", "-o", tmp_path / "out", *options)
+    assert (done.code, os.listdir(tmp_path)) == (2, [])
+    assert message in " ".join(done.err.split())

@@ -241,6 +241,14 @@ def test_code_that_refuses_its_own_manifest_is_one_message(two: SimpleNamespace)
         model(*reversed(two.inputs))
 
 
+def test_a_bound_call_that_the_code_refuses_is_one_message(two: SimpleNamespace) -> None:
+    model = load(two.path)
+    model._call._inputs = tuple(reversed(model._call._inputs))
+    call = model.bind(*reversed([array.copy() for array in two.inputs]))
+    with pytest.raises(ArtifactError, match=r"two\.so cannot run: its manifest and its code do not agree"):
+        call()
+
+
 def test_aligned_empty() -> None:
     array = aligned_empty((3, 5), np.int16)
     assert array.shape == (3, 5)

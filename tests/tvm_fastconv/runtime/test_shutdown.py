@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.runtime import shutdown
+from tvm_fastconv.runtime.compiled_model import load
 from tvm_fastconv.runtime.shutdown import waited_for_at_exit
 
 DAEMONS = """
@@ -52,9 +54,9 @@ atexit.register(call, "first")
 
 @pytest.fixture
 def ending() -> Iterator[None]:
-    shutdown._ending.set()
+    shutdown.ENDING.append(None)
     yield
-    shutdown._ending.clear()
+    shutdown.ENDING.clear()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -96,7 +98,7 @@ def test_a_call_that_is_running_is_waited_for(ending: None) -> None:
         time.sleep(0.1)
         ended.append(True)
 
-    shutdown._ending.clear()
+    shutdown.ENDING.clear()
     threading.Thread(target=call, daemon=True).start()
     begun.wait()
     shutdown._wait()
@@ -115,23 +117,51 @@ def test_at_the_end_a_daemon_thread_begins_no_call_but_others_do(ending: None) -
     call("main")
     assert called == [False, "main"]
     shutdown._wait()  # the daemon that stands still is not waited for
-    assert not shutdown._running
+    assert not shutdown.RUNNING
+
+
+def test_at_the_end_a_daemon_thread_begins_no_bound_call_but_others_do(
+    ending: None, chain: SimpleNamespace
+) -> None:
+    call, called = load(chain.path, threads=1).bind(chain.x.copy()), []
+    daemon, other = (
+        threading.Thread(target=lambda kind=kind: called.append((kind, call())), daemon=kind)
+        for kind in (True, False)
+    )
+    daemon.start()
+    other.start()
+    other.join()
+    daemon.join(timeout=0.2)
+    assert daemon.is_alive()
+    assert [kind for kind, _ in called] == [False]
+    call()
+    assert not shutdown.RUNNING
+
+
+def test_a_bound_call_that_fails_is_over(chain: SimpleNamespace) -> None:
+    call = load(chain.path, threads=1).bind(chain.x.copy())
+    call._call = lambda: 1 // 0
+    with pytest.raises(ArtifactError, match="cannot run: integer division"):
+        call()
+    assert not shutdown.RUNNING
 
 
 def test_a_call_that_fails_is_over() -> None:
     with pytest.raises(ZeroDivisionError):
         waited_for_at_exit(lambda: 1 // 0)()
-    assert not shutdown._running
+    assert not shutdown.RUNNING
 
 
 def test_a_fork_waits_for_no_thread_of_the_process_it_comes_from() -> None:
     code = """
 import os
+from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.runtime import shutdown
-shutdown._running.append(None)
+from tvm_fastconv.runtime.compiled_model import load
+shutdown.RUNNING.append(None)
 child = os.fork()
-print("child" if not child else f"parent {os.waitpid(child, 0)[1]}", len(shutdown._running), flush=True)
-shutdown._running.clear()
+print("child" if not child else f"parent {os.waitpid(child, 0)[1]}", len(shutdown.RUNNING), flush=True)
+shutdown.RUNNING.clear()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "child 0\nparent 0 1\n"

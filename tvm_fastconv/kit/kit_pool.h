@@ -1,6 +1,6 @@
 /* Threads for a network's calls: as many as asked for, the calling one among them. */
-#ifndef POOL_H
-#define POOL_H
+#ifndef KIT_POOL_H
+#define KIT_POOL_H
 
 #include "@name@.h"
 

@@ -15,21 +15,22 @@ from .artifact.artifact import reason
 from .artifact.c_library import check_library_name, check_output_folder
 from .artifact.c_source import members
 from .artifact.manifest import Manifest
-from .c_library import compile_c_library
+from .c_library import prepared_c_library
 from .errors import ArtifactError, ModelError
 from .method_patterns import Methods
+from .prepare import Prepared
 from .record_files import RecordFiles
 from .report import TensorSpec
 from .runtime.compiled_model import CompiledModel
 from .temporary import temporary_folder
-from .verify import obstacle_here
+from .verify import obstacle_here, obstacle_to_verifying
 
 TEMPLATES = Path(__file__).parent / "kit"
 
 FILES = {
     "main.c": "main.c",
-    "pool.h": "pool.h",
-    "pool.c": "pool.c",
+    "kit_pool.h": "kit_pool.h",
+    "kit_pool.c": "kit_pool.c",
     "network.hpp": "{name}.hpp",
     "main.cc": "main.cc",
     "run.py.in": "run.py",
@@ -106,8 +107,8 @@ def deploy(
     check_library_name(name)
     place = check_output_folder(folder)
     _check_empty(place)
-    with temporary_folder(place.absolute().parent) as work:
-        library = compile_c_library(
+    with temporary_folder(next(each for each in place.absolute().parents if each.exists())) as work:
+        library = prepared_c_library(
             model,
             example_inputs,
             folder=work / "kit",
@@ -118,17 +119,25 @@ def deploy(
             records=records,
             cc=cc,
             progress=progress,
+            check=_check_inputs,
         )
         compiled = library.compiled
-        if (pair := compiled.reference()) is None:
-            raise ModelError("a kit checks itself: give example inputs (example_inputs, or --shape)")
+        pair = compiled.reference()
+        assert pair is not None, "there are example inputs"
         try:
             _write_reference(work / "kit" / "reference", *pair)
             _write_programs(work / "kit", name, compiled, tolerance_of(compiled))
+            place.absolute().parent.mkdir(parents=True, exist_ok=True)
             os.rename(work / "kit", place)
         except OSError as error:
             raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from error
     return Kit(name, place, compiled)
+
+
+def _check_inputs(prepared: Prepared) -> None:
+    """Refuse what no answer can be bundled for."""
+    if said := obstacle_to_verifying(prepared.imported.example_inputs):
+        raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
 
 
 def tolerance_of(compiled: CompiledModel) -> float:
@@ -140,10 +149,13 @@ def tolerance_of(compiled: CompiledModel) -> float:
 
 
 def _check_empty(place: Path) -> None:
+    """Refuse what a new folder cannot take the place of."""
     try:
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        there = place.exists() or place.is_symlink()
+        if there and (place.is_symlink() or not place.is_dir() or any(place.iterdir())):
             raise ArtifactError(f"{place} is there already; a kit is written where nothing is")
-        place.absolute().parent.mkdir(parents=True, exist_ok=True)
+        if there and place.samefile("."):
+            raise ArtifactError(f"{place} is the current folder; a kit gets a folder of its own")
     except OSError as error:
         raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from None
 
@@ -187,7 +199,7 @@ def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
 
     def allocated(kind: str, i: int) -> str:
         macro, at = f"{upper}_{kind.upper()}_{i}", argument[kind, i]
-        lines = f"  const auto {kind}_{i} = {name}::allocate<{macro}_TYPE>({macro}_BYTES);\n"
+        lines = f"  const auto {kind}_{i} = {name}_network::allocate<{macro}_TYPE>({macro}_BYTES);\n"
         if kind == "input":
             lines += f"  read_file(arguments[{at}], {kind}_{i}.get(), {macro}_BYTES);\n"
         return lines
@@ -203,6 +215,7 @@ def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
 
     return {
         "tensor_bytes": ", ".join(f"{upper}_{kind.upper()}_{i}_BYTES" for kind, i in numbered),
+        "output_sizes": joined("output", f"sizeof({upper}_OUTPUT_{{i}}_TYPE)"),
         "output_dtypes": joined("output", f"{upper}_OUTPUT_{{i}}_DTYPE"),
         "reference_files": ", ".join(f'"{file}"' for file in files),
         "input_members": joined("input", "(const void*)tensors[{at}]"),
@@ -231,7 +244,7 @@ _MEANINGS = {
     ".hpp": "the same call in C++",
     "main.c": "run, check, bench",
     "main.cc": "run, in C++",
-    "pool.c": "threads for the network, if it shall have some",
+    "kit_pool.c": "threads for the network, if it shall have some",
     "run.py": "run, check, bench, in Python with NumPy",
     "CMakeLists.txt": "builds the programs",
 }

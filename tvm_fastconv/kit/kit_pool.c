@@ -1,7 +1,7 @@
 /* A pool whose threads spin for a while between tasks: a network launches tasks every few microseconds, and the system
    takes longer than that to wake a thread. */
 #define _POSIX_C_SOURCE 200112L
-#include "pool.h"
+#include "kit_pool.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -79,7 +79,7 @@ void stop_pool(const fastconv_pool* face) {
   struct pool* pool = face->context;
   pthread_mutex_lock(&pool->mutex);
   pool->ending = 1;
-  pool->round++;
+  __atomic_add_fetch(&pool->round, 1, __ATOMIC_RELEASE);
   pthread_cond_broadcast(&pool->wake);
   pthread_mutex_unlock(&pool->mutex);
   for (int i = 0; i < pool->started; i++) pthread_join(pool->workers[i].thread, NULL);
