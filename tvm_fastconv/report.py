@@ -23,6 +23,10 @@ ITEM_BYTES = {
 }
 """Bytes per element of every dtype that may cross the border of a compiled model."""
 
+ALIGNMENT = 64
+"""Bytes; each tensor of a compiled model starts at a multiple of it: TVM's kAllocAlignment and a cache line, which
+generated vector loads and stores rely on."""
+
 MAX_RANK = 64
 """Dimensions of an array: NumPy's limit."""
 

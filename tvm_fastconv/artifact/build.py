@@ -29,7 +29,7 @@ from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
 from .. import __version__
 from ..errors import ModelError
 from ..gpu_targets import arches_of, is_cuda
-from ..report import LayerReport, StoredTensor, TensorSpec
+from ..report import ALIGNMENT, LayerReport, StoredTensor, TensorSpec
 from ..targets import architecture, cpu_features, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_runtime_compiler
@@ -38,9 +38,6 @@ from .fatbin import pack_imports, source_kept
 from .kernels import compile_kernels, entry_of
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
 from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, WEIGHTS_SYMBOL, weights_source
-
-ALIGNMENT = 64
-"""Bytes; each weight starts at a multiple of it: TVM's kAllocAlignment and a cache line."""
 
 MAX_WEIGHT_BYTES = 2_000_000_000
 """Code reaches its data by signed 32-bit distances, and the weights lie between them."""

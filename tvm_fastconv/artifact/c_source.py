@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 from tvm_fastconv.relay_passes.module.straight_line import StraightLine
 
-from ..report import StoredTensor, TensorSpec
+from ..report import ALIGNMENT, StoredTensor, TensorSpec
 from .entry_source import port_bytes, run_source
-from .kernels import ALIGNMENT
 
 C_TYPES = {
     "bool": "uint8_t",

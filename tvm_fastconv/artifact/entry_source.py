@@ -10,9 +10,8 @@ from math import prod
 
 from tvm_fastconv.relay_passes.module.straight_line import Place, StraightLine
 
-from ..report import ITEM_BYTES, StoredTensor, TensorSpec
+from ..report import ALIGNMENT, ITEM_BYTES, StoredTensor, TensorSpec
 from ..runtime.entry import RUN_FUNCTION
-from .kernels import ALIGNMENT
 
 _DTYPE_CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
 """DLDataTypeCode."""

@@ -18,9 +18,7 @@ from tvm_fastconv.relay_passes.module.straight_line import NotStraightError, Str
 from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
 
 from ..gpu_targets import is_cuda
-
-ALIGNMENT = 64
-"""Bytes, of every tensor: vectors are loaded and stored as if it were so."""
+from ..report import ALIGNMENT
 
 _PACKED = ("MakePackedAPI", "FP8StorageLegalize", "BF16StorageLegalize")
 """Passes of TVM's pipeline that pack arguments, or insist on coming after that."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError
 from ..runtime.array_files import random_inputs
-from ..runtime.arrays import aligned_empty
+from ..runtime.arrays import aligned_copy
 from ..runtime.compiled_model import CompiledModel
 from .profile import check_repeats
 from .rivals import build_callable, build_rival, reference_outputs
@@ -115,16 +115,9 @@ def bench(
 def bound_call(model: CompiledModel, inputs: Sequence[Any]) -> Callable[[], Any]:
     """One inference on buffers that are made once, as rivals have them; a plain call where that cannot be."""
     try:
-        return model.bind(*map(_aligned_copy, inputs))
+        return model.bind(*(aligned_copy(np.asarray(value)) for value in inputs))
     except InputError:
         return lambda: model(*inputs)
-
-
-def _aligned_copy(value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    copy = aligned_empty(array.shape, array.dtype)
-    np.copyto(copy, array)
-    return copy
 
 
 def _reference(module: "nn.Module", tensors: tuple[Any, ...]) -> tuple[np.ndarray, ...]:

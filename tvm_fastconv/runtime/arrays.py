@@ -14,13 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..report import ITEM_BYTES, StoredTensor, TensorSpec
+from ..report import ALIGNMENT, ITEM_BYTES, StoredTensor, TensorSpec
 from .device import CPU, CUDA, Device
 from .gpu import to_cpu, to_gpu
 from .tvm_runtime import tvm_ffi
-
-ALIGNMENT = 64
-"""Bytes; TVM's kAllocAlignment, which generated vector loads assume of every tensor."""
 
 _HALVES = ("torch.float16", "torch.bfloat16", "float16")
 
@@ -85,6 +82,13 @@ def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """Return a dense copy that starts at a multiple of `ALIGNMENT`."""
+    copy = aligned_empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def unwrap_outputs(
@@ -230,6 +234,4 @@ def _aligned_copy(tensor: Any, spec: TensorSpec) -> Any:
         array = np.from_dlpack(tensor)
     except Exception as error:
         raise InputError(f"input {spec.name} cannot be copied to aligned memory: {error}") from error
-    copy = aligned_empty(array.shape, array.dtype)
-    np.copyto(copy, array)
-    return tvm_ffi().from_dlpack(copy)
+    return tvm_ffi().from_dlpack(aligned_copy(array))

@@ -3,6 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tvm_fastconv import report
 from tvm_fastconv.relay_passes.module.plan_memory import ALIGNMENT, Life, plan_memory
 
 LIVES = st.lists(
@@ -49,6 +50,10 @@ def test_a_gap_is_used_where_it_is_large_enough() -> None:
     offsets, total = plan_memory(lives)
     assert total == 384
     assert sorted(offsets[2:]) == [256, 320]
+
+
+def test_all_agree_on_the_alignment() -> None:
+    assert ALIGNMENT == report.ALIGNMENT
 
 
 def test_nothing_takes_nothing() -> None:

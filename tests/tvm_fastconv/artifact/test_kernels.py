@@ -9,8 +9,9 @@ import pytest
 import tvm
 from tvm import relax, te, tirx
 
-from tvm_fastconv.artifact.kernels import ALIGNMENT, Kernels, compile_kernels
+from tvm_fastconv.artifact.kernels import Kernels, compile_kernels
 from tvm_fastconv.relay_passes.module.straight_line import KernelCall, StraightLine
+from tvm_fastconv.report import ALIGNMENT
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.stack_buffers import MOST_ON_STACK
 
