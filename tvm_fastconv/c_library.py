@@ -5,21 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Records
 
 from .artifact.c_library import build_c_library, check_library_name, check_output_folder
 from .artifact.manifest import Manifest
 from .compiler import compile_prepared
-from .errors import ModelError
+from .errors import FastconvError, ModelError
 from .gpu_targets import is_cuda
 from .method_patterns import Methods
 from .prepare import Prepared, compiling, prepare
 from .record_files import RecordFiles, records_for
 from .runtime.compiled_model import CompiledModel
 from .runtime.threads import check_threads
+from .targets import triple_of
 from .tvm_log import quiet_tvm
+from .verify import obstacle_here
+from .verify.c_library_call import call_c_library
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class CLibrary:
         return self.compiled.manifest
 
 
+@quiet_tvm()
 def compile_c_library(
     model: Any,
     example_inputs: Any = None,
@@ -85,51 +91,34 @@ def compile_c_library(
     ModelError, TargetError, MethodError, InputError, FastconvError
         As for `compile`; or the model needs TVM's virtual machine, or ``name`` is no name of a C library.
     """
-    return prepared_c_library(
-        model,
-        example_inputs,
-        folder=folder,
-        name=name,
-        separate_weights=separate_weights,
-        target=target,
-        machine=machine,
-        methods=methods,
-        records=records,
-        verify=verify,
-        dump_ir=dump_ir,
-        cc=cc,
-        progress=progress,
-    )
-
-
-@quiet_tvm()
-def prepared_c_library(
-    model: Any,
-    example_inputs: Any,
-    *,
-    folder: str | Path,
-    name: str,
-    separate_weights: bool = False,
-    target: str | Path | tvm.target.Target | Mapping[str, Any] = "native",
-    machine: Machine | str | Path | None = None,
-    methods: Methods | None = None,
-    records: RecordFiles = None,
-    verify: bool = True,
-    dump_ir: str | Path | None = None,
-    cc: str | None = None,
-    progress: Callable[[str], None] | None = None,
-    check: Callable[[Prepared], None] = lambda prepared: None,
-) -> CLibrary:
-    """As `compile_c_library`, with a ``check`` of what was imported before anything is compiled."""
     tell = progress or (lambda step: None)
     check_library_name(name)
     check_output_folder(folder)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
+    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
+    return c_library_of(prepared, known, folder, name, separate_weights, verify=verify, cc=cc, tell=tell)
+
+
+def c_library_of(
+    prepared: Prepared,
+    records: Records,
+    folder: str | Path,
+    name: str,
+    separate_weights: bool = False,
+    *,
+    verify: bool = True,
+    cc: str | None = None,
+    tell: Callable[[str], None] = lambda step: None,
+) -> CLibrary:
+    """The rest of `compile_c_library`."""
     _check_fixed(prepared)
-    check(prepared)
     files: list[Path] = []
 
-    def make_library(scheduled: tvm.IRModule) -> None:
+    def make_library(scheduled: tvm.IRModule, compiled: CompiledModel) -> None:
+        def check(made: Path) -> None:
+            if verify and _runs_here(prepared.target):
+                _check_answers(made, name, separate_weights, compiled)
+
         tell("making the C library")
         with compiling(prepared.target):
             files.extend(
@@ -142,12 +131,33 @@ def prepared_c_library(
                     output_names=prepared.imported.output_names,
                     separate_weights=separate_weights,
                     cc=cc,
+                    check=check,
                 )
             )
 
-    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
-    compiled = compile_prepared(prepared, known, verify=verify, tell=tell, cc=cc, then=make_library)
+    compiled = compile_prepared(prepared, records, verify=verify, tell=tell, cc=cc, then=make_library)
     return CLibrary(name, tuple(files), compiled)
+
+
+def _runs_here(target: tvm.target.Target) -> bool:
+    """Whether a library for ``target`` can be loaded into this process, which is of GNU's C library."""
+    return not obstacle_here(target) and "musl" not in triple_of(target)
+
+
+def _check_answers(folder: Path, name: str, separate_weights: bool, compiled: CompiledModel) -> None:
+    """Refuse a library that computes anything else than the file that was verified: its memory is planned anew."""
+    if (pair := compiled.reference()) is None:
+        return
+    weights = folder / f"{name}.weights" if separate_weights else None
+    specs = compiled.manifest.outputs
+    got = call_c_library(folder / f"lib{name}.so", name, pair[0], specs, weights)
+    want = compiled(*pair[0])
+    for spec, one, other in zip(specs, got, want if isinstance(want, tuple) else (want,), strict=True):
+        if not np.array_equal(one, other, equal_nan=other.dtype.kind == "f"):
+            raise FastconvError(
+                f"the C library is wrong: it computes another {spec.name} than the file for TVM's runtime. "
+                "This is a bug in tvm-fastconv"
+            )
 
 
 def _check_fixed(prepared: Prepared) -> None:

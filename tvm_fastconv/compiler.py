@@ -114,9 +114,9 @@ def compile_prepared(
     tell: Callable[[str], None] = lambda step: None,
     cc: str | None = None,
     keep_cuda: Path | None = None,
-    then: Callable[[tvm.IRModule], None] = lambda scheduled: None,
+    then: Callable[[tvm.IRModule, CompiledModel], None] = lambda scheduled, compiled: None,
 ) -> CompiledModel:
-    """The rest of `compile`, with what is known from tuning; ``then`` gets the scheduled module once it is verified."""
+    """The rest of `compile`, with what tuning found; ``then`` gets the scheduled module and its file, verified."""
     fused = prepared.dispatched(Planner(prepared.machine, records))
     imported, resolved, source = prepared.imported, prepared.target, prepared.source
     layers, calls = _reports(fused)
@@ -159,13 +159,13 @@ def compile_prepared(
             )
         compiled = CompiledModel(read_artifact(path), threads=threads)
         if expected is None or obstacle_here(resolved):
-            then(scheduled)
+            then(scheduled, compiled)
             return compiled
         tell("verifying")
         verdict = verify_compiled(compiled, source, imported.example_inputs or (), calls)
         errors = [replace(layer, error=verdict.errors.get(layer.name)) for layer in layers]
         amend_manifest(path, verify=verdict.line(source, compiled.check()), layers=tuple(errors))
-        then(scheduled)
+        then(scheduled, compiled)
         return CompiledModel(read_artifact(path), threads=threads)
 
 

@@ -1,6 +1,7 @@
 """``fc.deploy``: a folder with everything that a device needs to run a network, check it and time it."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,16 @@ from .artifact.artifact import reason
 from .artifact.c_library import check_library_name, check_output_folder
 from .artifact.c_source import members
 from .artifact.manifest import Manifest
-from .c_library import prepared_c_library
+from .c_library import c_library_of
 from .errors import ArtifactError, ModelError
 from .method_patterns import Methods
-from .prepare import Prepared
-from .record_files import RecordFiles
+from .prepare import prepare
+from .record_files import RecordFiles, records_for
 from .report import TensorSpec
 from .runtime.compiled_model import CompiledModel
+from .runtime.threads import check_threads
 from .temporary import temporary_folder
+from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying
 
 TEMPLATES = Path(__file__).parent / "kit"
@@ -73,6 +76,7 @@ class Kit:
         return self.compiled.manifest
 
 
+@quiet_tvm()
 def deploy(
     model: Any,
     example_inputs: Any = None,
@@ -107,20 +111,13 @@ def deploy(
     check_library_name(name)
     place = check_output_folder(folder)
     _check_empty(place)
+    tell = progress or (lambda step: None)
+    prepared = prepare(model, example_inputs, target, machine, methods, None, tell, cc)
+    if said := obstacle_to_verifying(prepared.imported.example_inputs):
+        raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
+    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
     with temporary_folder(next(each for each in place.absolute().parents if each.exists())) as work:
-        library = prepared_c_library(
-            model,
-            example_inputs,
-            folder=work / "kit",
-            name=name,
-            target=target,
-            machine=machine,
-            methods=methods,
-            records=records,
-            cc=cc,
-            progress=progress,
-            check=_check_inputs,
-        )
+        library = c_library_of(prepared, known, work / "kit", name, cc=cc, tell=tell)
         compiled = library.compiled
         pair = compiled.reference()
         assert pair is not None, "there are example inputs"
@@ -132,12 +129,6 @@ def deploy(
         except OSError as error:
             raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from error
     return Kit(name, place, compiled)
-
-
-def _check_inputs(prepared: Prepared) -> None:
-    """Refuse what no answer can be bundled for."""
-    if said := obstacle_to_verifying(prepared.imported.example_inputs):
-        raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
 
 
 def tolerance_of(compiled: CompiledModel) -> float:
@@ -182,9 +173,8 @@ def _write_programs(place: Path, name: str, compiled: CompiledModel, tolerance: 
         if template == "README.md":
             words["sizes"] = _sizes(place)
         text = (TEMPLATES / template).read_text(encoding="utf-8")
-        for word, value in words.items():
-            text = text.replace(f"@{word}@", value)
-        (place / file.format(name=name)).write_text(text, encoding="utf-8")
+        made = re.sub(r"@(\w+)@", lambda word: words[word[1]], text)
+        (place / file.format(name=name)).write_text(made, encoding="utf-8")
 
 
 def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:

@@ -20,8 +20,10 @@ from tvm import relax
 
 import tvm_fastconv as fc
 from tvm_fastconv import demo
-from tvm_fastconv.artifact.c_source import backend_prefix
-from tvm_fastconv.errors import ArtifactError, InputError, ModelError
+from tvm_fastconv.artifact.c_source import CSource, backend_prefix
+from tvm_fastconv.errors import ArtifactError, FastconvError, InputError, ModelError
+from tvm_fastconv.relay_passes.module import plan_memory, straight_line
+from tvm_fastconv.report import TensorSpec
 from tvm_fastconv.train.models import make_model
 
 from ..cuda.networks import settled
@@ -392,3 +394,37 @@ def test_a_library_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert (tmp_path / "net.weights").exists()
     fc.compile_c_library(model, images, folder=tmp_path, name="net", verify=False)
     assert not (tmp_path / "net.weights").exists()
+
+
+def test_buffers_of_kernels_where_tensors_lie_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file for TVM's runtime has no such buffers, and is right."""
+
+    def on_tensors(lives: list[plan_memory.Life]) -> tuple[list[int], int]:
+        offsets, total = plan_memory.plan_memory(lives)
+        alone = [life.first == life.last and life.size > 10_000 for life in lives]
+        return [0 if own else offset for own, offset in zip(alone, offsets, strict=True)], total
+
+    monkeypatch.setattr(straight_line, "plan_memory", on_tensors)
+    images = torch.randn(1, 3, 16, 16)
+    model = settled(_network("dense"), images.repeat(4, 1, 1, 1))
+    target = "x86_64-linux-gnu" if os.uname().machine == "x86_64" else "native"
+    with pytest.raises(FastconvError, match="the C library is wrong: it computes another output"):
+        fc.compile_c_library(model, images, folder=tmp_path, target=target)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ['a"; evil', 'a??/"; evil', "a\\", "a\n#error", "größe", "*/"])
+def test_names_of_tensors_stay_names(name: str, tmp_path: Path) -> None:
+    """They come from files; a trigraph is a backslash to some compilers."""
+    spec = TensorSpec(name=name, shape=(2,), dtype="float32")
+    (tmp_path / "net.h").write_text(CSource("net", [spec], [spec], False).header("1", "here"))
+    (tmp_path / "say.c").write_text(
+        '#include <stdio.h>\n#include "net.h"\nint main(void) { fputs(NET_INPUT_0_NAME, stdout); return 0; }\n'
+    )
+    for standard in ("-std=c99", "-std=gnu17"):
+        command = ["cc", standard, "-Wall", "-Werror", "say.c", "-o", "say"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        said = subprocess.run(["./say"], cwd=tmp_path, capture_output=True, check=True).stdout
+        assert said == name.encode()

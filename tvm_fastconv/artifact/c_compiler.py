@@ -1,6 +1,7 @@
 """The C compiler that assembles and links compiled models."""
 
 import importlib.util
+import itertools
 import os
 import shlex
 import shutil
@@ -41,9 +42,9 @@ class CCompiler:
 
     def _archiver(self) -> list[str]:
         """The ``ar`` that belongs to the compiler: zig's own, that of a cross compiler's triple, or the system's."""
-        for i, word in enumerate(self.command):
-            if word == "cc" and i:  # zig cc, python -m ziglang cc
-                return [*self.command[:i], "ar"]
+        for i, (before, word) in enumerate(itertools.pairwise(self.command)):
+            if word == "cc" and "zig" in Path(before).name:  # zig cc, python -m ziglang cc
+                return [*self.command[: i + 1], "ar"]
         beside = f"{self.command[0].removesuffix('gcc')}ar"
         return [beside if shutil.which(beside) else "ar"]
 

@@ -7,7 +7,7 @@ which they call a runtime are renamed, so that several libraries fit into one pr
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tvm
@@ -77,6 +77,7 @@ def build_c_library(
     output_names: Sequence[str],
     separate_weights: bool = False,
     cc: str | None = None,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Compile a scheduled module to a C library.
 
@@ -90,6 +91,9 @@ def build_c_library(
         Of the library, and what its functions' names begin with.
     separate_weights
         Whether the weights are written to a file that the caller maps, instead of into the library.
+
+    check
+        Called with the folder of the finished files, before they are moved to where they belong.
 
     Returns
     -------
@@ -135,6 +139,7 @@ def build_c_library(
             compiler.compile(work, f"{name}.c", objects[0], "-fvisibility=hidden")
             compiler.archive(work, objects, f"lib{name}.a")
             compiler.link(work, objects, f"lib{name}.so", [])
+            check(work)
             for file in kept:  # the header last: what it says is there then
                 os.replace(work / file, place / file)
             if not separate_weights:

@@ -320,4 +320,8 @@ def is_c_name(name: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    """``text`` inside of a string of C; names come from files, and C has more than one way to end a string."""
+    plain = re.compile(rb"[A-Za-z0-9_ .:/-]")
+    return "".join(
+        chr(byte) if plain.match(bytes([byte])) else f"\\{byte:03o}" for byte in text.encode(errors="replace")
+    )

@@ -115,6 +115,7 @@ def test_what_is_named_is_used(tmp_path: Path) -> None:
         ((*ZIG, THERE), [*ZIG[:3], "ar"]),
         (("zig", "cc", "-target", THERE), ["zig", "ar"]),
         (("gcc", "-m64"), ["ar"]),
+        (("ccache", "cc"), ["ar"]),
     ],
 )
 def test_archives_are_made_by_what_belongs_to_the_compiler(

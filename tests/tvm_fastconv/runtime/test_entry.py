@@ -94,8 +94,9 @@ def test_halves_are_widened(two: SimpleNamespace) -> None:
 def test_torch_tensors_of_every_kind(two: SimpleNamespace) -> None:
     x, y = map(torch.from_numpy, two.inputs)
     model = load(two.path)
-    negated = torch.complex(torch.zeros(SHAPE), -x).conj().imag
+    negated = torch._neg_view(-x)  # dense; an imaginary part that is conjugated is so as well, but strided
     assert negated.is_neg()
+    assert negated.is_contiguous()
     for tensor in (x, x.clone().requires_grad_(), negated, x.t().contiguous().t()):
         got = model(tensor, y)
         assert all(isinstance(output, torch.Tensor) for output in got)
@@ -150,6 +151,12 @@ def test_a_bound_call_of_torch(two: SimpleNamespace) -> None:
     got = call()
     assert all(isinstance(output, torch.Tensor) for output in got)
     _assert_answer(got, two.answer)
+
+
+def test_a_negated_view_is_not_bound(two: SimpleNamespace) -> None:
+    x, y = map(torch.from_numpy, two.inputs)
+    with pytest.raises(InputError, match="input x is not dense"):
+        load(two.path).bind(torch._neg_view(-x), y)
 
 
 def test_a_bound_call_keeps_its_file_and_arrays(chain, build, matmul_chain, tmp_path: Path) -> None:
