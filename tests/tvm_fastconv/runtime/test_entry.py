@@ -119,7 +119,7 @@ def test_outputs_are_new_every_time(two: SimpleNamespace) -> None:
         (lambda x, y: (x[:2], y), r"input x has shape \(2, 8\); expected \(4, 8\)"),
         (lambda x, y: (x, y.astype(np.int64)), "input y has dtype int64; expected int32"),
         (lambda x, y: (x.view(np.int32), y), "input x has dtype int32; expected float32"),
-        (lambda x, y: (x[None], y), r"input x has shape \(1, 4, 8\)"),
+        (lambda x, y: (x[..., None], y), r"input x has shape \(4, 8, 1\)"),
         (lambda x, y: (x, y.tolist()), "input y is a list; expected an array"),
         (lambda x, y: (None, y), "input x is a NoneType; expected an array"),
     ],
