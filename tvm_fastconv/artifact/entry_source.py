@@ -11,7 +11,7 @@ from math import prod
 from tvm_fastconv.relay_passes.module.straight_line import Place, StraightLine
 
 from ..report import ALIGNMENT, ITEM_BYTES, StoredTensor, TensorSpec
-from ..runtime.entry import RUN_FUNCTION
+from ..runtime.entry import RUN_FUNCTION, WORKSPACE_FUNCTION
 
 _DTYPE_CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
 """DLDataTypeCode."""
@@ -94,6 +94,13 @@ EXPORT int __tvm_ffi_{function}(void* self, const TVMFFIAny* args, int32_t num_a
   result->v_int64 = 0;
   return 0;
 }}
+
+EXPORT int __tvm_ffi_{workspace_function}(void* self, const TVMFFIAny* args, int32_t num_args, TVMFFIAny* result) {{
+  result->type_index = kTVMFFIInt;
+  result->zero_padding = 0;
+  result->v_int64 = {workspace_bytes};
+  return 0;
+}}
 """
 
 
@@ -137,7 +144,10 @@ def calls_source(
     prefix: str,
     weights: str,
 ) -> str:
-    """What TVM's runtime calls: `RUN_FUNCTION`, and each kernel under its own name; ``weights`` is where they begin."""
+    """What TVM's runtime calls: `RUN_FUNCTION`, `WORKSPACE_FUNCTION`, and each kernel under its own name.
+
+    ``weights`` is where the weights begin.
+    """
     counts = {call.function: len(call.arguments) for call in line.calls}
     kernels = "".join(
         f"KERNEL({name}, {', '.join(f'data_of(args + {i})' for i in range(count))})\n"
@@ -154,6 +164,8 @@ def calls_source(
         sizes=", ".join(map(str, sizes or [0])),
         ports="".join(ports),
         function=RUN_FUNCTION,
+        workspace_function=WORKSPACE_FUNCTION,
+        workspace_bytes=call_workspace_bytes(line, (*inputs, *outputs)),
         inputs=len(inputs),
         outputs=len(outputs),
         planned=line.workspace_bytes,

@@ -20,17 +20,32 @@ RUN_FUNCTION = "fastconv_run"
 """Exported by files that need no virtual machine: inputs, outputs, address of a workspace → 0, or 1 where a tensor has
 another shape, dtype, layout or device than the model's: nothing has run then."""
 
+WORKSPACE_FUNCTION = "fastconv_workspace_bytes"
+"""Exported beside it: how many bytes it needs there, as the manifest says too."""
+
 LARGE = 16384
 """Bytes from which on an output is put where the code can write to it, which costs a microsecond."""
 
 
 class Entry:
-    """The entry function of a library; any number of threads may call it at once."""
+    """The entry function of a library; any number of threads may call it at once.
+
+    Raises
+    ------
+    ArtifactError
+        When the library needs another workspace than the manifest says: it would write beside it.
+    """
 
     def __init__(self, library: Library, path: str, manifest: Manifest, threads: int) -> None:
-        self._run, self._path, self._threads = library.function(RUN_FUNCTION), path, threads
+        self._path, self._threads = path, threads
         self._inputs, self._outputs = manifest.inputs, manifest.outputs
         self._bytes = manifest.workspace_bytes
+        try:
+            self._run, needed = library.function(RUN_FUNCTION), library.function(WORKSPACE_FUNCTION)()
+        except AttributeError:
+            raise ArtifactError(f"{path} cannot run: it has no entry function") from None
+        if needed != self._bytes:
+            raise ArtifactError(f"{path} cannot run: its manifest and its code do not agree on the workspace")
         self._makers = [_maker(spec) for spec in manifest.outputs]
         self._idle: list[tuple[int, Any]] = []  # workspaces that no thread is using: address, memory
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from tvm import relax, te
 from tvm_fastconv.errors import ArtifactError, InputError
 from tvm_fastconv.runtime.arrays import ALIGNMENT, aligned_empty
 from tvm_fastconv.runtime.compiled_model import load
-from tvm_fastconv.runtime.entry import LARGE
+from tvm_fastconv.runtime.entry import LARGE, Entry
+from tvm_fastconv.runtime.tvm_runtime import open_library
 
 SHAPE = (4, 8)
 
@@ -248,6 +250,23 @@ def test_code_that_refuses_its_own_manifest_is_one_message(two: SimpleNamespace)
     model._call._inputs = tuple(reversed(model._call._inputs))
     with pytest.raises(ArtifactError, match="its manifest and its code do not agree"):
         model(*reversed(two.inputs))
+
+
+@pytest.mark.parametrize("bytes_said", [0, 3 * 128])
+def test_a_workspace_of_another_size_is_refused(two: SimpleNamespace, bytes_said: int) -> None:
+    model = load(two.path)
+    manifest = dataclasses.replace(model.manifest, workspace_bytes=bytes_said)
+    with pytest.raises(ArtifactError, match="its manifest and its code do not agree on the workspace"):
+        Entry(open_library(str(two.path)), str(two.path), manifest, 1)
+
+
+def test_a_file_without_an_entry_is_one_message(
+    two: SimpleNamespace, build, matmul_chain, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "m.so")
+    build(matmul_chain([np.eye(8, dtype=np.float32)], "n"), path)
+    with pytest.raises(ArtifactError, match="it has no entry function"):
+        Entry(open_library(path), path, two.manifest, 1)
 
 
 def test_a_bound_call_that_the_code_refuses_is_one_message(two: SimpleNamespace) -> None:
