@@ -52,7 +52,7 @@ def confirm_records(
 
     A verdict is found with an operator alone. In the model, other code and other data are around it; so every layer's
     time in both is compared as well, and where one that runs with a record is slower by more than the noise, that
-    record is withdrawn, and the model compiled again. Should the whole still be slower, all of its records are.
+    record is withdrawn, and the model compiled again. Should the whole not be faster then, all of its records are.
     """
     inputs = prepared.imported.example_inputs
     withdrawn: list[Withdrawal] = []
@@ -74,7 +74,7 @@ def confirm_records(
         if attempt == ATTEMPTS or not slower:
             break
         tell(f"comparing the whole model without {len(withdrawn)} records that made a layer slower")
-    if ratio.high < 1:
+    if ratio.median < 1:
         withdrawn += _withdrawals(lines, conditions, set(used.values()) - {line.task for line in withdrawn})
     return Confirmation(ratio, withdrawn)
 
