@@ -1,4 +1,4 @@
-"""A batch for a device that no network reaches: candidates as files, and the script that measures them there."""
+"""A batch for a device that no network reaches: candidates as files, and the script or program that measures them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tvm_fastconv.artifact.c_compiler import find_compiler
 from tvm_fastconv.targets import cpu_features, resolve_target
 
 from .batch_files import BATCH, Batch, Built, Job, write
+from .batch_program import check_program_compiler, compile_candidate, write_program
 from .candidate import Candidate, Device, Group, Outcome, Task
 from .link_candidate import link_candidate
 from .local_runner import BUILD_SECONDS
@@ -50,6 +51,7 @@ def write_batch(
     conditions: str,
     folder: Path,
     show: Callable[[int], None] = lambda count: None,
+    program: bool = False,
 ) -> tuple[int, Failures]:
     """Build candidates, and write all that measuring them on ``device`` takes into ``folder``, which is new.
 
@@ -62,6 +64,8 @@ def write_batch(
     folder : Path
     show : callable, optional
         Called with the number of candidates that are built.
+    program : bool, optional
+        Write a static program instead of a script for Python.
 
     Returns
     -------
@@ -75,9 +79,15 @@ def write_batch(
     """
     folder.mkdir(parents=True)
     try:
-        write_clock(device, folder)
-        built, expected, failed = _build(groups, device, folder, show)
+        if program:
+            check_program_compiler(device)
+        else:
+            write_clock(device, folder)
+        built, expected, failed = _build(groups, device, folder, show, program)
         jobs = tuple(_jobs(groups, built, expected))
+        if program:
+            write_program(jobs, device, conditions, folder)
+            return len(jobs), failed
         features = tuple(cpu_features(resolve_target(device.target)))
         batch = Batch(conditions=conditions, features=features, threads=device.threads, jobs=jobs)
         _write_script(folder / SCRIPT)
@@ -99,19 +109,22 @@ def write_clock(device: Device, folder: Path) -> None:
         (folder / name).unlink()
 
 
-def build_files(candidate: Candidate, device: Device, folder: Path) -> tuple[Built, str]:
-    """Write a candidate's library and data; returns them, and the file of the expected answer. Runs in a worker."""
-    name = _digest(*candidate.task.key, candidate.knobs.to_json())
-    made = link_candidate(candidate, device, folder / f"{name}.so")
+def build_files(
+    candidate: Candidate, device: Device, folder: Path, program: bool = False
+) -> tuple[Built, str]:
+    """Write a candidate's code and data; returns them, and the file of the expected answer. Runs in a worker."""
+    make, suffix = (compile_candidate, "o") if program else (link_candidate, "so")
+    library = f"{_digest(*candidate.task.key, candidate.knobs.to_json())}.{suffix}"
+    made = make(candidate, device, folder / library)
     arrays = tuple(_save(array, folder) for array in made.arrays)
     expected = f"{_digest(*candidate.task.key)}.npy"
     if not (folder / expected).exists():
         _replace(made.reference(), folder / expected)
-    return Built(knobs=candidate.knobs.to_json(), library=f"{name}.so", arrays=arrays), expected
+    return Built(knobs=candidate.knobs.to_json(), library=library, arrays=arrays), expected
 
 
 def _build(
-    groups: Sequence[Group], device: Device, folder: Path, show: Callable[[int], None]
+    groups: Sequence[Group], device: Device, folder: Path, show: Callable[[int], None], program: bool
 ) -> tuple[dict[Candidate, Built], dict[Task, str], Failures]:
     """Every candidate once, as many at a time as there are cores."""
     waiting = list(dict.fromkeys(candidate for group in groups for candidate in group.candidates))
@@ -123,7 +136,7 @@ def _build(
         for first in range(0, len(waiting), len(workers)):
             busy = list(zip(workers, waiting[first:], strict=False))
             for worker, candidate in busy:
-                worker.send(build_files, candidate, device, folder)
+                worker.send(build_files, candidate, device, folder, program)
             for worker, candidate in busy:
                 try:
                     built[candidate], expected[candidate.task] = worker.receive(BUILD_SECONDS)
@@ -180,7 +193,7 @@ def _save(array: np.ndarray, folder: Path) -> str:
 
 def _replace(array: np.ndarray, path: Path) -> None:
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    np.save(unfinished, array, allow_pickle=False)
+    np.save(unfinished, np.asarray(array, order="C"), allow_pickle=False)
     os.replace(unfinished, path)
 
 

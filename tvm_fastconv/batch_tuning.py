@@ -91,11 +91,13 @@ def export_batch(
     trials: int = TRIALS,
     threads: int = 1,
     seed: int = 0,
+    program: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportedBatch:
     """Write the next candidates for a model into a folder, to be measured on the device that will run it.
 
-    There, ``python3 measure.pyz`` measures them; it needs NumPy, ``tvm_ffi`` and TVM's runtime library. `import_batch`
+    There, ``python3 measure.pyz`` measures them; it needs NumPy, ``tvm_ffi`` and TVM's runtime library. Or ``measure``
+    does, a static program that needs nothing (``program``). `import_batch`
     takes the ``results.json`` that it writes, and the next batch goes on from there. After the first, batches also
     hold contests between the fastest candidates and the defaults, whose verdicts are what `compile` takes.
 
@@ -112,6 +114,8 @@ def export_batch(
     threads : int, optional
         That the model is to run with.
     seed : int
+    program : bool
+        Write a static program in place of the script for Python.
     progress : callable, optional
         Called with a line on each step.
 
@@ -147,6 +151,7 @@ def export_batch(
             _told(tasks.conditions),
             path,
             lambda done: tell(f"building candidates: {done} of {count}"),
+            program,
         )
         size = sum(file.stat().st_size for file in path.iterdir())
     except OSError as error:

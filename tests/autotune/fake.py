@@ -4,9 +4,10 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 
-from tvm_fastconv.autotune.candidate import Candidate, Device, Outcome, Task
+from tvm_fastconv.autotune.candidate import Candidate, Device, Group, Outcome, Task
 from tvm_fastconv.autotune.model_times import ModelTimes
 from tvm_fastconv.autotune.records import Conditions
+from tvm_fastconv.autotune.search import Search
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.machines import machine_of
@@ -21,6 +22,17 @@ CLOCK = 1e9
 
 def task(name: str) -> Task:
     return Task(*CASES[name])
+
+
+def groups_for(device: Device) -> list[Group]:
+    """Trials of three operators, and a contest."""
+    groups = []
+    for name in ("conv2d", "bitserial_conv2d", "depthwise_conv2d"):
+        search = Search(task(name), device)
+        groups += [Group((candidate,), 3) for candidate in search.propose(2, None)]
+        other = search.propose(1, None)
+    contest = Group((Candidate(other[0].task, search.default), *other), 7, 1 << 16)
+    return [*groups, contest]
 
 
 def chance(text: str) -> float:

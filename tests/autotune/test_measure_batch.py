@@ -24,7 +24,7 @@ from tvm_fastconv.errors import TargetError
 from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.targets import spec_of
 
-from .fake import DEVICE, task
+from .fake import DEVICE, groups_for, task
 
 pytestmark = pytest.mark.native
 
@@ -44,14 +44,7 @@ def _device() -> Device:
 
 
 def _groups() -> list[Group]:
-    """Trials of three operators, and a contest."""
-    groups = []
-    for name in ("conv2d", "bitserial_conv2d", "depthwise_conv2d"):
-        search = Search(task(name), _device())
-        groups += [Group((candidate,), 3) for candidate in search.propose(2, None)]
-        other = search.propose(1, None)
-    contest = Group((Candidate(other[0].task, search.default), *other), 7, 1 << 16)
-    return [*groups, contest]
+    return groups_for(_device())
 
 
 @pytest.fixture(scope="module")

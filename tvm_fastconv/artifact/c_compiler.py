@@ -40,6 +40,10 @@ class CCompiler:
         """Link object files of ``folder``, and C files that ``options`` are for, to a shared library there."""
         self._run(folder, "-shared", "-fPIC", "-Wl,--strip-debug", *options, "-o", output, *objects, "-lm")
 
+    def link_program(self, folder: Path, objects: Sequence[str], output: str) -> None:
+        """Link object files of ``folder`` to a program there that needs no library on the device."""
+        self._run(folder, "-static", "-Wl,--strip-debug", "-o", output, *objects, "-lm", "-lpthread")
+
     def _archiver(self) -> list[str]:
         """The ``ar`` that belongs to the compiler: zig's own, that of a cross compiler's triple, or the system's."""
         for i, (before, word) in enumerate(itertools.pairwise(self.command)):

@@ -23,7 +23,8 @@ from ..temporary import temporary_folder
 from .artifact import reason
 from .build import specs_of, write_tensors
 from .c_compiler import find_compiler
-from .c_source import CSource, backend_prefix, is_c_name
+from .c_header import is_c_name
+from .c_source import CSource, backend_prefix
 from .kernels import compile_kernels, entry_of
 
 _BACKEND = b"__TVMBackend"

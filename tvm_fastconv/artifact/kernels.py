@@ -62,7 +62,12 @@ def compile_kernels(
 ) -> Kernels:
     """Generate code for the functions that ``entry`` calls; the names of the C functions begin with ``prefix``."""
     used = {call.function for call in entry.calls}
-    functions = tvm.IRModule({var: func for var, func in mod.functions.items() if var.name_hint in used})
+    functions = {var: func for var, func in mod.functions.items() if var.name_hint in used}
+    return compile_functions(tvm.IRModule(functions), target, prefix)
+
+
+def compile_functions(functions: tvm.IRModule, target: tvm.target.Target, prefix: str) -> Kernels:
+    """Generate code for scheduled functions of fixed shapes; the names of the C functions begin with ``prefix``."""
     lower, finalize, _ = tirx.get_tir_pipeline(TIR_PIPELINE)
     config = dict(tvm.transform.PassContext.current().config)
     with tvm.transform.PassContext(opt_level=3, config=config, instruments=[_WithoutPacking()]):

@@ -45,6 +45,9 @@ def tune_verb(
     export_batch: Annotated[
         str | None, typer.Option(help="Write candidates into this new folder, to be measured elsewhere.")
     ] = None,
+    program: Annotated[
+        bool, typer.Option(help="In a batch: a static program that measures, for a device without Python.")
+    ] = False,
     import_batch: Annotated[
         str | None, typer.Option(help="Add the results.json that came back, before anything else.")
     ] = None,
@@ -55,8 +58,8 @@ def tune_verb(
 
     Whatever was measured is in the file at once: interrupted, the same command goes on from there.
 
-    Where no network reaches the device, --export-batch writes candidates and a script that measures them there, and
-    --import-batch takes what it brings back; both at once go on from one batch to the next.
+    Where no network reaches the device, --export-batch writes candidates and what measures them there: a script, or a
+    static program (--program). --import-batch takes what it brings back; both at once go on to the next batch.
     """
     if (rpc is None) != (key is None):
         raise InputError(
@@ -66,6 +69,8 @@ def tune_verb(
         raise InputError(
             "--export-batch and --import-batch measure nothing here: --rpc and --seconds say nothing to them"
         )
+    if program and not export_batch:
+        raise InputError("--program says how --export-batch measures; there is no --export-batch")
     from tvm_fastconv.report import TensorSpec
     from tvm_fastconv.runtime.array_files import random_inputs
 
@@ -79,7 +84,15 @@ def tune_verb(
     common: dict[str, Any] = {"records": records, "target": target, "machine": machine, "methods": asked}
     if export_batch or import_batch:
         batches(
-            model, inputs, common | {"threads": threads or 1}, export_batch, import_batch, trials, seed, json
+            model,
+            inputs,
+            common | {"threads": threads or 1},
+            export_batch,
+            import_batch,
+            trials,
+            seed,
+            program,
+            json,
         )
         return
     with progress("looking for the device"):

@@ -18,6 +18,7 @@ def batches(
     results: str | None,
     trials: int | None,
     seed: int,
+    program: bool,
     json: bool,
 ) -> None:
     """Take the results of one batch, and write the next; arguments as for `tune_verb`, ``common`` by name."""
@@ -35,10 +36,17 @@ def batches(
             )
         if folder is not None:
             written = export_batch(
-                model, inputs, folder=folder, trials=trials or TRIALS, seed=seed, progress=show, **common
+                model,
+                inputs,
+                folder=folder,
+                trials=trials or TRIALS,
+                seed=seed,
+                program=program,
+                progress=show,
+                **common,
             )
             facts["batch"] = f"{folder}: {written.jobs} measurements, {written.bytes / 1e6:.1f} MB"
-            facts["on the device"] = "python3 measure.pyz"
+            facts["on the device"] = "./measure" if program else "python3 measure.pyz"
             if not written.jobs:
                 facts |= {"batch": "nothing is left to try", "on the device": "compile with --records"}
     print_found(facts, verdicts, json)

@@ -1,0 +1,169 @@
+/* Measures the candidates of a batch on the device that they are for, as measure.pyz does where there is Python. Each
+   job runs in a process of its own, so that one that crashes or hangs costs that job alone; what was measured is on the
+   disk at once, and the program, started again, goes on from there. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "jobs.h"
+
+static const char measured[] = "measured.jsonl", results[] = "results.json";
+enum { JOB_SECONDS = 180, CLOCK_REPEATS = 9 };
+
+static _Noreturn void fail(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vfprintf(stderr, format, arguments);
+  va_end(arguments);
+  fputc('\n', stderr);
+  exit(1);
+}
+
+/* Runs a job in a process of its own. */
+static void run_alone(const struct job* job, int to, pid_t parent) {
+  sigset_t hang;
+  sigemptyset(&hang);
+  sigaddset(&hang, SIGALRM);
+  sigprocmask(SIG_UNBLOCK, &hang, NULL);
+  signal(SIGALRM, SIG_DFL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  alarm(JOB_SECONDS);
+  run_job(job, fdopen(to, "w"));
+}
+
+/* What came of a job, as fields of JSON; ends the program where nothing can come of any. */
+static char* outcome_of(const struct job* job, FILE* lines) {
+  int ends[2], status = 0;
+  if (pipe(ends)) fail("no pipe can be made");
+  pid_t own = getpid(), child = fork();
+  if (child < 0) fail("no process can be started");
+  if (!child) {
+    close(ends[0]);
+    run_alone(job, ends[1], own);
+  }
+  close(ends[1]);
+  size_t size = 0, room = 4096;
+  char* text = malloc(room);
+  ssize_t got;
+  while (text && (got = read(ends[0], text + size, room - size - 1)) > 0)
+    if ((size += (size_t)got) + 1 == room) text = realloc(text, room *= 2);
+  close(ends[0]);
+  while (waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) fail("a process is lost");
+  if (!text) fail("no memory");
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGILL) {
+    if (ftruncate(fileno(lines), 0)) fail("%s cannot be written", measured); /* no time of this processor counts */
+    fail("this is not the processor that the batch is for: it lacks an instruction of the candidates");
+  }
+  char error[64] = "";
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+    snprintf(error, sizeof error, "it took longer than %d s", JOB_SECONDS);
+  else if (WIFSIGNALED(status))
+    snprintf(error, sizeof error, "the process that ran it was killed by signal %d", WTERMSIG(status));
+  else if (WEXITSTATUS(status) || !size)
+    snprintf(error, sizeof error, "the process that ran it ended with exit code %d", WEXITSTATUS(status));
+  if (*error) size = (size_t)snprintf(text, room, "\"error\":\"%s\",\"times\":[]", error);
+  text[size] = 0;
+  return text;
+}
+
+/* How many jobs are done; a line that was cut off is none, and is removed. */
+static int count_done(FILE* file) {
+  int lines = 0, c;
+  long end = 0;
+  rewind(file);
+  while ((c = fgetc(file)) != EOF)
+    if (c == '\n') lines++, end = ftell(file);
+  if (ftruncate(fileno(file), end)) fail("%s cannot be written", measured);
+  fseek(file, 0, SEEK_END);
+  if (lines > job_count) fail("%s is damaged; without it, all is measured anew", measured);
+  return lines;
+}
+
+/* Cycles in a second, the best of several turns; before them, the processor gets its time to speed up. */
+static double clock_rate(void) {
+  const double turn = 0.002, warm = 0.05;
+  long rounds = 1000;
+  double best = 0, begin = now();
+  for (int repeat = 0; repeat < CLOCK_REPEATS || now() - begin < warm; repeat++) {
+    double start = now(), cycles = add_chain(rounds), seconds = fmax(now() - start, 1e-9);
+    best = fmax(best, seconds < turn ? 0 : cycles / seconds);
+    if (seconds < turn) repeat = -1, rounds *= 2;
+  }
+  return best;
+}
+
+/* What the system calls its processor, without what would end a string of JSON. */
+static void write_processor(FILE* to) {
+  char line[512];
+  struct utsname system;
+  const char *name = NULL, *machine = uname(&system) ? "" : system.machine;
+  FILE* file = fopen("/proc/cpuinfo", "r");
+  while (!name && file && fgets(line, sizeof line, file)) {
+    char* colon = strchr(line, ':');
+    size_t key = colon ? (size_t)(colon - line) : 0;
+    while (key && (line[key - 1] == ' ' || line[key - 1] == '\t')) key--;
+    if ((key == 10 && !strncmp(line, "model name", 10)) || (key == 5 && !strncmp(line, "Model", 5)))
+      name = colon + 1 + strspn(colon + 1, " \t");
+  }
+  if (file) fclose(file);
+  for (name = name && *name != '\n' ? name : machine; *name; name++)
+    if (*name >= ' ' && *name < 127 && *name != '"' && *name != '\\') fputc(*name, to);
+}
+
+/* Returns how many failed. */
+static int write_results(FILE* lines) {
+  static const char unfinished[] = ".results.json.new";
+  FILE* file = fopen(unfinished, "w");
+  if (!file) fail("%s cannot be written", results);
+  fprintf(file, "{\"clock\":%.9g,\"conditions\":\"%s\",\"processor\":\"", clock_rate(), conditions);
+  write_processor(file);
+  fputs("\",\"results\":[", file);
+  rewind(lines);
+  char* line = NULL;
+  size_t room = 0;
+  int failed = 0;
+  for (int i = 0; i < job_count && getline(&line, &room, lines) > 0; i++) {
+    failed += !strstr(line, "\"error\":null");
+    fprintf(file, "%s%.*s", i ? "," : "", (int)strcspn(line, "\n"), line);
+  }
+  free(line);
+  fputs("]}", file);
+  if (ferror(file) || fflush(file) || fsync(fileno(file)) || fclose(file) || rename(unfinished, results))
+    fail("%s cannot be written", results);
+  return failed;
+}
+
+int main(int count, char** arguments) {
+  char* slash = strrchr(arguments[0], '/');
+  if (count > 1) fail("usage: %s, beside the files of its batch", arguments[0]);
+  if (slash) *slash = 0;
+  if (slash && chdir(arguments[0])) fail("%s cannot be entered", arguments[0]);
+  FILE* file = fopen(measured, "a+");
+  if (!file) fail("%s cannot be written", measured);
+  int done = count_done(file);
+  double told = now();
+  for (; done < job_count; done++) {
+    char* outcome = outcome_of(&jobs[done], file);
+    fprintf(file, "{%s,%s}\n", jobs[done].described, outcome);
+    free(outcome);
+    if (fflush(file) || fsync(fileno(file))) fail("%s cannot be written", measured);
+    if (now() - told > 10) {
+      told = now();
+      printf("%d of %d measured\n", done + 1, job_count);
+      fflush(stdout);
+    }
+  }
+  int failed = write_results(file);
+  printf("%d measured, %d failed: bring %s back\n", job_count, failed, results);
+  return 0;
+}
