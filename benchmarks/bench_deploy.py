@@ -37,7 +37,7 @@ def program_bytes(triple: str) -> int:
             target=triple,
         )
         zig = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-O2", "-static", "-s"]
-        command = [*zig, "main.c", "kit_pool.c", "libbits.a", "-o", "bits"]
+        command = [*zig, "main.c", "kit_program.c", "kit_pool.c", "libbits.a", "-o", "bits"]
         subprocess.run(command, cwd=kit, check=True)
         return (kit / "bits").stat().st_size
 

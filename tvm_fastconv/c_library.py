@@ -111,7 +111,7 @@ def c_library_of(
     tell: Callable[[str], None] = lambda step: None,
 ) -> CLibrary:
     """The rest of `compile_c_library`."""
-    _check_fixed(prepared)
+    check_fixed(prepared)
     files: list[Path] = []
 
     def make_library(scheduled: tvm.IRModule, compiled: CompiledModel) -> None:
@@ -160,7 +160,7 @@ def _check_answers(folder: Path, name: str, separate_weights: bool, compiled: Co
             )
 
 
-def _check_fixed(prepared: Prepared) -> None:
+def check_fixed(prepared: Prepared) -> None:
     """Refuse early what is known to need a virtual machine."""
     if is_cuda(prepared.target):
         raise ModelError("no C library can be made: its target is a CPU, and not a GPU")

@@ -1,46 +1,35 @@
 """``fc.deploy``: a folder with everything that a device needs to run a network, check it and time it."""
 
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm
 
 from tvm_fastconv.topi.machine import Machine
+from tvm_fastconv.topi.planner import Records
 
 from .artifact.artifact import reason
 from .artifact.c_library import check_library_name, check_output_folder
-from .artifact.c_source import members
 from .artifact.manifest import Manifest
-from .c_library import c_library_of
-from .errors import ArtifactError, ModelError
+from .c_library import c_library_of, check_fixed
+from .compiler import compile_prepared
+from .errors import ArtifactError, InputError, ModelError, TargetError
+from .gpu_targets import is_cuda
+from .kit_files import write_programs, write_reference
+from .kit_runtime import write_runtime
+from .machine_files import target_and_machine
 from .method_patterns import Methods
-from .prepare import prepare
+from .prepare import Prepared, prepare
 from .record_files import RecordFiles, records_for
-from .report import TensorSpec
 from .runtime.compiled_model import CompiledModel
 from .runtime.threads import check_threads
+from .targets import architecture, triple_of
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying
-
-TEMPLATES = Path(__file__).parent / "kit"
-
-FILES = {
-    "main.c": "main.c",
-    "kit_pool.h": "kit_pool.h",
-    "kit_pool.c": "kit_pool.c",
-    "network.hpp": "{name}.hpp",
-    "main.cc": "main.cc",
-    "run.py.in": "run.py",
-    "CMakeLists.txt": "CMakeLists.txt",
-    "README.md": "README.md",
-}
-"""Template to the file that is made of it."""
 
 LEAST_TOLERANCE = 1e-4
 """Of a check, relative to the largest expected value: sums in another order, libraries of other mathematics."""
@@ -87,15 +76,18 @@ def deploy(
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     records: RecordFiles = None,
+    tvm_runtime: bool = False,
     cc: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Kit:
-    """Compile a CNN to a C library, with programs in C, C++ and Python that run it, check it and time it.
+    """Compile a CNN to a C library, or for TVM's runtime, with programs in C, C++ and Python that run and check it.
 
     Parameters
     ----------
     model, example_inputs, target, machine, methods, records, cc, progress
-        As for `compile`. Example inputs are needed: the kit checks itself with them.
+        As for `compile`. Example inputs are needed: the kit checks itself with them. The target is a CPU.
+    tvm_runtime : bool
+        Make the programs for TVM's runtime, which comes with them, in place of a C library: what dynamic batches need.
     folder : path
         Where nothing is yet. Its ``README.md`` says how to build and run the programs.
     name : str
@@ -106,29 +98,76 @@ def deploy(
     ModelError, TargetError, MethodError, InputError, FastconvError
         As for `compile_c_library`.
     ArtifactError
-        ``folder`` holds something, or cannot be written.
+        ``folder`` holds something, or cannot be written; TVM's runtime for the target cannot be fetched.
     """
-    check_library_name(name)
+    if check_library_name(name).startswith("kit_"):
+        raise InputError(f"a kit's network cannot be named {name!r}: names of its own files begin with kit_")
     place = check_output_folder(folder)
     _check_empty(place)
+    if tvm_runtime:
+        _check_runtime_target(target_and_machine(target, machine)[0])
     tell = progress or (lambda step: None)
     prepared = prepare(model, example_inputs, target, machine, methods, None, tell, cc)
     if said := obstacle_to_verifying(prepared.imported.example_inputs):
         raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
     known = records_for(records, prepared.target, prepared.machine, check_threads(None))
+    make = _make_runtime if tvm_runtime else _make_library
     with temporary_folder(next(each for each in place.absolute().parents if each.exists())) as work:
-        library = c_library_of(prepared, known, work / "kit", name, cc=cc, tell=tell)
-        compiled = library.compiled
-        pair = compiled.reference()
-        assert pair is not None, "there are example inputs"
+        kit = work / "kit"
         try:
-            _write_reference(work / "kit" / "reference", *pair)
-            _write_programs(work / "kit", name, compiled, tolerance_of(compiled))
+            compiled = make(prepared, known, kit, name, cc, tell)
+            pair = compiled.reference()
+            assert pair is not None, "there are example inputs"
+            write_reference(kit / "reference", *pair)
+            kind = "runtime" if tvm_runtime else "library"
+            write_programs(kit, name, compiled.manifest, tolerance_of(compiled), kind)
             place.absolute().parent.mkdir(parents=True, exist_ok=True)
-            os.rename(work / "kit", place)
+            os.rename(kit, place)
         except OSError as error:
             raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from error
     return Kit(name, place, compiled)
+
+
+def _make_library(
+    prepared: Prepared, records: Records, kit: Path, name: str, cc: str | None, tell: Callable[[str], None]
+) -> CompiledModel:
+    """Write a C library into a kit."""
+    try:
+        check_fixed(prepared)
+    except ModelError as error:
+        raise ModelError(f"{error}; for a kit with it, deploy for TVM's runtime (--tvm-runtime)") from None
+    return c_library_of(prepared, records, kit, name, cc=cc, tell=tell).compiled
+
+
+def _make_runtime(
+    prepared: Prepared, records: Records, kit: Path, name: str, cc: str | None, tell: Callable[[str], None]
+) -> CompiledModel:
+    """Write a file for TVM's runtime into a kit, and that runtime."""
+    compiled = compile_prepared(prepared, records, tell=tell, cc=cc)
+    manifest = compiled.manifest
+    specs = (*manifest.inputs, *manifest.outputs)
+    named = {extent for spec in specs for extent in spec.shape if isinstance(extent, str)}
+    if len(named) > 1 or any(spec.shape.count(extent) > 1 for extent in named for spec in specs):
+        shapes = "; ".join(map(str, specs))
+        raise ModelError(
+            f"no kit can be made: sizes must be fixed, or the batch and in a shape once: {shapes}"
+        )
+    kit.mkdir()
+    compiled.save(kit / f"{name}.so")
+    write_runtime(kit, manifest, architecture(prepared.target), tell)
+    return compiled
+
+
+def _check_runtime_target(target: tvm.target.Target) -> None:
+    """Refuse what TVM's wheels have no runtime for, or our programs no memory."""
+    if is_cuda(target):
+        raise TargetError(
+            "no kit can be made for a GPU: copy what compile makes; tvm_fastconv.load runs it there"
+        )
+    if not triple_of(target).endswith("-gnu"):
+        raise TargetError(
+            f"TVM's runtime is made for GNU's C library, and {triple_of(target)} has another; a C library is for all"
+        )
 
 
 def tolerance_of(compiled: CompiledModel) -> float:
@@ -149,101 +188,3 @@ def _check_empty(place: Path) -> None:
             raise ArtifactError(f"{place} is the current folder; a kit gets a folder of its own")
     except OSError as error:
         raise ArtifactError(f"cannot write the kit {place}: {reason(error)}") from None
-
-
-def _write_reference(folder: Path, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
-    folder.mkdir()
-    for kind, arrays in (("input", inputs), ("output", outputs)):
-        for i, array in enumerate(arrays):
-            np.ascontiguousarray(array).tofile(folder / f"{kind}_{i}.bin")
-
-
-def _write_programs(place: Path, name: str, compiled: CompiledModel, tolerance: float) -> None:
-    manifest = compiled.manifest
-    words = {
-        "name": name,
-        "NAME": name.upper(),
-        "tolerance": f"{tolerance:g}",
-        "version": manifest.package_version,
-        "target": manifest.target,
-        "verify": manifest.verify,
-        **_tensor_words(name, manifest.inputs, manifest.outputs),
-    }
-    for template, file in FILES.items():
-        if template == "README.md":
-            words["sizes"] = _sizes(place)
-        text = (TEMPLATES / template).read_text(encoding="utf-8")
-        made = re.sub(r"@(\w+)@", lambda word: words[word[1]], text)
-        (place / file.format(name=name)).write_text(made, encoding="utf-8")
-
-
-def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
-    """What the templates say once for each tensor."""
-    upper, ports = name.upper(), {"input": inputs, "output": outputs}
-    numbered = [(kind, i) for kind, specs in ports.items() for i in range(len(specs))]
-    files = [f"reference/{kind}_{i}.bin" for kind, i in numbered]
-    argument = {key: at + 1 for at, key in enumerate(numbered)}
-
-    def joined(kind: str, text: str) -> str:
-        return ", ".join(text.format(i=i, at=argument[kind, i] - 1) for i in range(len(ports[kind])))
-
-    def allocated(kind: str, i: int) -> str:
-        macro, at = f"{upper}_{kind.upper()}_{i}", argument[kind, i]
-        lines = f"  const auto {kind}_{i} = {name}_network::allocate<{macro}_TYPE>({macro}_BYTES);\n"
-        if kind == "input":
-            lines += f"  read_file(arguments[{at}], {kind}_{i}.get(), {macro}_BYTES);\n"
-        return lines
-
-    def described(specs: Sequence[TensorSpec]) -> str:
-        return ", ".join(
-            f"`{member}` ({' x '.join(map(str, spec.shape))}, {spec.dtype})"
-            for member, spec in zip(members(specs), specs, strict=True)
-        )
-
-    def python(specs: Sequence[TensorSpec]) -> str:
-        return repr([(spec.name, tuple(spec.shape), spec.dtype) for spec in specs])
-
-    return {
-        "tensor_bytes": ", ".join(f"{upper}_{kind.upper()}_{i}_BYTES" for kind, i in numbered),
-        "output_sizes": joined("output", f"sizeof({upper}_OUTPUT_{{i}}_TYPE)"),
-        "output_dtypes": joined("output", f"{upper}_OUTPUT_{{i}}_DTYPE"),
-        "reference_files": ", ".join(f'"{file}"' for file in files),
-        "input_members": joined("input", "(const void*)tensors[{at}]"),
-        "output_members": joined("output", "(void*)tensors[{at}]"),
-        "cc_tensors": "".join(allocated(kind, i) for kind, i in numbered),
-        "cc_inputs": joined("input", "input_{i}.get()"),
-        "cc_outputs": joined("output", "output_{i}.get()"),
-        "cc_writes": "".join(
-            f"  write_file(arguments[{argument['output', i]}], output_{i}.get(), {upper}_OUTPUT_{i}_BYTES);\n"
-            for i in range(len(outputs))
-        ),
-        "python_inputs": python(inputs),
-        "python_outputs": python(outputs),
-        "python_reference": repr(files),
-        "inputs": described(inputs) or "none",
-        "outputs": described(outputs),
-        "raw_inputs": " ".join(file for file in files if "/input_" in file),
-        "raw_outputs": " ".join(f"output_{i}.bin" for i in range(len(outputs))),
-    }
-
-
-_MEANINGS = {
-    ".h": "how to call it",
-    ".a": "the network: code and weights",
-    ".so": "the same, to be loaded",
-    ".hpp": "the same call in C++",
-    "main.c": "run, check, bench",
-    "main.cc": "run, in C++",
-    "kit_pool.c": "threads for the network, if it shall have some",
-    "run.py": "run, check, bench, in Python with NumPy",
-    "CMakeLists.txt": "builds the programs",
-}
-
-
-def _sizes(place: Path) -> str:
-    """Rows of the table of files."""
-    rows = []
-    for path in sorted(place.iterdir()):
-        if meaning := _MEANINGS.get(path.name) or _MEANINGS.get(path.suffix):
-            rows.append(f"| `{path.name}` | {path.stat().st_size} | {meaning} |\n")
-    return "".join(rows)

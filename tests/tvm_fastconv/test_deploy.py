@@ -162,6 +162,10 @@ def test_what_is_there_is_kept(kit: fc.Kit, tmp_path: Path) -> None:
         fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "kit")
     with pytest.raises(InputError, match="a C library cannot be named 'no name'"):
         fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name="no name")
+    with pytest.raises(InputError, match="a kit's network cannot be named 'kit_pool'"):
+        fc.deploy(
+            nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name="kit_pool"
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit"]
 
 
@@ -236,7 +240,9 @@ def test_a_static_program_by_zig(machine: str, tmp_path: Path) -> None:
         target=f"{machine}-linux-musl",
     )
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-musl", "-O2", "-static", "-s"]
-    subprocess.run([*zig, "main.c", "kit_pool.c", "libbits.a", "-o", "bits"], cwd=place, check=True)
+    subprocess.run(
+        [*zig, "main.c", "kit_program.c", "kit_pool.c", "libbits.a", "-o", "bits"], cwd=place, check=True
+    )
     assert (place / "bits").stat().st_size <= 200_000
     for arguments in (["check"], ["check", "3"]):
         done = subprocess.run(

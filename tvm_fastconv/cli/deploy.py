@@ -21,10 +21,14 @@ def deploy_verb(
         str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
     ] = None,
     records: Annotated[list[str] | None, typer.Option(help="A file of fastconv tune.")] = None,
+    tvm_runtime: Annotated[
+        bool,
+        typer.Option(help="For TVM's runtime, which comes along, instead of a C library: dynamic batches."),
+    ] = False,
     cc: Annotated[str | None, typer.Option(help="As for compile.")] = None,
     json: Json = False,
 ) -> None:
-    """Compile a model to a C library with programs in C, C++ and Python that run, check and time it."""
+    """Compile a model to a C library, or for TVM's runtime, with programs in C, C++ and Python that run it."""
     from tvm_fastconv.report import TensorSpec
     from tvm_fastconv.runtime.array_files import random_inputs
 
@@ -42,6 +46,7 @@ def deploy_verb(
             machine=machine,
             methods=None if methods is None else read_methods(methods),
             records=records or None,
+            tvm_runtime=tvm_runtime,
             cc=cc,
             progress=show,
         )

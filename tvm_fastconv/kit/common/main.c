@@ -2,7 +2,8 @@
 
      @name@ check [THREADS]                0 if it computes what the model it was compiled from computes
      @name@ bench [THREADS]                microseconds of a call
-     @name@ run INPUT... OUTPUT... [THREADS]   raw files: elements in C order, in this machine's byte order */
+     @name@ run INPUT... OUTPUT... [THREADS]   raw files: elements in C order, in this machine's byte order
+   In the folder of the kit. */
 #define _POSIX_C_SOURCE 200112L
 #include <math.h>
 #include <stdio.h>
@@ -10,30 +11,29 @@
 #include <string.h>
 #include <time.h>
 
-#include "@name@.h"
-#include "kit_pool.h"
+#include "kit_program.h"
 
-enum { INPUTS = @NAME@_INPUTS, OUTPUTS = @NAME@_OUTPUTS, TENSORS = INPUTS + OUTPUTS };
-
-static const size_t tensor_bytes[TENSORS] = {@tensor_bytes@};
+static const size_t tensor_bytes[TENSORS] = {@tensor_bytes@}; /* of a batch of 1, where the batch is dynamic */
+static const int in_batch[TENSORS] = {@in_batch@};            /* whether it grows with the batch */
 static const char* const output_dtypes[OUTPUTS] = {@output_dtypes@};
 static const size_t output_sizes[OUTPUTS] = {@output_sizes@}; /* bytes of an element */
 static const char* const reference[TENSORS] = {@reference_files@};
 static const double tolerance = @tolerance@; /* of the largest expected value */
 
-static const fastconv_pool* pool;
-static void* workspace;
+static long batch = 1;
 static char* tensors[TENSORS];
 
-static void* allocate(size_t bytes) {
+char* allocate(size_t bytes) {
   void* memory = NULL;
-  if (posix_memalign(&memory, FASTCONV_ALIGNMENT, bytes ? bytes : 1)) {
+  if (posix_memalign(&memory, ALIGNMENT, bytes ? bytes : 1)) {
     fprintf(stderr, "no memory\n");
     exit(2);
   }
   memset(memory, 0, bytes);
   return memory;
 }
+
+static size_t bytes_of(int tensor) { return tensor_bytes[tensor] * (in_batch[tensor] ? (size_t)batch : 1); }
 
 static void read_file(const char* path, char* memory, size_t bytes) {
   FILE* file = fopen(path, "rb");
@@ -44,14 +44,20 @@ static void read_file(const char* path, char* memory, size_t bytes) {
   fclose(file);
 }
 
-static void call(void) {
-  const @name@_inputs inputs = {@input_members@};
-  const @name@_outputs outputs = {@output_members@};
-  fastconv_status status = @name@_run(&inputs, &outputs, workspace, @name@_workspace_bytes(pool), pool);
-  if (status != FASTCONV_OK) {
-    fprintf(stderr, "@name@_run: status %d\n", status);
-    exit(2);
+/* Memory for all tensors, and the inputs from these files; the first that is in the batch says how large that is. */
+static void read_inputs(const char* const* files) {
+  for (int i = INPUTS; i-- > 0;) {
+    FILE* file = in_batch[i] ? fopen(files[i], "rb") : NULL;
+    if (file && !fseek(file, 0, SEEK_END)) batch = ftell(file) / (long)tensor_bytes[i];
+    if (file) fclose(file);
   }
+  if (batch < 1) batch = 1; /* the file is too small, as is said next */
+  for (int i = 0; i < TENSORS; i++) tensors[i] = allocate(bytes_of(i));
+  for (int i = 0; i < INPUTS; i++) read_file(files[i], tensors[i], bytes_of(i));
+}
+
+static void call(void) {
+  if (call_network(batch, tensors)) exit(2);
 }
 
 static double element(const char* memory, const char* dtype, size_t i) {
@@ -88,12 +94,12 @@ static double difference(const char* got, const char* want, size_t count, const 
 
 static int check(void) {
   double worst = 0;
-  for (int i = 0; i < INPUTS; i++) read_file(reference[i], tensors[i], tensor_bytes[i]);
+  read_inputs(reference);
   call();
   for (int i = INPUTS; i < TENSORS; i++) {
-    char* want = allocate(tensor_bytes[i]);
-    read_file(reference[i], want, tensor_bytes[i]);
-    size_t count = tensor_bytes[i] / output_sizes[i - INPUTS];
+    char* want = allocate(bytes_of(i));
+    read_file(reference[i], want, bytes_of(i));
+    size_t count = bytes_of(i) / output_sizes[i - INPUTS];
     worst = fmax(worst, difference(tensors[i], want, count, output_dtypes[i - INPUTS]));
     free(want);
   }
@@ -114,6 +120,7 @@ static int by_size(const void* one, const void* other) {
 
 static int bench(void) {
   enum { TURNS = 31 };
+  read_inputs(reference);
   double seconds[TURNS], begin = now();
   call();
   call();
@@ -133,11 +140,11 @@ static int bench(void) {
 }
 
 static int run(char** files) {
-  for (int i = 0; i < INPUTS; i++) read_file(files[i], tensors[i], tensor_bytes[i]);
+  read_inputs((const char* const*)files);
   call();
   for (int i = INPUTS; i < TENSORS; i++) {
     FILE* file = fopen(files[i], "wb");
-    if (!file || fwrite(tensors[i], 1, tensor_bytes[i], file) != tensor_bytes[i] || fclose(file)) {
+    if (!file || fwrite(tensors[i], 1, bytes_of(i), file) != bytes_of(i) || fclose(file)) {
       fprintf(stderr, "%s: cannot be written\n", files[i]);
       return 2;
     }
@@ -154,16 +161,13 @@ int main(int count, char** arguments) {
     return 2;
   }
   int threads = count == 3 + files ? atoi(arguments[2 + files]) : 1;
-  if (threads > 1) pool = start_pool(threads);
-  if (threads < 1 || (threads > 1 && !pool)) {
-    fprintf(stderr, "cannot start %d threads\n", threads);
+  if (threads < 1) {
+    fprintf(stderr, "THREADS is a number from 1 on\n");
     return 2;
   }
-  workspace = allocate(@name@_workspace_bytes(pool));
-  for (int i = 0; i < TENSORS; i++) tensors[i] = allocate(tensor_bytes[i]);
+  if (open_network(threads)) return 2;
   int status = !strcmp(verb, "check") ? check() : !strcmp(verb, "bench") ? bench() : run(arguments + 2);
   for (int i = 0; i < TENSORS; i++) free(tensors[i]);
-  free(workspace);
-  stop_pool(pool);
+  close_network();
   return status;
 }
