@@ -1,5 +1,6 @@
 """What every test shares: the same random numbers every time, and a skip with the reason where something is missing."""
 
+import importlib.util
 import os
 import random
 import shutil
@@ -24,8 +25,8 @@ hypothesis.settings.load_profile("tests")
 
 NEEDS = {
     "arm": (
-        lambda: shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64-static"),
-        "needs aarch64-linux-gnu-gcc and qemu-aarch64-static",
+        lambda: importlib.util.find_spec("ziglang") and shutil.which("qemu-aarch64-static"),
+        "needs ziglang (the extra [cross]) and qemu-aarch64-static (Debian: qemu-user-static)",
     ),
     "cuda": (lambda: shutil.which("nvidia-smi"), "needs a CUDA device"),
 }

@@ -1,7 +1,8 @@
 """Convolution of 8-bit levels by 8-bit weights, as dot products of four; exact in int32.
 
-For layers with more levels than bit planes pay for. An activation is ``x = step · q + offset`` with q from 0 to 255, a
-weight an integer from −128 to 127; what offset and padding add is a table (`borders`).
+For layers with more levels than bit planes pay for. An activation is ``x = step · q + offset`` with q from 0 to 255, or
+to 127 where `Machine.dot_bits` is 7, a weight an integer from −128 to 127; what offset and padding add is a table
+(`borders`).
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 DOT = 4
-"""Products that one lane of ``vpdpbusd`` adds up."""
+"""Products that one lane of the instruction adds up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +147,13 @@ def int8_conv2d(
 
 
 def make_int8_conv2d(
-    problem: Int8Problem, knobs: Int8Knobs, _machine: Machine, rng: np.random.Generator
+    problem: Int8Problem, knobs: Int8Knobs, machine: Machine, rng: np.random.Generator
 ) -> Sample:
     """`int8_conv2d` alone."""
     params, conv = problem.layer, problem.layer.conv
-    levels = rng.integers(0, 256, (problem.batch, problem.height, problem.width, params.channels)).astype(
-        np.uint8
-    )
+    levels = rng.integers(
+        0, 2**machine.dot_bits, (problem.batch, problem.height, problem.width, params.channels)
+    ).astype(np.uint8)
     shape = (conv.out_channels, params.channels // conv.groups, *conv.kernel)
     weight = rng.integers(-128, 128, shape).astype(np.int8)
     table = offset_table(weight.astype(np.int64), params, problem.height, problem.width).astype(np.int32)

@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, fields
 
+KIB, MIB = 1024, 1024 * 1024
+
 SMALLEST, LARGEST = 1e-12, 1e12
 """Of any number in a row: nothing that is measured is beyond, and no estimate overflows."""
 
@@ -33,6 +35,8 @@ class Machine:
         Whether it has a popcount of 32-bit lanes, or only of bytes.
     dot_products : bool
         Whether a 32-bit lane can add four products of bytes at once.
+    dot_bits : int
+        Bits of the unsigned factor there: 7 where both are signed.
     dot_product_cost : float
         Such an addition to a whole vector.
     word_popcount_cost, byte_popcount_cost : float
@@ -74,6 +78,7 @@ class Machine:
     half_vector_cost: float = 1.0
     counts_words: bool = False
     dot_products: bool = False
+    dot_bits: int = 8
     dot_product_cost: float = 1.0
     word_popcount_cost: float = 1.6
     byte_popcount_cost: float = 4.8

@@ -1,8 +1,6 @@
 """The table of processors: what is known of each microarchitecture beside what `Machine` assumes.
 
-Widths, pipes, latencies and caches are those of the vendors' optimisation manuals (AMD 56665, 57647 and 58455, Intel
-355308) and of the tables of A. Fog (Instruction tables, 2025) and uops.info. What the loops of our operators cost was
-measured on a Zen 4 alone, and is assumed of the others; ``fastconv targets --measure`` measures the rest of a row.
+``fastconv targets --measure`` measures a row.
 """
 
 from dataclasses import dataclass, replace
@@ -10,10 +8,10 @@ from dataclasses import dataclass, replace
 import tvm
 from tvm.target import codegen
 
+from .arm_machines import ARM_ROWS
 from .gpu import gpu_of
 from .machine import Machine
-
-KIB, MIB = 1024, 1024 * 1024
+from .x86_machines import X86_ROWS
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,15 @@ class Level:
     """A width of vectors: the LLVM feature that has it, and a processor of which nothing else is known.
 
     ``dot_products`` and ``counts_words`` are the features with which a machine of this level has what its fields of
-    these names say; ``""`` where no feature gives it.
+    these names say; ``""`` where no feature gives it. With ``whole_bytes``, the unsigned factor of dot products has all
+    eight bits.
     """
 
     feature: str
     machine: Machine
     dot_products: str = ""
     counts_words: str = ""
+    whole_bytes: str = ""
 
 
 GENERIC = (
@@ -38,41 +38,18 @@ GENERIC = (
         counts_words="avx512vpopcntdq",
     ),
     Level("avx2", Machine(name="avx2", lanes=8, registers=16)),
-    Level("neon", Machine(name="neon", lanes=4, registers=32)),
+    Level(
+        "neon",
+        Machine(name="neon", lanes=4, registers=32, dot_bits=7, byte_popcount_cost=3.0),
+        dot_products="dotprod",
+        whole_bytes="i8mm",
+    ),
     Level("sse2", Machine(name="sse", lanes=4, registers=16)),
 )
 """The widest first. Caches are those that current servers and laptops share at least, so that one target gives the same
 code wherever it is compiled."""
 
-_ZEN_2 = Machine(
-    name="zen2", lanes=8, registers=16, sums_in_flight=10, l2_bytes=512 * KIB, l3_bytes=16 * MIB,
-)  # fmt: skip
-_ZEN_3 = Machine(name="zen3", lanes=8, registers=16, l2_bytes=512 * KIB, l3_bytes=32 * MIB)
-_ZEN_4 = Machine(
-    name="zen4", lanes=16, registers=32, fma_per_cycle=1.0, half_vector_cost=0.5, digit_cost=1.3,
-)  # fmt: skip
-_ZEN_5 = Machine(name="zen5", lanes=16, registers=32, digit_cost=1.3, l1_bytes=48 * KIB, l2_bandwidth=64.0)
-_HASWELL = Machine(
-    name="haswell", lanes=8, registers=16, sums_in_flight=10, l2_bytes=256 * KIB, l3_bytes=8 * MIB,
-)  # fmt: skip
-_SKYLAKE = Machine(name="skylake", lanes=8, registers=16, l2_bytes=256 * KIB, l3_bytes=8 * MIB)
-_SKYLAKE_SERVER = Machine(name="skylake-avx512", lanes=16, registers=32, digit_cost=1.3)
-_CASCADE_LAKE = Machine(name="cascadelake", lanes=16, registers=32, digit_cost=1.3)
-_ICE_LAKE = Machine(
-    name="icelake-server", lanes=16, registers=32, digit_cost=1.3, word_popcount_cost=3.0, l1_bytes=48 * KIB,
-    l2_bytes=1280 * KIB,
-)  # fmt: skip
-_SAPPHIRE_RAPIDS = Machine(
-    name="sapphirerapids", lanes=16, registers=32, digit_cost=1.3, word_popcount_cost=3.0, l1_bytes=48 * KIB,
-    l2_bytes=2 * MIB,
-)  # fmt: skip
-
-ROWS = {
-    "znver2": _ZEN_2, "znver3": _ZEN_3, "znver4": _ZEN_4, "znver5": _ZEN_5, "haswell": _HASWELL,
-    "broadwell": _HASWELL, "skylake": _SKYLAKE, "skylake-avx512": _SKYLAKE_SERVER, "cascadelake": _CASCADE_LAKE,
-    "cooperlake": _CASCADE_LAKE, "icelake-server": _ICE_LAKE, "sapphirerapids": _SAPPHIRE_RAPIDS,
-    "emeraldrapids": _SAPPHIRE_RAPIDS, "graniterapids": _SAPPHIRE_RAPIDS,
-}  # fmt: skip
+ROWS = X86_ROWS | ARM_ROWS
 """LLVM's name of a processor → its row."""
 
 
@@ -95,9 +72,11 @@ def machine_of(target: tvm.target.Target) -> Machine:
             raise ValueError(f"no processor is known that has the vector instructions of {target}")
         row = ROWS.get(str(target.attrs.get("mcpu", "")).replace("_", "-"), level.machine)
         # Features may be switched off: the row of a processor then says nothing.
+        row = row if row.lanes == level.machine.lanes else level.machine
         return replace(
-            row if row.lanes == level.machine.lanes else level.machine,
+            row,
             dot_products=_has(level.dot_products, target),
+            dot_bits=8 if _has(level.whole_bytes, target) else row.dot_bits,
             counts_words=_has(level.counts_words, target),
         )
 

@@ -89,7 +89,7 @@ def target_and_machine(
         row = machine if isinstance(machine, Machine) else read_machine(machine)[1]
     if row is None:
         return resolved, table
-    for field in ("kind", "lanes", "registers", "counts_words", "dot_products"):
+    for field in ("kind", "lanes", "registers", "counts_words", "dot_products", "dot_bits"):
         given, needed = getattr(row, field), getattr(table, field)
         if given != needed:
             raise TargetError(

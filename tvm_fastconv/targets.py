@@ -29,10 +29,18 @@ MAX_CORES = 1024
 NATIVE_CPU = "FASTCONV_NATIVE_CPU"
 """Environment variable with LLVM's name of the CPU that ``native`` stands for, in place of this machine's own."""
 
+BOARDS = {
+    "raspberry-pi/3b-aarch64": ("cortex-a53", 4),
+    "raspberry-pi/4b-aarch64": ("cortex-a72", 4),
+    "raspberry-pi/5-aarch64": ("cortex-a76", 4),
+}
+"""Boards, TVM's tags or not: their CPU in LLVM's words, and its cores."""
+
 _OPTIONS = ("mcpu", "mattr", "num-cores")
 _TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(ARCHITECTURES))
 _GRAMMAR = (
-    '"native", an LLVM triple such as "x86_64-linux-gnu", or a TVM tag, each optionally followed by '
+    '"native", an LLVM triple such as "x86_64-linux-gnu", a CPU such as "cortex-a72", or a board or TVM tag such as '
+    '"raspberry-pi/4b-aarch64", each optionally followed by '
     f"-mcpu=NAME, -mattr=+FEATURE,-FEATURE and -num-cores=N; or {GPU_GRAMMAR}"
 )
 
@@ -43,7 +51,8 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
     Parameters
     ----------
     spec
-        ``"native"``, an LLVM triple or a TVM tag, each optionally followed by options
+        ``"native"``, an LLVM triple, a CPU (``"cortex-a72"``: Linux on it), or a board or TVM tag
+        (``"raspberry-pi/4b-aarch64"``), each optionally followed by options
         (``"x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=+gfni -num-cores=8"``), or a TVM target.
         ``native`` is this machine's CPU less what its hypervisor or operating system hides. Where the
         environment variable ``FASTCONV_NATIVE_CPU`` names another CPU, it is that one less what this one lacks:
@@ -130,9 +139,10 @@ def known_cpus(triple: str) -> tuple[str, ...]:
 
 
 def known_tags() -> tuple[str, ...]:
-    """Return the TVM tags that stand for a CPU we compile for."""
+    """Return the boards, ours and TVM's tags, that stand for a CPU we compile for."""
     tags = tvm.get_global_func("target.TargetTagListTags")()
-    return tuple(sorted(str(tag) for tag, target in tags.items() if _is_supported(dict(target.export()))))
+    supported = (str(tag) for tag, target in tags.items() if _is_supported(dict(target.export())))
+    return tuple(sorted({*BOARDS, *supported}))
 
 
 def _base_config(word: str) -> dict[str, Any]:
@@ -140,11 +150,25 @@ def _base_config(word: str) -> dict[str, Any]:
         return _native_config()
     if _is_supported({"kind": "llvm", "mtriple": word}):
         return {"kind": "llvm", "mtriple": word}
+    if word in BOARDS:
+        cpu, cores = BOARDS[word]
+        return _config_of_cpu(cpu) | {"num-cores": cores}
     if word in known_tags():
         return dict(tvm.target.Target(word).export())
+    if config := _config_of_cpu(word):
+        return config
     raise TargetError(
         f"unknown target {word!r}; allowed: {_GRAMMAR}. Triples: {_TRIPLES}. Tags: {', '.join(known_tags())}"
     )
+
+
+def _config_of_cpu(cpu: str) -> dict[str, Any]:
+    """Of the one architecture that has a CPU of this name; nothing where none has."""
+    for name, row in ARCHITECTURES.items():
+        triple = f"{name}-linux-gnu"
+        if cpu != "generic" and (cpu in row.aliases or cpu in known_cpus(triple)):
+            return {"kind": "llvm", "mtriple": triple, "mcpu": cpu}
+    return {}
 
 
 def _native_config() -> dict[str, Any]:
@@ -211,6 +235,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
         raise TargetError(f"-num-cores={str(cores)[:40]} is not a number of cores; allowed: 1 to {MAX_CORES}")
     triple = str(config.setdefault("mtriple", _host_triple()))
     cpu, mattr = str(config.get("mcpu", "")), [str(item) for item in config.get("mattr", ())]
+    if cpu in _row(triple).aliases:
+        cpu = config["mcpu"] = _row(triple).aliases[cpu]
     if cpu:
         _check_cpu(triple, cpu, "mcpu")
     _check_features(triple, mattr)

@@ -79,8 +79,9 @@ def obstacle_to_bits(layer: FewLevelLayer, machine: Machine) -> str | None:
 
 
 def _runs_on_int8(layer: FewLevelLayer, machine: Machine) -> bool:
-    """One group, whole fours of channels, more than one of them, and the instruction."""
+    """One group, whole fours of channels, more than one of them, and an instruction that has their bits."""
     one_step = layer.weight[0].size <= DOT
     whole = layer.conv.groups == 1 and layer.weight.shape[1] % DOT == 0
-    small = np.abs(layer.integers[0]).max() <= 127 and layer.conv.out_channels > machine.lanes // 2
+    few_bits = layer.activation.digits <= machine.dot_bits and np.abs(layer.integers[0]).max() <= 127
+    small = few_bits and layer.conv.out_channels > machine.lanes // 2
     return machine.dot_products and whole and small and not one_step

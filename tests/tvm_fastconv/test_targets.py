@@ -13,6 +13,7 @@ from tvm_fastconv.targets import (
     known_cpus,
     known_tags,
     resolve_target,
+    spec_of,
 )
 from tvm_fastconv.topi.machines import machine_of
 
@@ -45,6 +46,45 @@ def test_neon() -> None:
     target = resolve_target("aarch64-linux-gnu -mcpu=cortex-a72")
     assert (machine_of(target).lanes, machine_of(target).registers) == (4, 32)
     assert cpu_features(target) == ("crc", "neon")
+
+
+@pytest.mark.parametrize(
+    ("spec", "triple", "cpu", "cores"),
+    [
+        ("cortex-a72", "aarch64-linux-gnu", "cortex-a72", 4),
+        ("znver4 -num-cores=8", X86, "znver4", 8),
+        ("apple-m1", "aarch64-linux-gnu", "apple-a14", 4),
+        ("aarch64-linux-musl -mcpu=apple-m2", "aarch64-linux-musl", "apple-a15", 4),
+        ("raspberry-pi/3b-aarch64", "aarch64-linux-gnu", "cortex-a53", 4),
+        ("raspberry-pi/4b-aarch64", "aarch64-linux-gnu", "cortex-a72", 4),
+        ("raspberry-pi/5-aarch64", "aarch64-linux-gnu", "cortex-a76", 4),
+        ("aarch64-linux-android -mcpu=cortex-a78", "aarch64-linux-android", "cortex-a78", 4),
+    ],
+)
+def test_cpus_boards_and_other_names(spec: str, triple: str, cpu: str, cores: int) -> None:
+    target = resolve_target(spec)
+    assert str(target.attrs["mtriple"]) == triple
+    assert str(target.attrs["mcpu"]) == cpu
+    assert int(target.attrs["num-cores"]) == cores
+    assert str(resolve_target(spec_of(target))) == str(target)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "dot_products", "dot_bits", "popcount"),
+    [
+        ("cortex-a53", False, 7, 3.0),
+        ("cortex-a72", False, 7, 1.7),
+        ("cortex-a76", True, 7, 3.3),
+        ("cortex-a76 -mattr=-dotprod", False, 7, 3.3),
+        ("neoverse-v1", True, 8, 3.3),
+        ("cortex-a57", False, 7, 3.0),
+        ("cortex-a710", True, 8, 3.0),
+    ],
+)
+def test_arm_cpus(cpu: str, dot_products: bool, dot_bits: int, popcount: float) -> None:
+    machine = machine_of(resolve_target(cpu))
+    assert (machine.lanes, machine.dot_products, machine.dot_bits) == (4, dot_products, dot_bits)
+    assert machine.popcount_cost == popcount
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="compiles for Linux")

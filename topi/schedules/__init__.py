@@ -11,7 +11,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from ..machine import Machine
-from . import cpu, cuda, x86  # noqa: F401  they register their templates
+from . import cpu, cuda  # noqa: F401  they register their templates
 from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
 from .registry import Site, chain_of, generic_of, template_of
 

@@ -27,6 +27,8 @@ class Architecture:
         Features that LLVM uses by itself and that the loader cannot check: switched off.
     unwanted : mapping
         Preferences of LLVM's, no instructions, that are switched off where a feature is there: preference → feature.
+    aliases : mapping
+        Names of CPUs that LLVM knows by another: alias → LLVM's.
     cpu_feature : str
         What those CPUs have that LLVM lists for this architecture and that are of it; ``""`` where all are.
     """
@@ -37,4 +39,5 @@ class Architecture:
     probe: Callable[[], frozenset[str] | None] = lambda: None
     unchecked: tuple[str, ...] = ()
     unwanted: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     cpu_feature: str = ""

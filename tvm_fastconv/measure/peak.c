@@ -143,6 +143,20 @@ double byte_products(long rounds) {
   for (int i = 1; i < DOT_CHAINS; i++) x[0] = _mm512_add_epi32(x[0], x[i]);
   sink = (float)_mm512_cvtsi512_si32(x[0]);
   return DOT_CHAINS * (double)rounds;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  int8x16_t b = vdupq_n_s8(3);
+  int32x4_t x[DOT_CHAINS];
+  __asm__ volatile("" : "+w"(b)); /* unknown to the compiler */
+#pragma GCC unroll 12
+  for (int i = 0; i < DOT_CHAINS; i++) x[i] = vdupq_n_s32(i);
+  for (long r = 0; r < rounds; r++) {
+#pragma GCC unroll 12
+    for (int i = 0; i < DOT_CHAINS; i++) x[i] = vdotq_s32(x[i], b, b);
+  }
+#pragma GCC unroll 12
+  for (int i = 1; i < DOT_CHAINS; i++) x[0] = vaddq_s32(x[0], x[i]);
+  sink = (float)vgetq_lane_s32(x[0], 0);
+  return DOT_CHAINS * (double)rounds;
 #else
   (void)rounds;
   return 0;

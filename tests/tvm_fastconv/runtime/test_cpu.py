@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tvm_fastconv.architectures import ARCHITECTURES, x86_64
+from tvm_fastconv.architectures import ARCHITECTURES, aarch64, x86_64
 from tvm_fastconv.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="compares with x86 sources of truth")
@@ -51,8 +51,41 @@ def test_missing_features_keeps_the_order_and_names_the_unknown() -> None:
     assert cpu.missing_features(["from-the-future", "sse3", "amx-tile"]) == ("from-the-future", "amx-tile")
 
 
-def test_arm_reads_hwcaps(monkeypatch: pytest.MonkeyPatch) -> None:
+class _Auxiliary:
+    """A C library whose ``getauxval`` knows these."""
+
+    def __init__(self, **values: int) -> None:
+        self.values = {16: values["hwcap"], 26: values["hwcap2"]}
+
+    def __getitem__(self, name: str) -> object:
+        assert name == "getauxval"
+
+        def value_of(entry: int) -> int:
+            return self.values[entry]
+
+        return value_of
+
+
+@pytest.mark.parametrize(
+    ("hwcap", "hwcap2", "features"),
+    [  # as qemu answers for a cortex-a72 and a neoverse-n1, and what a neoverse-v1 has besides
+        (0x8FB, 0, "neon crc"),
+        (0x119FFB, 0, "neon crc lse fullfp16 rdm dotprod"),
+        (0x119FFB | 1 << 22, 1 << 13 | 1 << 14, "neon crc lse fullfp16 rdm dotprod sve i8mm bf16"),
+        (0, 1 << 1, "sve2"),
+    ],
+)
+def test_arm_asks_the_auxiliary_vector(
+    hwcap: int, hwcap2: int, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(aarch64.ctypes, "CDLL", lambda name: _Auxiliary(hwcap=hwcap, hwcap2=hwcap2))
+    assert cpu.host_features() == set(features.split())
+
+
+def test_arm_reads_cpuinfo_where_there_is_no_auxiliary_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(aarch64.ctypes, "CDLL", lambda name: _NoSymbols())
     monkeypatch.setattr(cpu, "_cpuinfo_flags", lambda: frozenset({"fp", "asimd", "asimddp"}))
     assert cpu.host_features() == {"neon", "dotprod"}
 

@@ -25,13 +25,13 @@ class Sums:
         (schedule, anchor, knobs): orders the sums, which stand at their place, around the vectors, and returns the
         reduction loops.
     finish : callable, optional
-        (schedule, anchor, the block that zeroes the sums, knobs): the last step.
+        (site, the block that zeroes the sums, knobs): the last step.
     copy_window : callable, optional
         (schedule, anchor, window, knobs): lays out the copy of the padded input; by default in vectors.
     """
 
     order: Callable[[Schedule, SBlockRV, TileKnobs], list[LoopRV]]
-    finish: Callable[[Schedule, SBlockRV, SBlockRV, TileKnobs], None] | None = None
+    finish: Callable[[Site, SBlockRV, TileKnobs], None] | None = None
     copy_window: Callable[[Schedule, SBlockRV, SBlockRV, TileKnobs], None] | None = None
 
 
@@ -97,7 +97,7 @@ def _fill_tile(
     init = sch.decompose_reduction(anchor, reductions[0])
     skip_rows(sch, anchor, reductions[0])
     if sums.finish is not None:
-        sums.finish(sch, anchor, init, knobs)
+        sums.finish(site, init, knobs)
 
 
 def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:

@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 
 from ...machine import Machine
 from ..loops import vectorize_innermost
-from ..registry import register
+from ..registry import Site, register
 from .conv2d import Sums, tile_template
 from .tile import MAX_WORK, LoopsOnly, TileKnobs, TileLoops
 
@@ -131,8 +131,9 @@ def schedule_grouped_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> 
     return reductions
 
 
-def finish_grouped_sums(sch: Schedule, anchor: SBlockRV, init: SBlockRV, knobs: TileKnobs) -> None:
-    """Make the innermost loop of ``anchor`` a permuted vector, where it is one."""
+def finish_grouped_sums(site: Site, init: SBlockRV, knobs: TileKnobs) -> None:
+    """Make the innermost loop of the anchor a permuted vector, where it is one."""
+    sch, anchor = site.sch, site.anchor
     inputs, outputs = _widths(sch, anchor)
     if is_permuted(inputs, outputs, knobs.lanes):
         sch.vectorize(sch.get_loops(init)[-1])

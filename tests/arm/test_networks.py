@@ -1,0 +1,44 @@
+"""The demo's networks on ARM's CPUs: kits as static programs, executed by an emulator, which check themselves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tvm_fastconv as fc
+from tvm_fastconv.demo import NETWORKS
+from tvm_fastconv.train.models import make_model
+
+from ..cuda.networks import settled
+from .emulator import CPUS, emulators, target_of
+
+pytestmark = [pytest.mark.arm, pytest.mark.slow]
+
+EVERY = [("cortex-a53", name) for name in NETWORKS]
+SOME = [(cpu, name) for cpu in CPUS if cpu != "cortex-a53" for name in ("bitserial", "lookup", "separable")]
+
+
+@pytest.mark.parametrize(("cpu", "name"), [*EVERY, *SOME])
+def test_a_network_computes_what_pytorch_does(cpu: str, name: str, tmp_path: Path) -> None:
+    torch.manual_seed(4)  # no value lies at a threshold of bits
+    images = torch.randn(8, 1, 8, 8)
+    model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS[name])
+    place, target = tmp_path / "kit", target_of(cpu)
+    fc.deploy(settled(model, images), images[:1], folder=place, name="digits", target=target)
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-O2", "-static"]
+    sources = ["main.c", "kit_program.c", "kit_pool.c", "libdigits.a"]
+    subprocess.run([*compiler, *sources, "-o", "digits"], cwd=place, check=True)
+    for emulator in emulators(cpu):
+        for threads in ([], ["3"]):
+            done = subprocess.run(
+                [*emulator, "./digits", "check", *threads],
+                cwd=place,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            # The kit allows more where a value may lie at its threshold; none does here.
+            assert float(done.stdout.split()[3].rstrip(",")) < 1e-5

@@ -1,0 +1,60 @@
+"""ARM's and Apple's processors, as far as they differ from what `Machine` assumes.
+
+Pipes, latencies and caches of ARM's cores are those of its software optimization guides (Cortex-A55 EPM128372, A72
+UAN0016A, A76 PJDOC-466751330-7215, A78 102160, X1 PJDOC-466751330-14665, Neoverse N1 PJDOC-466751330-9707, V1
+PJDOC-466751330-9685, V2 PJDOC-466751330-593177) and of the boards that are named; of an Apple M1, of D. Johnson
+(dougallj.github.io/applecpu). Costs of popcounts are those of the inner loops in LLVM's models of the cores
+(``llvm-mca``). Nothing was measured on ARM; ``fastconv targets --measure`` measures a row on the device.
+"""
+
+from .machine import KIB, MIB, Machine
+
+# In order. A whole vector is one operation in a cycle. LLVM schedules far ahead there: with all 32 registers in sums
+# and operands it spills.
+_CORTEX_A53 = Machine(  # 512 KiB for four cores, memory of 2.5 GB/s at 1.2 GHz: Raspberry Pi 3
+    name="cortex-a53", lanes=4, dot_bits=7, registers=26, fma_per_cycle=1.0, byte_popcount_cost=3.0, l2_bytes=512 * KIB,
+    l3_bytes=512 * KIB, l2_bandwidth=8.0, l3_bandwidth=2.0, memory_bandwidth=2.0,
+)  # fmt: skip
+_CORTEX_A55 = Machine(
+    name="cortex-a55", lanes=4, dot_bits=7, registers=26, fma_per_cycle=1.0, byte_popcount_cost=3.0, l2_bytes=128 * KIB,
+    l3_bytes=1 * MIB, l2_bandwidth=8.0, l3_bandwidth=4.0, memory_bandwidth=3.0,
+)  # fmt: skip
+# Out of order.
+_CORTEX_A72 = Machine(  # 1 MiB for four cores, memory of 4 GB/s at 1.5 GHz: Raspberry Pi 4
+    name="cortex-a72", lanes=4, dot_bits=7, registers=32, fma_per_cycle=1.0, byte_popcount_cost=1.7, l2_bytes=1 * MIB,
+    l3_bytes=1 * MIB, l2_bandwidth=16.0, l3_bandwidth=2.7, memory_bandwidth=2.7,
+)  # fmt: skip
+_CORTEX_A76 = Machine(  # 512 KiB, 2 MiB for four, memory of 10 GB/s at 2.4 GHz: Raspberry Pi 5
+    name="cortex-a76", lanes=4, dot_bits=7, registers=32, byte_popcount_cost=3.3, l1_bytes=64 * KIB, l2_bytes=512 * KIB,
+    l3_bytes=2 * MIB, l2_bandwidth=32.0, l3_bandwidth=12.0, memory_bandwidth=4.0,
+)  # fmt: skip
+_CORTEX_A78 = Machine(
+    name="cortex-a78", lanes=4, dot_bits=7, registers=32, byte_popcount_cost=3.3, l2_bytes=512 * KIB, l3_bytes=4 * MIB,
+    l2_bandwidth=32.0, l3_bandwidth=12.0, memory_bandwidth=5.0,
+)  # fmt: skip
+_CORTEX_X1 = Machine(
+    name="cortex-x1", lanes=4, dot_bits=7, registers=32, fma_per_cycle=4.0, sums_in_flight=16, byte_popcount_cost=3.3,
+    l1_bytes=64 * KIB, l2_bytes=1 * MIB, l3_bytes=4 * MIB, memory_bandwidth=5.0,
+)  # fmt: skip
+_NEOVERSE_N1 = Machine(
+    name="neoverse-n1", lanes=4, dot_bits=7, registers=32, byte_popcount_cost=3.3, l1_bytes=64 * KIB, l2_bandwidth=32.0,
+)  # fmt: skip
+_NEOVERSE_V1 = Machine(
+    name="neoverse-v1", lanes=4, dot_bits=7, registers=32, fma_per_cycle=4.0, sums_in_flight=16, byte_popcount_cost=3.3,
+    l1_bytes=64 * KIB,
+)  # fmt: skip
+_NEOVERSE_V2 = Machine(
+    name="neoverse-v2", lanes=4, dot_bits=7, registers=32, fma_per_cycle=4.0, sums_in_flight=16, byte_popcount_cost=3.3,
+    l1_bytes=64 * KIB, l2_bytes=2 * MIB,
+)  # fmt: skip
+_APPLE_M1 = Machine(  # 12 MiB for four cores
+    name="apple-m1", lanes=4, dot_bits=7, registers=32, fma_per_cycle=4.0, sums_in_flight=16, byte_popcount_cost=3.3,
+    l1_bytes=128 * KIB, l2_bytes=3 * MIB, l3_bytes=8 * MIB, memory_bandwidth=18.0,
+)  # fmt: skip
+
+ARM_ROWS = {
+    "cortex-a53": _CORTEX_A53, "cortex-a55": _CORTEX_A55, "cortex-a72": _CORTEX_A72, "cortex-a76": _CORTEX_A76,
+    "cortex-a78": _CORTEX_A78, "cortex-x1": _CORTEX_X1, "neoverse-n1": _NEOVERSE_N1, "neoverse-v1": _NEOVERSE_V1,
+    "neoverse-v2": _NEOVERSE_V2, "apple-a14": _APPLE_M1,
+}  # fmt: skip
+"""LLVM's name of a processor → its row."""
