@@ -25,8 +25,8 @@ hypothesis.settings.load_profile("tests")
 
 NEEDS = {
     "arm": (
-        lambda: importlib.util.find_spec("ziglang") and shutil.which("qemu-aarch64-static"),
-        "needs ziglang (the extra [cross]) and qemu-aarch64-static (Debian: qemu-user-static)",
+        lambda: importlib.util.find_spec("ziglang") and shutil.which("qemu-aarch64"),
+        "needs ziglang (the extra [cross]) and qemu-aarch64 (Debian: qemu-user)",
     ),
     "cuda": (lambda: shutil.which("nvidia-smi"), "needs a CUDA device"),
 }

@@ -2,7 +2,7 @@
 
 import shutil
 
-QEMU = "qemu-aarch64-static"
+QEMU = "qemu-aarch64"
 
 CPUS = {
     "generic": ("", ["cortex-a53"]),

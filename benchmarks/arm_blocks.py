@@ -1,0 +1,78 @@
+"""What ARM's CPUs execute for one inference, counted by an emulator: blocks of instructions, and how often each ran.
+
+Needs ziglang, and a ``qemu-aarch64`` that takes plugins (Debian: qemu-user).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import tvm_fastconv as fc
+
+SOURCES = Path(__file__).with_name("arm")
+QEMU = "qemu-aarch64"
+TRIPLE = "aarch64-linux-musl"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Instructions that run one after the other.
+
+    Attributes
+    ----------
+    count : int
+        How often.
+    code : tuple of str
+        Each in hexadecimal.
+    """
+
+    count: int
+    code: tuple[str, ...]
+
+    @property
+    def instructions(self) -> int:
+        """Executed."""
+        return self.count * len(self.code)
+
+
+def executed_blocks(
+    model: nn.Module, x: torch.Tensor, cpu: str, qemu_cpu: str, **options: Any
+) -> list[Block]:
+    """Compile a network of one input and one output for ``cpu`` (LLVM's name, or ""), and run one inference.
+
+    Parameters
+    ----------
+    options
+        Of `deploy`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        kit = Path(folder, "kit")
+        target = f"{TRIPLE} -mcpu={cpu}" if cpu else TRIPLE
+        fc.deploy(model, x, folder=kit, name="net", target=target, **options)
+        zig = [sys.executable, "-m", "ziglang", "cc", "-target", TRIPLE, "-O2", "-static", f"-I{kit}"]
+        main = SOURCES / "count_main.c"
+        subprocess.run([*zig, str(main), "libnet.a", "-lm", "-o", "count"], cwd=kit, check=True)
+        plugin = Path(folder, "count_blocks.so")
+        compiler = ["cc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(SOURCES / "count_blocks.c")]
+        subprocess.run(compiler, check=True)
+        out = Path(folder, "blocks.txt")
+        subprocess.run(
+            [QEMU, "-cpu", qemu_cpu, "-plugin", f"{plugin},out={out}", "./count"], cwd=kit, check=True
+        )
+        return [
+            Block(int(count), tuple(code)) for count, *code in map(str.split, out.read_text().splitlines())
+        ]
+
+
+def obstacle() -> str | None:
+    """Why nothing can be counted here."""
+    return None if shutil.which(QEMU) else f"needs {QEMU} (Debian: qemu-user)"
