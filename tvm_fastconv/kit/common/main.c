@@ -1,9 +1,9 @@
 /* @name@: runs the network, checks it, times it.
 
      @name@ check [THREADS]                0 if it computes what the model it was compiled from computes
-     @name@ bench [THREADS]                microseconds of a call
+     @name@ bench [THREADS]                microseconds of a call, of a batch of 1, on zeros
      @name@ run INPUT... OUTPUT... [THREADS]   raw files: elements in C order, in this machine's byte order
-   In the folder of the kit. */
+   In the folder of the kit, where reference/ lies. */
 #define _POSIX_C_SOURCE 200112L
 #include <math.h>
 #include <stdio.h>
@@ -44,6 +44,10 @@ static void read_file(const char* path, char* memory, size_t bytes) {
   fclose(file);
 }
 
+static void allocate_tensors(void) {
+  for (int i = 0; i < TENSORS; i++) tensors[i] = allocate(bytes_of(i));
+}
+
 /* Memory for all tensors, and the inputs from these files; the first that is in the batch says how large that is. */
 static void read_inputs(const char* const* files) {
   for (int i = INPUTS; i-- > 0;) {
@@ -52,7 +56,7 @@ static void read_inputs(const char* const* files) {
     if (file) fclose(file);
   }
   if (batch < 1) batch = 1; /* the file is too small, as is said next */
-  for (int i = 0; i < TENSORS; i++) tensors[i] = allocate(bytes_of(i));
+  allocate_tensors();
   for (int i = 0; i < INPUTS; i++) read_file(files[i], tensors[i], bytes_of(i));
 }
 
@@ -120,7 +124,7 @@ static int by_size(const void* one, const void* other) {
 
 static int bench(void) {
   enum { TURNS = 31 };
-  read_inputs(reference);
+  allocate_tensors();
   double seconds[TURNS], begin = now();
   call();
   call();
