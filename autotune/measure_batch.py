@@ -8,6 +8,7 @@ started again, it goes on from there.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -63,8 +64,13 @@ def _measure_batch(batch: Batch, folder: Path) -> None:
     if missing := missing_features(batch.features):
         sys.exit(f"this is not the processor that the batch is for: it lacks {', '.join(missing)}")
     tvm_ffi()  # which says here what is missing, and not once for each candidate
-    clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
-    done = _measure_all(batch, folder)
+    with (folder / BATCH).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another process measures this batch")
+        clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
+        done = _measure_all(batch, folder)
     write(
         Results(conditions=batch.conditions, processor=processor_name(), clock=clock, results=tuple(done)),
         folder / RESULTS,

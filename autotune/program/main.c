@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -150,6 +151,7 @@ int main(int count, char** arguments) {
   if (slash && chdir(arguments[0])) fail("%s cannot be entered", arguments[0]);
   FILE* file = fopen(measured, "a+");
   if (!file) fail("%s cannot be written", measured);
+  if (flock(fileno(file), LOCK_EX | LOCK_NB)) fail("another process measures this batch");
   int done = count_done(file);
   double told = now();
   for (; done < job_count; done++) {

@@ -1,5 +1,6 @@
 """Batches measured by a static program, on a device without Python."""
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -148,6 +149,14 @@ def test_files_that_are_missing_or_damaged(
     if data is not None:
         (folder / "x.npy").write_bytes(data(file))
     assert [result.error for result in _results(folder).results] == [error]
+
+
+def test_one_process_measures_at_a_time(tmp_path: Path) -> None:
+    folder = _program("memcpy(y, x, 256);", tmp_path / "batch")
+    with (folder / MEASURED).open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = _measure(folder)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "another process measures this batch\n")
 
 
 def test_too_many_lines_are_told_of(tmp_path: Path) -> None:

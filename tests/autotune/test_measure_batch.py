@@ -1,5 +1,6 @@
 """Batches measured by the script that goes to the device, without TVM's compiler and PyTorch."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -131,6 +132,13 @@ def test_whoever_ends_it_ends_what_it_started(number: signal.Signals, batch: Pat
     child.wait(timeout=60)
     if number == signal.SIGINT:
         assert told == b"interrupted; started again, it goes on from here\n"
+
+
+def test_one_process_measures_at_a_time(batch: Path) -> None:
+    with (batch / BATCH).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = _measure(batch)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "another process measures this batch\n")
 
 
 def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:

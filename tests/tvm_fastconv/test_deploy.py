@@ -143,6 +143,7 @@ def test_a_wrong_answer_is_an_exit_code(built: Path, tmp_path: Path) -> None:
         "",
         "fly",
         "check 0",
+        "check 1025",
         "check 2 3",
         "run",
         "run reference/input_0.bin a b c",

@@ -20,6 +20,8 @@ static const size_t output_sizes[OUTPUTS] = {@output_sizes@}; /* bytes of an ele
 static const char* const reference[TENSORS] = {@reference_files@};
 static const double tolerance = @tolerance@; /* of the largest expected value */
 
+enum { MOST_THREADS = 1024 };
+
 static long batch = 1;
 static char* tensors[TENSORS];
 
@@ -165,8 +167,8 @@ int main(int count, char** arguments) {
     return 2;
   }
   int threads = count == 3 + files ? atoi(arguments[2 + files]) : 1;
-  if (threads < 1) {
-    fprintf(stderr, "THREADS is a number from 1 on\n");
+  if (threads < 1 || threads > MOST_THREADS) {
+    fprintf(stderr, "THREADS is a number from 1 to %d\n", MOST_THREADS);
     return 2;
   }
   if (open_network(threads)) return 2;
