@@ -52,3 +52,24 @@ def test_the_kit_of_a_server(examples: Path) -> None:
     said = _make(examples / "x86_server", "TARGET=native")
     assert said.count("right") == 2
     assert "us a call" in said
+
+
+@pytest.mark.arm
+def test_an_arm_board(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, python = examples / "arm_board", f"PYTHON={sys.executable}"
+    assert _make(board, python, "check").count("right") == 2
+    log = tmp_path / "log"
+    for name in ("ssh", "scp", "adb"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    _make(board, python, "pi", "HOST=me@pi")
+    _make(board, python, "android")
+    assert log.read_text().splitlines() == [
+        "ssh me@pi mkdir -p network",
+        "scp -r network reference me@pi:network/",
+        "ssh me@pi cd network && ./network check && ./network bench",
+        "adb shell mkdir -p /data/local/tmp/network",
+        "adb push network reference /data/local/tmp/network/",
+        "adb shell cd /data/local/tmp/network && chmod +x network && ./network check && ./network bench",
+    ]

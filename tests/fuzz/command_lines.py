@@ -112,7 +112,8 @@ def _deploy(rng: random.Random, files: list[str]) -> list[str]:
         *_maybe(rng, 0.5, "--name", "net", "net", "int", "2", "", "\udcff"),
         *_maybe(rng, 0.2, "--target", *_TARGETS),
         *(["--methods", _file(rng, files, ".toml", "methods.toml")] if rng.random() < 0.2 else []),
-        *_maybe(rng, 0.1, "--cc", "cc", "false", "missing", ""), *_maybe(rng, 0.3, "--json"),
+        *_maybe(rng, 0.1, "--cc", "cc", "false", "missing", ""), *_maybe(rng, 0.2, "--tvm-runtime"),
+        *_maybe(rng, 0.3, "--json"),
     ]  # fmt: skip
 
 
@@ -172,7 +173,13 @@ def _tune(rng: random.Random, files: list[str]) -> list[str]:
         ["--records", "r.jsonl", "--trials", rng.choice(["0", "-1", "x", "1.5"])],
         ["--records", "r.jsonl", "--threads", rng.choice(["0", "-1", "1025", "99999999999"])],
         ["--records", "r.jsonl", "--target", "aarch64-linux-gnu"],
-        ["--records", "r.jsonl", "--export-batch", rng.choice(["folder", "fifo", "/dev/full", "a\0b"])],
+        [
+            "--records",
+            "r.jsonl",
+            *_maybe(rng, 0.3, "--program"),
+            "--export-batch",
+            rng.choice(["folder", "fifo", "/dev/full", "a\0b"]),
+        ],
         ["--records", "r.jsonl", "--import-batch", _file(rng, files, ".json", "results.json")],
     ]
     return [

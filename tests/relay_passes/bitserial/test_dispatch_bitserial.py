@@ -342,6 +342,25 @@ def test_many_levels_run_as_dot_products_of_bytes(offset: int) -> None:
     _compiled(model, x, target=target)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "levels", "on_bytes"),
+    [
+        ("cortex-a76", 128, True),  # sdot: both factors are signed
+        ("cortex-a76", 256, False),
+        ("neoverse-v1", 256, True),  # usdot
+        ("cortex-a72", 128, False),
+    ],
+)
+def test_arms_dot_products_take_the_bits_that_they_have(cpu: str, levels: int, on_bytes: bool) -> None:
+    model = _Layer(
+        lambda x: torch.clamp(torch.round(x / 0.05), 0, levels - 1) * 0.05,
+        lambda w: torch.clamp(torch.round(w / 0.02), -127, 127) * 0.02,
+        padding=1,
+    )
+    (layer,) = choices(model, (torch.randn(2, 40, 7, 9),), cpu).layers
+    assert (layer.op == "int8_conv2d") == on_bytes
+
+
 def test_the_sign_of_a_plane_with_zeros_around_it_is_zero_there() -> None:
     model, x = _Layer(lambda x: torch.sign(F.pad(x, (1, 1, 1, 1))), torch.sign), torch.randn(2, 40, 7, 9)
     _compiled(model, x)

@@ -28,3 +28,10 @@ def test_a_folder_that_is_there_is_left_alone(fastconv: Callable, network: Path,
     done = fastconv("deploy", f"{network}:small", "--shape", "1x1x8x8", "-o", tmp_path)
     assert (done.code, os.listdir(tmp_path)) == (2, ["mine"])
     assert "is there already" in done.err
+
+
+def test_a_kit_for_tvms_runtime(fastconv: Callable, network: Path, tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    command = ["deploy", f"{network}:small", "--shape", "1x1x8x8", "--name", "small", "-o", kit]
+    assert fastconv(*command, "--tvm-runtime", "--json").code == 0
+    assert {"small.so", "runtime", "include", "main.c", "main.cc", "run.py"} <= set(os.listdir(kit))

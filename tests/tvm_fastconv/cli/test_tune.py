@@ -19,6 +19,19 @@ def build():
 
 
 @pytest.mark.slow
+def test_a_batch_as_a_program(tmp_path: Path, fastconv: Callable) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    command = ["tune", tmp_path / "net.py:build", "--shape", "1x8x12x12", "--records", tmp_path / "r.jsonl"]
+    done = fastconv(*command, "--export-batch", tmp_path / "a", "--trials", "2", "--program", "--json")
+    assert json.loads(done.out)["on the device"] == "./measure"
+    subprocess.run([tmp_path / "a" / "measure"], check=True, capture_output=True)
+    done = fastconv(*command, "--import-batch", tmp_path / "a" / RESULTS, "--json")
+    assert json.loads(done.out)["trials"] == 2
+    done = fastconv(*command, "--program")
+    assert (done.code, "--program says how --export-batch measures" in done.err) == (2, True)
+
+
+@pytest.mark.slow
 @pytest.mark.native
 def test_from_one_batch_to_the_next(tmp_path: Path, fastconv: Callable) -> None:
     (tmp_path / "net.py").write_text(NET)
