@@ -49,10 +49,17 @@ def executed_blocks(
 ) -> list[Block]:
     """Compile a network of one input and one output for ``cpu`` (LLVM's name, or ""), and run one inference.
 
+    Its answer is compared with PyTorch's, to 1e-4 of the largest output.
+
     Parameters
     ----------
     options
         Of `deploy`.
+
+    Raises
+    ------
+    CalledProcessError
+        The answer is wrong, or a tool fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         kit = Path(folder, "kit")
