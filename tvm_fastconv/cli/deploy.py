@@ -1,5 +1,6 @@
 """``fastconv deploy``: a folder that runs a network on a device."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -54,6 +55,6 @@ def deploy_verb(
         "kit": str(kit.folder),
         "target": kit.manifest.target,
         "verify": kit.manifest.verify,
-        "next": f"cd {kit.folder} && cmake -S . -B build && cmake --build build && build/{name} check",
+        "next": f"cd {shlex.quote(str(kit.folder))} && cmake -S . -B build && cmake --build build && build/{name} check",
     }
     print_json(facts) if json else print_facts(facts)
