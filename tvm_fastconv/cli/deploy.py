@@ -51,10 +51,11 @@ def deploy_verb(
             cc=cc,
             progress=show,
         )
+    place = shlex.quote(str(kit.folder))
     facts = {
         "kit": str(kit.folder),
         "target": kit.manifest.target,
         "verify": kit.manifest.verify,
-        "next": f"cd {shlex.quote(str(kit.folder))} && cmake -S . -B build && cmake --build build && build/{name} check",
+        "next": f"cd {place} && cmake -S . -B build && cmake --build build && build/{name} check",
     }
     print_json(facts) if json else print_facts(facts)
