@@ -112,8 +112,8 @@ class Result:
             raise ValueError(f"there are {len(self.times)} times of {len(self.knobs)} candidates")
         if len({len(each) for each in self.times}) > 1:
             raise ValueError("candidates have different numbers of turns")
-        if not all(each and all(0 < seconds < 1e9 for seconds in each) for each in self.times):
-            raise ValueError("a time is no positive number of seconds")
+        if not all(each and all(1e-9 <= seconds < 1e9 for seconds in each) for each in self.times):
+            raise ValueError("a time is no number of seconds between 1e-9 and 1e9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +139,8 @@ class Results:
     def __post_init__(self) -> None:
         if not 1e6 < self.clock < 1e11:
             raise ValueError(f"clock is {self.clock:g} Hz; allowed: between 1e6 and 1e11")
+        if not (self.processor.isprintable() and len(self.processor) < 1000):
+            raise ValueError("processor is no name that can be printed")
 
 
 def write(entry: Batch | Results, path: Path) -> None:

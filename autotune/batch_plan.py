@@ -52,24 +52,29 @@ class Taken:
         Candidates that were tried.
     verdicts : list of Verdict
         What contests ended with.
-    passed_over : int
-        Results that this network does not ask for, or that are known already.
+    known : int
+        Results that were known already.
+    alien : int
+        Results that this network does not ask for.
     """
 
     trials: int
     verdicts: list[Verdict]
-    passed_over: int
+    known: int
+    alien: int
 
 
 def take_results(tasks: Tasks, results: Iterable[Result]) -> Taken:
     """Learn from a batch's results, which are on the disk before this returns."""
     tried: dict[Candidate, Outcome] = {}
     contests: list[tuple[Result, list[Candidate]]] = []
-    passed_over = 0
+    known = alien = 0
     for result in results:
         candidates = _candidates(tasks, result)
-        if not candidates or (not result.contest and _is_known(tasks, candidates[0])):
-            passed_over += 1
+        if not candidates:
+            alien += 1
+        elif not result.contest and _is_known(tasks, candidates[0]):
+            known += 1
         elif result.contest:
             contests.append((result, candidates))
         else:
@@ -79,7 +84,7 @@ def take_results(tasks: Tasks, results: Iterable[Result]) -> Taken:
     tasks.dispatch()
     verdicts = [_judge(tasks, result, candidates) for result, candidates in contests]
     kept = [verdict for verdict in verdicts if verdict is not None]
-    return Taken(len(tried), kept, passed_over + len(verdicts) - len(kept))
+    return Taken(len(tried), kept, known + len(verdicts) - len(kept), alien)
 
 
 def _candidates(tasks: Tasks, result: Result) -> list[Candidate]:

@@ -36,7 +36,7 @@ def check_answer(got: np.ndarray, want: np.ndarray) -> None:
     if np.issubdtype(want.dtype, np.floating):
         largest = np.abs(want).max(initial=0.0)
         difference = np.abs(got.astype(np.float64) - want).max(initial=0.0)
-        if not difference <= TOLERANCE * largest:
+        if not difference <= TOLERANCE * largest or np.isinf(difference):
             raise ValueError(
                 f"wrong answer: off by {difference / max(largest, 1e-30):.0e} of the largest value"
             )

@@ -11,8 +11,8 @@ from .records import Conditions
 
 def conditions_of(device: Device) -> Conditions:
     """Processor, threads and versions."""
-    words = device.target.split()[1:]
-    cpu = " ".join(word for word in words if not word.startswith("-num-cores"))
+    triple, *words = device.target.split()
+    cpu = " ".join(word for word in words if not word.startswith("-num-cores")) or triple
     return Conditions(
         cpu=cpu,
         threads=device.threads,

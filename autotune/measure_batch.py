@@ -16,15 +16,27 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from tvm_fastconv.autotune.batch_files import BATCH, RESULTS, Batch, Job, Result, Results, read_batch, write
+from tvm_fastconv.autotune.batch_files import (
+    BATCH,
+    MAX_BYTES,
+    RESULTS,
+    Batch,
+    Job,
+    Result,
+    Results,
+    read_batch,
+    write,
+)
 from tvm_fastconv.autotune.check_answer import check_answer, unset
 from tvm_fastconv.autotune.worker import end_with_parent
 from tvm_fastconv.measure.cold_caches import Call, time_in_turns
 from tvm_fastconv.measure.roofline import measure_clock
 from tvm_fastconv.measure.timing import interleave
+from tvm_fastconv.regular_files import open_regular
 from tvm_fastconv.runtime.cpu import missing_features, processor_name
 from tvm_fastconv.runtime.threads import use_threads
 from tvm_fastconv.runtime.tvm_runtime import open_library, tvm_ffi
@@ -37,6 +49,9 @@ MEASURED = "measured.jsonl"
 TURN_SECONDS = 0.01
 JOB_SECONDS = 180.0
 """After which a job counts as hanging."""
+
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A process that these end is not ended by its candidate."""
 
 ALIGNMENT = 64
 """Bytes, which generated code relies on."""
@@ -69,6 +84,7 @@ def _measure_batch(batch: Batch, folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit("another process measures this batch")
+        _check_files(batch, folder)
         clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
         done = _measure_all(batch, folder)
     write(
@@ -77,11 +93,36 @@ def _measure_batch(batch: Batch, folder: Path) -> None:
     )
     failed = sum(result.error is not None for result in done)
     print(f"{len(done)} measured, {failed} failed: bring {folder / RESULTS} back")
+    sys.exit(bool(done) and failed == len(done))
+
+
+def _check_files(batch: Batch, folder: Path) -> None:
+    """Find out what did not come along before a candidate is blamed for it."""
+    for name in dict.fromkeys(
+        name for job in batch.jobs for made in job.candidates for name in (job.expected, *made.arrays)
+    ):
+        try:
+            open_regular(folder / name).close()
+            np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            _refuse(name)
+    for name in (CLOCK, *(made.library for job in batch.jobs for made in job.candidates)):
+        try:
+            with open_regular(folder / name) as file:
+                if file.read(4) != b"\x7fELF":
+                    _refuse(name)
+        except OSError:
+            _refuse(name)
+
+
+def _refuse(name: str) -> NoReturn:
+    sys.exit(f"{name} is missing or damaged: copy the whole folder of the batch again")
 
 
 def _measure_all(batch: Batch, folder: Path) -> list[Result]:
     """Have every job measured that is not yet."""
-    path, told = folder / MEASURED, time.monotonic()
+    path, told, ended_at = folder / MEASURED, time.monotonic(), -1
+    _read_measured(path, batch)
     while (seen := _count(path)) < len(batch.jobs):
         command = [sys.executable, sys.argv[0], "--from", str(seen)]
         threads = str(batch.threads)
@@ -100,13 +141,30 @@ def _measure_all(batch: Batch, folder: Path) -> list[Result]:
             finally:
                 child.kill()
         if (place := _count(path)) < len(batch.jobs):
+            if not hangs and -child.returncode in FROM_OUTSIDE and place != ended_at:
+                ended_at = place  # for want of memory it ends so each time
+                continue
             error = f"it took longer than {JOB_SECONDS:.0f} s" if hangs else _ending(child.returncode)
             _append(path, _result(batch.jobs[place], (), error))
-    lines = path.read_text(encoding="utf-8").splitlines() if batch.jobs else []
+    return _read_measured(path, batch)
+
+
+def _read_measured(path: Path, batch: Batch) -> list[Result]:
+    """What was measured by now; a line that was cut off is none."""
+    if not path.exists():
+        return []
     try:
-        return [from_json(Result, json.loads(line), "result") for line in lines]
-    except (ValueError, RecursionError):
+        with open_regular(path) as file:
+            lines = file.read(MAX_BYTES).decode().split("\n")[:-1]
+        done = [from_json(Result, json.loads(line), "result") for line in lines]
+        for result, job in zip(done, batch.jobs, strict=False):
+            if result != _result(job, result.times, result.error):
+                raise ValueError
+        if len(done) > len(batch.jobs):
+            raise ValueError
+    except (OSError, ValueError, RecursionError):
         raise ValueError(f"{path.name} is damaged; without it, all is measured anew") from None
+    return done
 
 
 def _ending(status: int) -> str:

@@ -27,7 +27,7 @@ from .extras import require
 from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
-from .runtime.threads import check_threads
+from .record_files import threads_for
 from .targets import refuse_gpu, spec_of
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
@@ -64,18 +64,23 @@ class ImportedBatch:
 
     Attributes
     ----------
-    trials, failed : int
-        Candidates that were measured, and those of them that have no time.
+    trials : int
+        Candidates that were measured.
+    failures : dict of str to int
+        Why some of them have no time, and how many.
     verdicts : tuple of Verdict
         What was added to the records.
-    passed_over : int
-        Results that this model does not ask for, or that the records hold already.
+    known : int
+        Results that the records hold already.
+    alien : int
+        Results that this model does not ask for.
     """
 
     trials: int
-    failed: int
+    failures: dict[str, int]
     verdicts: tuple[Verdict, ...]
-    passed_over: int
+    known: int
+    alien: int
 
 
 @quiet_tvm()
@@ -89,7 +94,7 @@ def export_batch(
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     trials: int = TRIALS,
-    threads: int = 1,
+    threads: int | None = None,
     seed: int = 0,
     program: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -112,7 +117,7 @@ def export_batch(
     trials : int, optional
         Candidates to try at most.
     threads : int, optional
-        That the model is to run with.
+        That the model is to run with; by default this machine's, or one where the target is another machine.
     seed : int
     program : bool
         Write a static program in place of the script for Python.
@@ -170,7 +175,7 @@ def import_batch(
     target: str | Path | tvm.target.Target = "native",
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ImportedBatch:
     """Add what a device measured to a file of records.
@@ -193,7 +198,7 @@ def import_batch(
     ArtifactError
         The results or the records cannot be read, or the records cannot be written.
     InputError
-        The results are for another target or version, or ``threads`` is no positive number.
+        The results are for another target, version or model, or ``threads`` is no positive number.
     """
     check_output_path(records)
     try:
@@ -205,7 +210,9 @@ def import_batch(
     if found.conditions != _told(tasks.conditions):
         raise InputError(f"the results are for {_words(found.conditions)}, not for {tasks.conditions}")
     taken = take_results(tasks, found.results)
-    return ImportedBatch(taken.trials, sum(tasks.failures.values()), tuple(taken.verdicts), taken.passed_over)
+    if found.results and taken.alien == len(found.results):
+        raise InputError(f"none of the {taken.alien} results is of a layer of this model")
+    return ImportedBatch(taken.trials, dict(tasks.failures), tuple(taken.verdicts), taken.known, taken.alien)
 
 
 def _tasks(
@@ -215,7 +222,7 @@ def _tasks(
     target: str | Path | tvm.target.Target,
     machine: Machine | str | Path | None,
     methods: Methods | None,
-    threads: int,
+    threads: int | None,
     seed: int,
     tell: Callable[[str], None],
     results: Results | None = None,
@@ -224,7 +231,7 @@ def _tasks(
     known = read_records(records) if os.path.exists(records) else []
     resolved, row = target_and_machine(target, machine)
     refuse_gpu(resolved)
-    device = Device(spec_of(resolved), row, check_threads(threads))
+    device = Device(spec_of(resolved), row, threads_for(threads, resolved))
     network = TunedNetwork(prepare(model, example_inputs, device.target, row, methods, None, tell))
     clock, processor = (NOMINAL_CLOCK, "") if results is None else (results.clock, results.processor)
     return Tasks(network, device, conditions_of(device), str(records), clock, processor, known, seed)
@@ -237,5 +244,5 @@ def _told(conditions: Conditions) -> str:
 def _words(told: str) -> str:
     try:
         return str(from_json(Conditions, json.loads(told), "conditions"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return "conditions of another version"

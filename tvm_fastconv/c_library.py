@@ -20,7 +20,6 @@ from .method_patterns import Methods
 from .prepare import Prepared, compiling, prepare
 from .record_files import RecordFiles, records_for
 from .runtime.compiled_model import CompiledModel
-from .runtime.threads import check_threads
 from .targets import triple_of
 from .tvm_log import quiet_tvm
 from .verify import obstacle_here
@@ -63,6 +62,7 @@ def compile_c_library(
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     records: RecordFiles = None,
+    threads: int | None = None,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     cc: str | None = None,
@@ -74,6 +74,8 @@ def compile_c_library(
     ----------
     model, example_inputs, target, machine, methods, records, verify, dump_ir, cc, progress
         As for `compile`. Shapes must be fixed, and the target a CPU.
+    threads : int, optional
+        Which records to take: those measured with so many. By default with this machine's, or one for another machine.
     folder : path
         Gets ``NAME.h``, which says how to call it, ``libNAME.a`` and ``libNAME.so``.
     name : str
@@ -95,7 +97,7 @@ def compile_c_library(
     check_library_name(name)
     check_output_folder(folder)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
-    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
+    known = records_for(records, prepared.target, prepared.machine, threads)
     return c_library_of(prepared, known, folder, name, separate_weights, verify=verify, cc=cc, tell=tell)
 
 

@@ -21,7 +21,6 @@ from .prepare import Prepared, compiling, prepare
 from .record_files import RecordFiles, records_for
 from .report import LayerReport
 from .runtime.compiled_model import CompiledModel
-from .runtime.threads import check_threads
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying, verify_graph
@@ -72,7 +71,8 @@ def compile(
         with this package, of well-known networks on processors that could be measured. What was measured on the same
         CPU, with the same threads and versions, replaces estimates.
     threads : int, optional
-        That the result is to run with; by default one for each core.
+        That the result is to run with, and that its records were measured with; by default one for each core of this
+        machine, and records of one thread for another machine.
     verify : bool
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional
@@ -99,7 +99,7 @@ def compile(
     tell = progress or (lambda step: None)
     folder = None if keep_cuda is None else kept_source(keep_cuda, target)
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
-    known = records_for(records, prepared.target, prepared.machine, check_threads(threads))
+    known = records_for(records, prepared.target, prepared.machine, threads)
     return compile_prepared(
         prepared, known, threads=threads, verify=verify, tell=tell, cc=cc, keep_cuda=folder
     )

@@ -25,7 +25,6 @@ from .method_patterns import Methods
 from .prepare import Prepared, prepare
 from .record_files import RecordFiles, records_for
 from .runtime.compiled_model import CompiledModel
-from .runtime.threads import check_threads
 from .targets import architecture, triple_of
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
@@ -76,6 +75,7 @@ def deploy(
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     records: RecordFiles = None,
+    threads: int | None = None,
     tvm_runtime: bool = False,
     cc: str | None = None,
     progress: Callable[[str], None] | None = None,
@@ -86,6 +86,8 @@ def deploy(
     ----------
     model, example_inputs, target, machine, methods, records, cc, progress
         As for `compile`. Example inputs are needed: the kit checks itself with them. The target is a CPU.
+    threads : int, optional
+        Which records to take: those measured with so many. By default with this machine's, or one for another machine.
     tvm_runtime : bool
         Make the programs for TVM's runtime, which comes with them, in place of a C library: what dynamic batches need.
     folder : path
@@ -110,7 +112,7 @@ def deploy(
     prepared = prepare(model, example_inputs, target, machine, methods, None, tell, cc)
     if said := obstacle_to_verifying(prepared.imported.example_inputs):
         raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
-    known = records_for(records, prepared.target, prepared.machine, check_threads(None))
+    known = records_for(records, prepared.target, prepared.machine, threads)
     make = _make_runtime if tvm_runtime else _make_library
     with temporary_folder(next(each for each in place.absolute().parents if each.exists())) as work:
         kit = work / "kit"

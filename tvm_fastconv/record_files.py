@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tvm
@@ -13,7 +14,9 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Records
 
 from .notices import notify
+from .runtime.threads import check_threads
 from .targets import spec_of
+from .verify import obstacle_here
 
 RecordFiles = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 
@@ -24,7 +27,20 @@ SHIPPED = "shipped"
 """In place of a file's name: the records that come with this package."""
 
 
-def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine, threads: int) -> Records:
+def threads_for(threads: int | None, target: tvm.target.Target) -> int:
+    """How many threads measurements are to hold for: what was asked; else this machine's, or one elsewhere.
+
+    Raises
+    ------
+    InputError
+        ``threads`` is no positive number.
+    """
+    return 1 if threads is None and obstacle_here(target) else check_threads(threads)
+
+
+def records_for(
+    files: RecordFiles, target: tvm.target.Target, machine: Machine, threads: int | None
+) -> Records:
     """What was measured of problems under the conditions that a model is compiled for.
 
     Warns where files hold verdicts and none is for these conditions.
@@ -33,17 +49,24 @@ def records_for(files: RecordFiles, target: tvm.target.Target, machine: Machine,
     ------
     ArtifactError
         A file cannot be read.
+    InputError
+        ``threads`` is no positive number.
     """
+    device = Device(spec_of(target), machine, threads_for(threads, target))
     paths = [path for name in _names(files) for path in _paths(name)]
     if not paths:
         return {}
     lines: list[Line] = [line for path in paths for line in read_records(path)]
-    conditions = conditions_of(Device(spec_of(target), machine, threads))
+    conditions = conditions_of(device)
     found = measured(lines, conditions)
     others = {line.conditions for line in lines if isinstance(line, Verdict)}
     if others and not found:
         known = "; ".join(sorted(map(str, others))[:3])
-        notify(f"no record is for {conditions}; {', '.join(map(str, paths))} has some for {known}")
+        counts = sorted(
+            {each.threads for each in others if replace(each, threads=device.threads) == conditions}
+        )
+        remedy = f"; threads={counts[0]} takes those" if counts else ""
+        notify(f"no record is for {conditions}; {', '.join(map(str, paths))} has some for {known}{remedy}")
     return found
 
 

@@ -29,6 +29,12 @@ extern const int job_count, thread_count;
 extern const size_t scratch_bytes; /* that a task takes at most */
 extern const char conditions[];    /* what the measurements hold for, inside of a string of JSON */
 
+/* Whether a file is as it was written, as far as its size tells. */
+int is_there(const struct array* array);
+
+/* Of what `run_job` says where no candidate is to blame; a message follows. */
+enum { STOPPED = '!' };
+
 /* Runs a job in this process, which it ends, and says what came of it: fields of JSON. */
 _Noreturn void run_job(const struct job* job, FILE* to);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,8 +42,14 @@ static void run_alone(const struct job* job, int to, pid_t parent) {
   run_job(job, fdopen(to, "w"));
 }
 
+/* Whether this ends a process from outside: the candidate is not to blame. */
+static int is_from_outside(int status) {
+  int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  return number == SIGKILL || number == SIGTERM || number == SIGINT || number == SIGHUP;
+}
+
 /* What came of a job, as fields of JSON; ends the program where nothing can come of any. */
-static char* outcome_of(const struct job* job, FILE* lines) {
+static char* outcome_of(const struct job* job, FILE* lines, int again) {
   int ends[2], status = 0;
   if (pipe(ends)) fail("no pipe can be made");
   pid_t own = getpid(), child = fork();
@@ -61,9 +68,15 @@ static char* outcome_of(const struct job* job, FILE* lines) {
   while (waitpid(child, &status, 0) < 0)
     if (errno != EINTR) fail("a process is lost");
   if (!text) fail("no memory");
+  text[size] = 0;
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGILL) {
     if (ftruncate(fileno(lines), 0)) fail("%s cannot be written", measured); /* no time of this processor counts */
     fail("this is not the processor that the batch is for: it lacks an instruction of the candidates");
+  }
+  if (*text == STOPPED) fail("%s", text + 1);
+  if (is_from_outside(status) && !again) {
+    free(text);
+    return outcome_of(job, lines, 1); /* for want of memory it ends so each time */
   }
   char error[64] = "";
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
@@ -72,22 +85,63 @@ static char* outcome_of(const struct job* job, FILE* lines) {
     snprintf(error, sizeof error, "the process that ran it was killed by signal %d", WTERMSIG(status));
   else if (WEXITSTATUS(status) || !size)
     snprintf(error, sizeof error, "the process that ran it ended with exit code %d", WEXITSTATUS(status));
-  if (*error) size = (size_t)snprintf(text, room, "\"error\":\"%s\",\"times\":[]", error);
-  text[size] = 0;
+  if (*error) snprintf(text, room, "\"error\":\"%s\",\"times\":[]", error);
   return text;
+}
+
+/* Whether a line is what this program writes of a job. */
+static int is_of(const struct job* job, const char* line, size_t length) {
+  size_t described = strlen(job->described);
+  return length > described + 4 && *line == '{' && !strncmp(line + 1, job->described, described) &&
+         !strncmp(line + 1 + described, ",\"error\":", 9) && !strcmp(line + length - 3, "]}\n");
 }
 
 /* How many jobs are done; a line that was cut off is none, and is removed. */
 static int count_done(FILE* file) {
-  int lines = 0, c;
+  char* line = NULL;
+  size_t room = 0;
+  ssize_t length;
+  int lines = 0;
   long end = 0;
   rewind(file);
-  while ((c = fgetc(file)) != EOF)
-    if (c == '\n') lines++, end = ftell(file);
+  for (; (length = getline(&line, &room, file)) > 0 && line[length - 1] == '\n'; lines++, end = ftell(file))
+    if (lines == job_count || !is_of(&jobs[lines], line, (size_t)length))
+      fail("%s is damaged; without it, all is measured anew", measured);
+  free(line);
   if (ftruncate(fileno(file), end)) fail("%s cannot be written", measured);
   fseek(file, 0, SEEK_END);
-  if (lines > job_count) fail("%s is damaged; without it, all is measured anew", measured);
   return lines;
+}
+
+static void check_array(const struct array* array) {
+  if (!is_there(array)) fail("%s is missing or damaged: copy the whole folder of the batch again", array->file);
+}
+
+static void check_files(void) {
+  for (const struct job* job = jobs; job < jobs + job_count; job++) {
+    check_array(&job->expected);
+    for (const struct candidate* c = job->candidates; c < job->candidates + job->count; c++)
+      for (int i = 0; i < c->count; i++) check_array(&c->arrays[i]);
+  }
+}
+
+/* To where the program lies, however it was started. */
+static void enter_folder(char* called) {
+  char path[4096];
+  ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (length > 0) path[length] = 0;
+  char *whole = length > 0 ? path : called, *slash = strrchr(whole, '/');
+  if (!slash) return;
+  slash[slash == whole] = 0;
+  if (chdir(whole)) fail("%s cannot be entered", whole);
+}
+
+static FILE* open_measured(void) {
+  struct stat status;
+  FILE* file = stat(measured, &status) || S_ISREG(status.st_mode) ? fopen(measured, "a+") : NULL;
+  if (!file) fail("%s cannot be written", measured);
+  if (flock(fileno(file), LOCK_EX | LOCK_NB)) fail("another process measures this batch");
+  return file;
 }
 
 /* Cycles in a second, the best of several turns; before them, the processor gets its time to speed up. */
@@ -145,17 +199,14 @@ static int write_results(FILE* lines) {
 }
 
 int main(int count, char** arguments) {
-  char* slash = strrchr(arguments[0], '/');
   if (count > 1) fail("usage: %s, beside the files of its batch", arguments[0]);
-  if (slash) *slash = 0;
-  if (slash && chdir(arguments[0])) fail("%s cannot be entered", arguments[0]);
-  FILE* file = fopen(measured, "a+");
-  if (!file) fail("%s cannot be written", measured);
-  if (flock(fileno(file), LOCK_EX | LOCK_NB)) fail("another process measures this batch");
+  enter_folder(arguments[0]);
+  check_files();
+  FILE* file = open_measured();
   int done = count_done(file);
   double told = now();
   for (; done < job_count; done++) {
-    char* outcome = outcome_of(&jobs[done], file);
+    char* outcome = outcome_of(&jobs[done], file, 0);
     fprintf(file, "{%s,%s}\n", jobs[done].described, outcome);
     free(outcome);
     if (fflush(file) || fsync(fileno(file))) fail("%s cannot be written", measured);
@@ -167,5 +218,5 @@ int main(int count, char** arguments) {
   }
   int failed = write_results(file);
   printf("%d measured, %d failed: bring %s back\n", job_count, failed, results);
-  return 0;
+  return job_count && failed == job_count;
 }

@@ -60,7 +60,7 @@ def test_batches_converge_like_the_live_search(tmp_path: Path) -> None:
         assert not seen & set(_tried(groups))
         seen |= set(_tried(groups))
         taken = take_results(_again(path), _measured(groups))
-        assert (taken.trials, taken.passed_over) == (len(_tried(groups)), 0)
+        assert (taken.trials, taken.known, taken.alien) == (len(_tried(groups)), 0, 0)
     else:
         pytest.fail("there was always more to try")
     verdicts = _again(path).verdicts
@@ -117,7 +117,7 @@ def test_what_this_network_does_not_ask_is_passed_over(tmp_path: Path) -> None:
         *_measured(groups[:1], knobs=("{bad",)),
         *_measured(groups[:1], knobs=("[" * 100_000,)),
     ]
-    assert take_results(_again(path), odd) == Taken(0, [], len(odd))
+    assert take_results(_again(path), odd) == Taken(0, [], 0, len(odd))
     assert not path.exists()
 
 
@@ -127,7 +127,7 @@ def test_a_contest_against_another_than_the_default_is_none(tmp_path: Path) -> N
     contests = [group for group in plan_batch(_again(path), 1) if len(group.candidates) > 1]
     turned = [Group(group.candidates[::-1], group.turns, group.footprint) for group in contests]
     assert turned
-    assert take_results(_again(path), _measured(turned)) == Taken(0, [], len(turned))
+    assert take_results(_again(path), _measured(turned)) == Taken(0, [], len(turned), 0)
     assert not any(isinstance(line, Verdict) for line in read_records(path))
 
 
@@ -146,7 +146,7 @@ def test_results_that_come_twice_are_taken_once(tmp_path: Path) -> None:
     second = _measured(plan_batch(_again(path), 10))
     take_results(_again(path), second + second)
     written = path.read_text()
-    assert take_results(_again(path), first + second) == Taken(0, [], len(first + second))
+    assert take_results(_again(path), first + second) == Taken(0, [], len(first + second), 0)
     assert path.read_text() == written
 
 
@@ -155,7 +155,7 @@ def test_a_contest_of_one_with_itself_is_none(tmp_path: Path) -> None:
     take_results(_again(path), _measured(plan_batch(_again(path), 40)))
     contest = next(group for group in plan_batch(_again(path), 1) if group.footprint is not None)
     twice = Group((contest.candidates[0],) * 2, TURNS, 1 << 20)
-    assert take_results(_again(path), _measured([twice])) == Taken(0, [], 1)
+    assert take_results(_again(path), _measured([twice])) == Taken(0, [], 0, 1)
 
 
 def test_a_contest_counts_also_where_the_trials_were_lost(tmp_path: Path) -> None:

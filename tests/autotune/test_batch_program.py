@@ -102,7 +102,7 @@ def _program(body: str, folder: Path) -> Path:
     device = _device()
     np.save(folder / "x.npy", np.arange(64, dtype=np.float32))
     (folder / "own.c").write_text(
-        "#include <stdlib.h>\n#include <signal.h>\n#include <string.h>\n"
+        "#include <stdio.h>\n#include <stdlib.h>\n#include <signal.h>\n#include <string.h>\n"
         f"int candidate_own(const float* x, float* y) {{ {body} return 0; }}\n"
     )
     find_compiler(triple_of(target_and_machine(device.target)[0])).compile(folder, "own.c", "own.o")
@@ -126,29 +126,62 @@ def _program(body: str, folder: Path) -> Path:
     ],
 )
 def test_what_became_of_a_candidate(body: str, error: str | None, tmp_path: Path) -> None:
-    (result,) = _results(_program(body, tmp_path / "batch")).results
+    folder = _program(body, tmp_path / "batch")
+    done = _measure(folder)
+    assert (done.returncode, done.stderr) == (int(error is not None), "")  # all have failed, or none
+    (result,) = read_results(folder / RESULTS).results
     assert result.error == error
 
 
+@pytest.mark.parametrize("body", ["raise(SIGKILL);", "raise(SIGTERM);"])
+def test_what_is_killed_from_outside_is_tried_again(body: str, tmp_path: Path) -> None:
+    once = (
+        'static const char flag[] = "killed"; FILE* f = fopen(flag, "r"); if (!f) {{ fopen(flag, "w"); {} }}'
+    )
+    folder = _program(once.format(body) + " memcpy(y, x, 256);", tmp_path / "batch")
+    assert [result.error for result in _results(folder).results] == [None]
+    (folder / MEASURED).unlink()
+    always = _program(body, tmp_path / "always")
+    assert _measure(always).returncode == 1
+    (result,) = read_results(always / RESULTS).results
+    assert str(result.error).startswith("the process that ran it was killed by signal ")
+
+
 @pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (None, "x.npy cannot be read"),
-        (lambda file: file[:-1], "x.npy is damaged"),
-        (lambda file: file + b"0", "x.npy is damaged"),
-        (lambda file: file[1:], "x.npy is damaged"),
-        (lambda file: b"", "x.npy is damaged"),
-    ],
+    "data",
+    [None, lambda file: file[:-1], lambda file: file + b"0", lambda file: file[1:], lambda file: b""],
 )
-def test_files_that_are_missing_or_damaged(
-    data: Callable[[bytes], bytes] | None, error: str, tmp_path: Path
-) -> None:
+def test_files_that_are_missing_or_damaged(data: Callable[[bytes], bytes] | None, tmp_path: Path) -> None:
+    """No candidate is blamed for them."""
     folder = _program("memcpy(y, x, 256);", tmp_path / "batch")
     file = (folder / "x.npy").read_bytes()
     (folder / "x.npy").unlink()
     if data is not None:
         (folder / "x.npy").write_bytes(data(file))
-    assert [result.error for result in _results(folder).results] == [error]
+    done = _measure(folder)
+    told = "x.npy is missing or damaged: copy the whole folder of the batch again\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert not (folder / MEASURED).exists()
+
+
+def test_infinite_answers_are_compared(tmp_path: Path) -> None:
+    folder = _program("memcpy(y, x, 252); y[63] = 5;", tmp_path / "batch")
+    values = np.arange(64, dtype=np.float32)
+    values[3] = np.inf
+    np.save(folder / "x.npy", values)
+    assert _measure(folder).returncode == 1
+    (result,) = read_results(folder / RESULTS).results
+    assert str(result.error).startswith("wrong answer: off by ")
+
+
+def test_it_finds_its_files_when_called_by_path(tmp_path: Path) -> None:
+    folder = _program("memcpy(y, x, 256);", tmp_path / "batch")
+    command, environment = [PROGRAM], {"PATH": str(folder)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, executable=folder / PROGRAM, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (folder / RESULTS).exists()
 
 
 def test_one_process_measures_at_a_time(tmp_path: Path) -> None:
@@ -159,12 +192,21 @@ def test_one_process_measures_at_a_time(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "another process measures this batch\n")
 
 
-def test_too_many_lines_are_told_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{{}}\n", "\n", "{line}{line}", "{line}{{}}\n", "other{line}", "\0\n"])
+def test_what_is_no_result_is_told_of(text: str, tmp_path: Path) -> None:
     folder = _program("memcpy(y, x, 256);", tmp_path / "batch")
-    (folder / MEASURED).write_text("{}\n" * 2)
+    _results(folder)
+    (folder / MEASURED).write_text(text.format(line=(folder / MEASURED).read_text()))
     done = _measure(folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "measured.jsonl is damaged; without it, all is measured anew\n"
+
+
+def test_a_device_is_no_place_for_results(tmp_path: Path) -> None:
+    folder = _program("memcpy(y, x, 256);", tmp_path / "batch")
+    (folder / MEASURED).symlink_to("/dev/zero")
+    done = _measure(folder)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "measured.jsonl cannot be written\n")
 
 
 def test_no_static_library_is_told_of_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

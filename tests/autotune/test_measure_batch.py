@@ -143,7 +143,7 @@ def test_one_process_measures_at_a_time(batch: Path) -> None:
 
 def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:
     jobs = read_batch(batch / BATCH).jobs
-    wrong, crashing, missing = jobs[0], jobs[2], jobs[4]
+    wrong, crashing = jobs[0], jobs[2]
     answer = np.load(batch / wrong.expected)
     np.save(batch / wrong.expected, answer + 1)
     (batch / "crash.c").write_text(
@@ -152,14 +152,47 @@ def test_bad_candidates_cost_themselves_alone(batch: Path) -> None:
     compiler = find_compiler("x86_64-linux-gnu" if "x86_64" in _device().target else "aarch64-linux-gnu")
     compiler.compile(batch, "crash.c", "crash.o")
     compiler.link(batch, ["crash.o"], crashing.candidates[0].library, ())
-    (batch / missing.candidates[0].library).unlink()
     errors = [result.error for result in _results(batch).results]
     assert "wrong answer" in str(errors[0])
     assert "wrong answer" in str(errors[1])  # of the same task
     assert errors[2] == "the process that ran it was killed by SIGABRT"
-    assert errors[4] is not None
-    assert errors[3] is None
-    assert errors[5] is None
+    assert errors[3:] == [None] * 4
+
+
+@pytest.mark.parametrize("what", ["library", "array", "expected"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_that_are_missing_or_damaged(what: str, damaged: bool, batch: Path) -> None:
+    """No candidate is blamed for them."""
+    job = read_batch(batch / BATCH).jobs[3]
+    made = job.candidates[0]
+    name = {"library": made.library, "array": made.arrays[0], "expected": job.expected}[what]
+    (batch / name).write_bytes(b"\x93NUMPY\x01") if damaged else (batch / name).unlink()
+    done = _measure(batch)
+    told = f"{name} is missing or damaged: copy the whole folder of the batch again\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert not (batch / MEASURED).exists()
+
+
+def test_what_is_killed_from_outside_is_tried_again(batch: Path) -> None:
+    jobs = json.loads((batch / BATCH).read_text())["jobs"]
+    _change(batch, jobs=jobs * 20)
+    process = subprocess.Popen([sys.executable, SCRIPT], cwd=batch, stdout=subprocess.PIPE)
+    while not (batch / MEASURED).exists():
+        time.sleep(0.01)
+    (child,) = psutil.Process(process.pid).children()
+    child.kill()
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert [result.error for result in read_results(batch / RESULTS).results] == [None] * 140
+
+
+def test_results_of_other_jobs_are_told_of(batch: Path) -> None:
+    _results(batch)
+    lines = (batch / MEASURED).read_text().splitlines(keepends=True)
+    (batch / MEASURED).write_text("".join(lines[1:2] + lines[:1]))
+    done = _measure(batch)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "measured.jsonl is damaged" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 import tvm_fastconv as fc
 from tvm_fastconv.autotune.batch_files import RESULTS
+from tvm_fastconv.autotune.candidate import Device
+from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.records import Trial, Verdict, read_records
 from tvm_fastconv.autotune.write_batch import SCRIPT
 from tvm_fastconv.errors import ArtifactError, InputError
+from tvm_fastconv.machine_files import target_and_machine
+from tvm_fastconv.targets import resolve_target, spec_of
+from tvm_fastconv.typed_json import one_line
 
 from .test_tuning import X, _model
 
@@ -27,14 +33,14 @@ def test_from_one_batch_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     for turn in range(2):
         folder = tmp_path / str(turn)
-        written = fc.export_batch(_model(), X, folder=folder, records=path, trials=12)
+        written = fc.export_batch(_model(), X, folder=folder, records=path, trials=12, threads=1)
         assert written.jobs == 12 + bool(turn) * len(
             {line.task for line in read_records(path)} if turn else ()
         )
         assert written.failed == 0
         assert written.bytes == sum(file.stat().st_size for file in folder.iterdir())
-        taken = fc.import_batch(_model(), X, results=_measure(folder), records=path)
-        assert (taken.trials, taken.failed) == (12, 0)
+        taken = fc.import_batch(_model(), X, results=_measure(folder), records=path, threads=1)
+        assert (taken.trials, taken.failures, taken.alien) == (12, {}, 0)
         assert bool(taken.verdicts) == bool(turn)
     lines = read_records(path)
     assert sum(isinstance(line, Trial) for line in lines) == 24
@@ -66,8 +72,9 @@ WHOLE = {"conditions": "{}", "processor": "a core", "clock": 1e9, "results": []}
         ({"clock": "fast"}, "results.clock is 'fast'"),
         ({"results": [{}]}, r"results.results\[0\].op is missing"),
         (_with_times([]), "0 times of 1 candidates"),
-        (_with_times([[]]), "no positive number of seconds"),
-        (_with_times([[-1.0]]), "no positive number of seconds"),
+        (_with_times([[]]), "no number of seconds between 1e-9 and 1e9"),
+        (_with_times([[1e-10]]), "no number of seconds between 1e-9 and 1e9"),
+        ({"processor": "a\x1bcore"}, "no name that can be printed"),
         (_with_times([[1.0], [1.0, 2.0]]), "different numbers of turns"),
     ],
 )  # fmt: skip
@@ -87,7 +94,20 @@ def test_what_is_no_json_is_one_message(text: str, tmp_path: Path) -> None:
 
 def test_results_under_other_conditions_are_refused(tmp_path: Path) -> None:
     conditions = {"cpu": "-mcpu=old", "threads": 4, "package": "0", "tvm": "0"}
-    for told, words in ((conditions, "-mcpu=old, 4 threads"), ({}, "conditions of another version")):
-        (tmp_path / RESULTS).write_text(json.dumps(WHOLE | {"conditions": json.dumps(told)}))
+    for told, words in (
+        (json.dumps(conditions), "-mcpu=old, 4 threads"),
+        ("{}", "conditions of another version"),
+        ("[" * 100_000, "conditions of another version"),
+    ):
+        (tmp_path / RESULTS).write_text(json.dumps(WHOLE | {"conditions": told}))
         with pytest.raises(InputError, match=f"the results are for {words}.*, not for "):
             fc.import_batch(_model(), X, results=tmp_path / RESULTS, records=tmp_path / "r.jsonl")
+
+
+def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
+    conditions = conditions_of(Device(spec_of(resolve_target("native")), target_and_machine("native")[1], 1))
+    fields = _with_times([[1.0]]) | {"conditions": one_line(asdict(conditions))}
+    (tmp_path / RESULTS).write_text(json.dumps(WHOLE | fields))
+    with pytest.raises(InputError, match="none of the 1 results is of a layer of this model"):
+        fc.import_batch(_model(), X, results=tmp_path / RESULTS, records=tmp_path / "r.jsonl", threads=1)
+    assert not (tmp_path / "r.jsonl").exists()

@@ -2,14 +2,20 @@
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tvm_fastconv import record_files
-from tvm_fastconv.autotune.records import Verdict, read_records
+from tvm_fastconv.artifact.elf import process_machine
+from tvm_fastconv.autotune.candidate import Device
+from tvm_fastconv.autotune.conditions import conditions_of
+from tvm_fastconv.autotune.records import Verdict, append_records, read_records
 from tvm_fastconv.machine_files import target_and_machine
-from tvm_fastconv.record_files import SHIPPED, VARIABLE, records_for
+from tvm_fastconv.record_files import SHIPPED, VARIABLE, records_for, threads_for
+from tvm_fastconv.runtime.threads import default_threads
+from tvm_fastconv.targets import resolve_target, spec_of
 
 FOLDER = Path(record_files.__file__).with_name("records")
 
@@ -36,3 +42,34 @@ def test_shipped_records_have_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         assert records_for((), target, machine, threads=1) == {}
         monkeypatch.setenv(VARIABLE, SHIPPED)
         assert records_for(None, target, machine, threads=1) == found
+
+
+def test_another_machines_records_are_of_one_thread() -> None:
+    """As many as this machine has cores say nothing of it."""
+    here, elsewhere = resolve_target("native"), resolve_target("cortex-a72")
+    if process_machine() == "aarch64":
+        elsewhere = resolve_target("x86-64-v3")
+    assert threads_for(None, here) == default_threads()
+    assert threads_for(None, elsewhere) == 1
+    assert threads_for(4, elsewhere) == threads_for(4, here) == 4
+
+
+def test_of_records_of_other_threads_the_remedy_is_told(tmp_path: Path) -> None:
+    target, machine = target_and_machine("cortex-a72")
+    told = conditions_of(Device(spec_of(target), machine, 4))
+    verdict = next(line for line in read_records(FOLDER / "znver4.jsonl") if isinstance(line, Verdict))
+    append_records(tmp_path / "r.jsonl", [replace(verdict, conditions=told)])
+    with pytest.warns(
+        UserWarning, match="no record is for -mcpu=cortex-a72, 1 thread, .*; threads=4 takes those"
+    ):
+        assert records_for(tmp_path / "r.jsonl", target, machine, None) == {}
+    assert records_for(tmp_path / "r.jsonl", target, machine, 4)
+
+
+def test_targets_without_a_cpu_are_told_apart() -> None:
+    """By their triple."""
+    cpus = [
+        conditions_of(Device(spec_of(target_and_machine(triple)[0]), target_and_machine(triple)[1], 1)).cpu
+        for triple in ("aarch64-linux-gnu", "x86_64-linux-gnu")
+    ]
+    assert cpus == ["aarch64-linux-gnu", "x86_64-linux-gnu"]

@@ -15,6 +15,10 @@ Model = Annotated[
 Compiled = Annotated[str, typer.Argument(help="A compiled model, model.so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Threads = Annotated[int | None, typer.Option(help="Worker threads; by default one per physical core.")]
+RecordedThreads = Annotated[
+    int | None,
+    typer.Option(help="Of the records; by default this machine's physical cores, 1 for another machine."),
+]
 Shapes = Annotated[
     list[str] | None,
     typer.Option("--shape", help="Shape of an input, such as 1x3x224x224; once per input, in order."),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Json, Model, Shapes, Threads, parse_shape
+from .arguments import Json, Model, RecordedThreads, Shapes, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -39,7 +39,7 @@ def compile_verb(
         list[str] | None,
         typer.Option(help="A file of fastconv tune; may be given more than once. Also: FASTCONV_RECORDS."),
     ] = None,
-    threads: Threads = None,
+    threads: RecordedThreads = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     cc: Annotated[
         str | None,
@@ -71,10 +71,8 @@ def compile_verb(
         if name is not None or separate_weights:
             raise typer.BadParameter("--name and --separate-weights are of --emit c-library")
         check_output_path(output)
-    elif threads is not None or keep_cuda is not None:
-        raise typer.BadParameter(
-            "--threads and --keep-cuda are not of --emit c-library, whose caller has threads"
-        )
+    elif keep_cuda is not None:
+        raise typer.BadParameter("--keep-cuda is not of --emit c-library, which is for CPUs")
     if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
         raise ArtifactError(f"the output {output} is the model itself; give another name, such as model.so")
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
@@ -89,6 +87,7 @@ def compile_verb(
             "machine": machine,
             "methods": None if methods is None else read_methods(methods),
             "records": records or None,
+            "threads": threads,
             "verify": verify,
             "dump_ir": dump_ir,
             "cc": cc,
@@ -101,7 +100,7 @@ def compile_verb(
             made = compile_c_library(model, inputs, **asked)
             manifest, files = made.manifest, list(map(str, made.files))
         else:
-            compiled = compile(model, inputs, threads=threads, keep_cuda=keep_cuda, **asked)
+            compiled = compile(model, inputs, keep_cuda=keep_cuda, **asked)
             compiled.save(output)
             manifest = compiled.manifest
     facts = {

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Json, Model, Shapes, parse_shape
+from .arguments import Json, Model, RecordedThreads, Shapes, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -22,6 +22,7 @@ def deploy_verb(
         str | None, typer.Option(help="A TOML file of patterns over layer names and methods.")
     ] = None,
     records: Annotated[list[str] | None, typer.Option(help="A file of fastconv tune.")] = None,
+    threads: RecordedThreads = None,
     tvm_runtime: Annotated[
         bool,
         typer.Option(help="For TVM's runtime, which comes along, instead of a C library: dynamic batches."),
@@ -47,6 +48,7 @@ def deploy_verb(
             machine=machine,
             methods=None if methods is None else read_methods(methods),
             records=records or None,
+            threads=threads,
             tvm_runtime=tvm_runtime,
             cc=cc,
             progress=show,

@@ -7,7 +7,7 @@ import typer
 
 from tvm_fastconv.errors import InputError
 
-from .arguments import Json, Model, Secret, Shapes, Threads, parse_address, parse_shape, read_secret
+from .arguments import Json, Model, Secret, Shapes, parse_address, parse_shape, read_secret
 from .output import live_table, progress
 from .signals import keeping
 from .tune_batches import batches
@@ -26,7 +26,9 @@ SHOWN = 15
 def tune_verb(
     model: Model,
     records: Annotated[str, typer.Option(help="The file of records to add to, such as records.jsonl.")],
-    target: Annotated[str, typer.Option(help="What to compile for; it has to run here.")] = "native",
+    target: Annotated[
+        str, typer.Option(help="What to compile for: this machine, or that of a batch.")
+    ] = "native",
     machine: Annotated[str | None, typer.Option(help="A file of fastconv targets --measure.")] = None,
     shape: Shapes = None,
     methods: Annotated[
@@ -36,7 +38,12 @@ def tune_verb(
         int | None, typer.Option(min=1, help="Candidates to measure at most, in this run.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Time to search at most, in this run.")] = None,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="To measure with; by default this machine's physical cores, 1 for another machine."
+        ),
+    ] = None,
     rpc: Annotated[
         str | None, typer.Option(help="HOST:PORT of a tracker: tune on devices of fastconv serve.")
     ] = None,
@@ -86,7 +93,7 @@ def tune_verb(
         batches(
             model,
             inputs,
-            common | {"threads": threads or 1},
+            common | {"threads": threads},
             export_batch,
             import_batch,
             trials,

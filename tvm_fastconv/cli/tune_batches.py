@@ -30,9 +30,14 @@ def batches(
         if results is not None:
             taken = import_batch(model, inputs, results=results, progress=show, **common)
             verdicts = taken.verdicts
-            facts |= {"trials": taken.trials, "failed": taken.failed, "passed over": taken.passed_over}
+            facts |= {"trials": taken.trials, "failed": sum(taken.failures.values())}
+            if taken.failures:
+                facts["because"] = "; ".join(f"{count} × {why}" for why, count in taken.failures.items())
+            facts |= {"known already": taken.known, "not of this model": taken.alien}
             facts["faster than default"] = (
                 f"{sum(v.ratio != 1 for v in verdicts)} of {len(verdicts)} problems"
+                if verdicts
+                else "not decided: the next batch holds contests"
             )
         if folder is not None:
             written = export_batch(
@@ -45,7 +50,7 @@ def batches(
                 progress=show,
                 **common,
             )
-            facts["batch"] = f"{folder}: {written.jobs} measurements, {written.bytes / 1e6:.1f} MB"
+            facts["batch"] = f"{folder}: {written.jobs} trials and contests, {written.bytes / 1e6:.1f} MB"
             facts["on the device"] = "./measure" if program else "python3 measure.pyz"
             if not written.jobs:
                 facts |= {"batch": "nothing is left to try", "on the device": "compile with --records"}

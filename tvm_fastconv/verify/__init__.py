@@ -64,7 +64,7 @@ class Verdict:
     compared, functions : int
         Results that were compared on their own, of how many.
     open : float
-        The largest share of a result that lies on a threshold, where rounding decides.
+        The largest share of a result that rounding decides: on a threshold, or where large terms cancel.
     """
 
     errors: dict[str, float] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Verdict:
             f"alone, the others together with the next; largest error of a function {largest:.1e} of its channel's "
             f"largest value, of the network's outputs {whole:.1e}"
         )
-        return text + (f"; up to {100 * self.open:.3g} % of a result lie on a threshold" if self.open else "")
+        return text + (f"; rounding decides up to {100 * self.open:.3g} % of a result" if self.open else "")
 
 
 def verify(

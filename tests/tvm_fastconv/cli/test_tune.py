@@ -38,7 +38,7 @@ def test_from_one_batch_to_the_next(tmp_path: Path, fastconv: Callable) -> None:
     command = ["tune", tmp_path / "net.py:build", "--shape", "1x8x12x12", "--records", tmp_path / "r.jsonl"]
     done = fastconv(*command, "--export-batch", tmp_path / "a", "--trials", "3")
     assert (done.code, (tmp_path / "a" / SCRIPT).exists()) == (0, True)
-    assert "3 measurements" in done.out
+    assert "3 trials and contests" in done.out
     subprocess.run([sys.executable, SCRIPT], cwd=tmp_path / "a", check=True, capture_output=True)
     done = fastconv(
         *command,
