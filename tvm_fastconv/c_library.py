@@ -169,5 +169,6 @@ def check_fixed(prepared: Prepared) -> None:
     for param in prepared.canonical["main"].params:
         if not all(isinstance(extent, tvm.tirx.IntImm) for extent in param.ty.shape):
             raise ModelError(
-                "no C library can be made: the model needs TVM's virtual machine, since shapes are dynamic"
+                "no C library can be made: the model needs TVM's virtual machine, since shapes are dynamic; for a "
+                "kit with it, deploy for TVM's runtime (--tvm-runtime)"
             )

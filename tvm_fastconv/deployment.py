@@ -14,7 +14,7 @@ from tvm_fastconv.topi.planner import Records
 from .artifact.artifact import reason
 from .artifact.c_library import check_library_name, check_output_folder
 from .artifact.manifest import Manifest
-from .c_library import c_library_of, check_fixed
+from .c_library import c_library_of
 from .compiler import compile_prepared
 from .errors import ArtifactError, InputError, ModelError, TargetError
 from .gpu_targets import is_cuda
@@ -29,16 +29,19 @@ from .targets import architecture, triple_of
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying
+from .verify.compare import moved_by_roundings
 
 LEAST_TOLERANCE = 1e-4
 """Of a check, relative to the largest expected value: sums in another order, libraries of other mathematics."""
 
 UNSEEN_TOLERANCE = 1e-3
-"""Where the compiled code was not run before."""
+"""Where the compiled code was not run before, at least."""
 
+BUILD_FILES = ("CMakeFiles", "Makefile", "Testing")
+"""Where the programs are built."""
 
-UNSEEN_BITS_TOLERANCE = 0.1
-"""Where it has bits besides: a value that lies at its threshold may turn one, and with it all that comes behind."""
+MOST_TOLERANCE = 0.1
+"""Where rounding may turn a bit, and with it all that comes behind: a check that allows more tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ def deploy(
     """
     if check_library_name(name).startswith("kit_"):
         raise InputError(f"a kit's network cannot be named {name!r}: names of its own files begin with kit_")
+    if name in BUILD_FILES:
+        raise InputError(f"a kit's network cannot be named {name!r}: CMake calls something of its own so")
     place = check_output_folder(folder)
     _check_empty(place)
     if tvm_runtime:
@@ -122,7 +127,7 @@ def deploy(
             assert pair is not None, "there are example inputs"
             write_reference(kit / "reference", *pair)
             kind = "runtime" if tvm_runtime else "library"
-            write_programs(kit, name, compiled.manifest, tolerance_of(compiled), kind)
+            write_programs(kit, name, compiled.manifest, tolerance_of(compiled, prepared), kind)
             place.absolute().parent.mkdir(parents=True, exist_ok=True)
             os.rename(kit, place)
         except OSError as error:
@@ -134,10 +139,6 @@ def _make_library(
     prepared: Prepared, records: Records, kit: Path, name: str, cc: str | None, tell: Callable[[str], None]
 ) -> CompiledModel:
     """Write a C library into a kit."""
-    try:
-        check_fixed(prepared)
-    except ModelError as error:
-        raise ModelError(f"{error}; for a kit with it, deploy for TVM's runtime (--tvm-runtime)") from None
     return c_library_of(prepared, records, kit, name, cc=cc, tell=tell).compiled
 
 
@@ -172,12 +173,14 @@ def _check_runtime_target(target: tvm.target.Target) -> None:
         )
 
 
-def tolerance_of(compiled: CompiledModel) -> float:
-    """What a device may be off by: twice what was measured here, if the code runs here."""
-    if obstacle_here(tvm.target.Target(compiled.manifest.target)):
-        has_bits = any("bit" in layer.op or "xnor" in layer.op for layer in compiled.layers)
-        return UNSEEN_BITS_TOLERANCE if has_bits else UNSEEN_TOLERANCE
-    return max(LEAST_TOLERANCE, float(f"{2 * compiled.check():.0e}"))
+def tolerance_of(compiled: CompiledModel, prepared: Prepared) -> float:
+    """What a device may be off by: twice what was measured here, if the code runs here, else what rounding may move."""
+    if not obstacle_here(prepared.target):
+        return max(LEAST_TOLERANCE, float(f"{2 * compiled.check():.0e}"))
+    examples = prepared.imported.example_inputs
+    assert examples is not None, "a kit is checked with them"
+    moved = moved_by_roundings(prepared.source, examples)
+    return min(MOST_TOLERANCE, max(UNSEEN_TOLERANCE, float(f"{2 * moved:.0e}")))
 
 
 def _check_empty(place: Path) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .artifact.c_header import members
+from .architectures import ARCHITECTURES
+from .artifact.c_names import members
 from .artifact.entry_source import dtype_code
 from .artifact.manifest import Manifest
 from .report import ALIGNMENT, ITEM_BYTES, TensorSpec
 
 TEMPLATES = Path(__file__).parent / "kit"
 
-PLACES = {"run.py.in": "run.py", "network.hpp": "{name}.hpp"}
+PLACES = {"run.py.in": "run.py", "kit_network.py.in": "kit_network.py", "network.hpp": "{name}.hpp"}
 """Templates whose files are called otherwise."""
 
 
@@ -38,7 +39,13 @@ def write_programs(place: Path, name: str, manifest: Manifest, tolerance: float,
         "alignment": str(ALIGNMENT),
         "target": manifest.target,
         "verify": manifest.verify,
+        "why": _why(manifest),
         "batch": _batch_of(manifest),
+        "triple": manifest.target.split()[0],
+        "musl": manifest.target.split()[0].replace("-gnu", "-musl"),
+        "python_needs": "NumPy"
+        + (f" and apache-tvm-ffi {manifest.tvm_ffi_version}" if kind == "runtime" else ""),
+        "processor_flags": repr(_processor_flags(manifest)),
         **_tensor_words(name, manifest.inputs, manifest.outputs),
     }
     templates = sorted([*(TEMPLATES / "common").iterdir(), *(TEMPLATES / kind).iterdir()])
@@ -99,6 +106,8 @@ def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
             f"  write_file(arguments[{argument['output', i]}], output_{i}.get(), {upper}_OUTPUT_{i}_BYTES);\n"
             for i in range(len(outputs))
         ),
+        "npy_inputs": " ".join(f"input_{i}.npy" for i in range(len(inputs))),
+        "npy_outputs": " ".join(f"output_{i}.npy" for i in range(len(outputs))),
         "python_inputs": python(inputs),
         "python_outputs": python(outputs),
         "python_reference": repr(files),
@@ -107,6 +116,19 @@ def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
         "raw_inputs": " ".join(file for file in files if "/input_" in file),
         "raw_outputs": " ".join(f"output_{i}.bin" for i in range(len(outputs))),
     }
+
+
+def _why(manifest: Manifest) -> str:
+    """What its tolerance is for."""
+    if manifest.verify.startswith("verified"):
+        return "twice what it was off by where it was compiled, and 1e-4 at least"
+    return "twice what rounding, which differs between machines, may move it by, and 1e-3 at least"
+
+
+def _processor_flags(manifest: Manifest) -> list[str]:
+    """What the code needs, in the words of Linux."""
+    known = ARCHITECTURES[manifest.target.split("-")[0]].features
+    return [known[feature] for feature in manifest.cpu_features]
 
 
 def _batch_of(manifest: Manifest) -> str:
@@ -143,6 +165,7 @@ _MEANINGS = {
         "lib{name}.so": "the same, to be loaded",
         "{name}.hpp": "the same call in C++",
         "kit_pool.c": "threads for the network, if it shall have some",
+        "kit_pool.h": "its two functions",
     },
     "runtime": {
         "{name}.so": "the network: code and weights",
@@ -153,8 +176,10 @@ _MEANINGS = {
 _SHARED_MEANINGS = {
     "main.c": "run, check, bench",
     "kit_program.c": "the calls for it",
+    "kit_program.h": "what they are",
     "main.cc": "run, in C++",
     "run.py": "run, check, bench, in Python",
+    "kit_network.py": "the calls for it",
     "CMakeLists.txt": "builds the programs",
 }
 

@@ -215,6 +215,8 @@ def _options(words: Iterable[str]) -> dict[str, Any]:
         key, _, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or key not in _OPTIONS or not value:
             raise TargetError(f"unknown target option {word!r}; allowed: -mcpu=, -mattr=, -num-cores=")
+        if key in options:
+            raise TargetError(f"target option -{key}= is given twice")
         options[key] = value
     if "mattr" in options:
         options["mattr"] = options["mattr"].split(",")

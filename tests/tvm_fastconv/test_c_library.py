@@ -20,11 +20,13 @@ from tvm import relax
 
 import tvm_fastconv as fc
 from tvm_fastconv import demo
+from tvm_fastconv.artifact.c_names import members
 from tvm_fastconv.artifact.c_source import CSource, backend_prefix
 from tvm_fastconv.errors import ArtifactError, FastconvError, InputError, ModelError
 from tvm_fastconv.relay_passes.module import plan_memory, straight_line
 from tvm_fastconv.report import TensorSpec
 from tvm_fastconv.train.models import make_model
+from tvm_fastconv.verify.c_library_call import call_c_library
 
 from ..cuda.networks import settled
 
@@ -313,11 +315,16 @@ def test_weights_in_a_file_of_their_own(libraries: dict[str, SimpleNamespace], t
     assert weights.stat().st_size >= made.manifest.weight_bytes
     shutil.copy(case.folder / "x.bin", tmp_path)
     apart = SimpleNamespace(folder=tmp_path, answer=case.answer)
-    flags = ["-DWEIGHTS=weights,", f'-DWEIGHTS_FILE="{weights}"', f"-DWEIGHTS_BYTES={weights.stat().st_size}"]
+    flags = ["-DWEIGHTS=weights,", f'-DWEIGHTS_FILE="{weights}"', "-DWEIGHTS_BYTES=APART_WEIGHTS_BYTES"]
     np.testing.assert_array_equal(_run(_program(apart, "apart", *flags), apart, 2)[0], case.answer.numpy())
+    with weights.open("r+b") as file:
+        file.write(b"of another network")
+    specs = list(made.manifest.outputs)
+    with pytest.raises(FastconvError, match="apart_run returns 5"):  # FASTCONV_OTHER_WEIGHTS
+        call_c_library(tmp_path / "libapart.so", "apart", [case.images.numpy()], specs, weights)
 
 
-@pytest.mark.parametrize("name", ["", "2d", "a-b", "int", "class", "main", "über", "../x"])
+@pytest.mark.parametrize("name", ["", "2d", "a-b", "int", "class", "main", "über", "../x", "math", "pthread"])
 def test_names_that_c_does_not_know_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(f"a C library cannot be named {name!r}")):
         fc.compile_c_library(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path, name=name)
@@ -419,7 +426,7 @@ def test_buffers_of_kernels_where_tensors_lie_are_noticed(
 def test_names_of_tensors_stay_names(name: str, tmp_path: Path) -> None:
     """They come from files; a trigraph is a backslash to some compilers."""
     spec = TensorSpec(name=name, shape=(2,), dtype="float32")
-    (tmp_path / "net.h").write_text(CSource("net", [spec], [spec], False).header("1", "here"))
+    (tmp_path / "net.h").write_text(CSource("net", [spec], [spec]).header("1", "here"))
     (tmp_path / "say.c").write_text(
         '#include <stdio.h>\n#include "net.h"\nint main(void) { fputs(NET_INPUT_0_NAME, stdout); return 0; }\n'
     )
@@ -428,3 +435,32 @@ def test_names_of_tensors_stay_names(name: str, tmp_path: Path) -> None:
         subprocess.run(command, cwd=tmp_path, check=True)
         said = subprocess.run(["./say"], cwd=tmp_path, capture_output=True, check=True).stdout
         assert said == name.encode()
+
+
+MACROS = [
+    "EOF",
+    "NULL",
+    "linux",
+    "unix",
+    "errno",
+    "stdin",
+    "I",
+    "assert",
+    "INT8_MAX",
+    "NAN",
+    "complex",
+    "x",
+    "X",
+    "X0",
+]
+
+
+def test_members_are_no_macros(tmp_path: Path) -> None:
+    """Of whatever header a program reads before."""
+    specs = [TensorSpec(name=name, shape=(2,), dtype="float32") for name in MACROS]
+    (tmp_path / "net.h").write_text(CSource("net", specs, specs).header("1", "here"))
+    headers = "assert complex errno inttypes limits math stdio stdlib threads time".split()  # noqa: SIM905
+    before = "".join(f"#include <{header}.h>\n" for header in headers)
+    (tmp_path / "use.c").write_text(f'{before}#include "net.h"\nint main(void) {{ return 0; }}\n')
+    subprocess.run(["cc", "-std=gnu11", "-Werror", "use.c", "-o", "use"], cwd=tmp_path, check=True)
+    assert members(specs)[-3:] == ["x", "X", "X0"]

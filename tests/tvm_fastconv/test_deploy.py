@@ -144,6 +144,10 @@ def test_a_wrong_answer_is_an_exit_code(built: Path, tmp_path: Path) -> None:
         "fly",
         "check 0",
         "check 1025",
+        "check 3x",
+        "check 4294967297",
+        "run reference/input_0.bin reference/input_1.bin a a",
+        "run reference/input_0.bin reference/input_1.bin a reference/input_0.bin",
         "check 2 3",
         "run",
         "run reference/input_0.bin a b c",
@@ -156,13 +160,71 @@ def test_a_program_refuses_what_it_does_not_understand(built: Path, arguments: s
     assert done.stderr
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("missing.npy", "x1.npy"), "missing.npy: "),
+        (("x1.npy", "x1.npy"), "x1.npy: int32 (1, 1, 10, 10); int is float32 (1, 3, 10, 10)"),
+        (("README.md", "x1.npy"), "README.md: "),
+    ],
+)
+def test_python_refuses_files_in_a_line(
+    kit: fc.Kit, files: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(kit.folder, tmp_path / "kit"))
+    np.save(place / "x1.npy", np.zeros((1, 1, 10, 10), np.int32))
+    done = _sh(f"{sys.executable} run.py run {' '.join(files)} a.npy b.npy", place)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(message)
+    (place / "reference/input_0.bin").write_bytes(b"short")
+    done = _sh(f"{sys.executable} run.py check", place)
+    assert (done.returncode, done.stderr.startswith("reference/input_0.bin: ")) == (2, True)
+    (place / "libtwo.so").unlink()
+    done = _sh(f"{sys.executable} run.py check", place)
+    assert (done.returncode, done.stderr.startswith("two cannot run: ")) == (2, True)
+
+
+@needs_cmake
+def test_another_processor_is_told(built: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(built, tmp_path / "kit"))
+    text = (place / "kit_program.c").read_text()
+    begin = "int call_network(long batch, char** tensors) {"
+    assert begin in text
+    text = "#include <signal.h>\n" + text.replace(begin, f"{begin} raise(SIGILL);")
+    (place / "kit_program.c").write_text(text)
+    assert _sh("cmake --build build", place).returncode == 0
+    done = _sh("build/two check", place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("this is not the processor that two was compiled for, ")
+    if "flags" in Path("/proc/cpuinfo").read_text():
+        text = (place / "run.py").read_text()
+        (place / "run.py").write_text(re.sub("NEEDS = .*?]", "NEEDS = ['avx9']", text))
+        done = _sh(f"{sys.executable} run.py check", place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "this is not the processor that two was compiled for: it lacks avx9\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("time", "time.h is a header of C's own"),
+        ("int", "it is a word of C or C++"),
+        ("m", "libm is a library of the system's"),
+        ("no name", "allowed: letters, digits and _"),
+        ("Makefile", "CMake calls something of its own so"),
+    ],
+)
+def test_names_that_something_has(name: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"named {name!r}: {why}"):
+        fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name=name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_there_is_kept(kit: fc.Kit, tmp_path: Path) -> None:
     (tmp_path / "kit").mkdir()
     (tmp_path / "kit" / "mine").write_text("mine")
     with pytest.raises(ArtifactError, match="is there already; a kit is written where nothing is"):
         fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "kit")
-    with pytest.raises(InputError, match="a C library cannot be named 'no name'"):
-        fc.deploy(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name="no name")
     with pytest.raises(InputError, match="a kit's network cannot be named 'kit_pool'"):
         fc.deploy(
             nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8), folder=tmp_path / "new", name="kit_pool"

@@ -116,7 +116,7 @@ def test_a_wrong_answer_is_an_exit_code(built: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run missing.bin a b", "missing.bin: not a file of 1200 bytes"),
+        ("run missing.bin a b", "missing.bin: cannot be opened"),
         ("run odd.bin a b", "odd.bin: not a file of 1200 bytes"),
         ("run empty.bin a b", "empty.bin: not a file of 1200 bytes"),
         ("run x.bin no/such/a b", "no/such/a: cannot be written"),
@@ -135,7 +135,9 @@ def test_a_missing_network_is_one_message(built: Path, tmp_path: Path) -> None:
     (place / "net.so").unlink()
     done = _sh("build/net check", place)
     assert done.returncode == 2
-    assert re.fullmatch(r".*net\.so: cannot open shared object file.*\n", done.stderr)
+    assert re.fullmatch(
+        r".*net\.so: cannot open shared object file.*\nrun this in the folder of the kit\n", done.stderr
+    )
 
 
 @needs_cmake

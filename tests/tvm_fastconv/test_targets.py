@@ -191,6 +191,7 @@ def test_a_target_object_keeps_its_other_attributes() -> None:
         (f"{X86} -mattr=+avx5", r"unknown feature '\+avx5'.*avx512f"),
         (f"{X86} -mattr=avx2", "unknown feature 'avx2'"),
         (f"{X86} -mattr=-sse2", "unknown feature '-sse2'"),
+        (f"{X86} -mcpu=znver4 -mcpu=znver5", "target option -mcpu= is given twice"),
         (f"{X86} -O3", "unknown target option '-O3'.*-mcpu"),
         (f"{X86} mcpu=haswell", "unknown target option"),
         *((f"{X86} -num-cores={cores}", f"-num-cores={cores[:40]} is not a number of cores; allowed: 1 to 1024")

@@ -30,7 +30,7 @@ from .. import __version__
 from ..errors import ModelError
 from ..gpu_targets import arches_of, is_cuda
 from ..report import ALIGNMENT, LayerReport, StoredTensor, TensorSpec
-from ..targets import architecture, cpu_features, triple_of
+from ..targets import architecture, cpu_features, spec_of, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_runtime_compiler
 from .entry_source import call_workspace_bytes, calls_source, run_source
@@ -126,7 +126,7 @@ def build_artifact(
             tvm_version=tvm.__version__,
             tvm_ffi_version=ffi_version,
             abi=abi_name(architecture(target), tvm.__version__, ffi_version),
-            target=str(target),
+            target=spec_of(target),
             cpu_features=cpu_features(target),
             inputs=inputs,
             outputs=outputs,

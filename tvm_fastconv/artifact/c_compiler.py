@@ -81,16 +81,21 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
     Raises
     ------
     TargetError
-        When there is none.
+        When there is none, or what ``cc`` or ``$CC`` names is not there.
     """
+    for named, where in ((cc, ""), (os.environ.get("CC") or None, ", as CC says,")):
+        command = shlex.split(named) if named is not None else []
+        if named is not None and (not command or shutil.which(command[0]) is None):
+            raise TargetError(f"C compiler {named!r}{where} for {triple} not found")
     if cc is not None:
-        command = shlex.split(cc)
-        if not command or shutil.which(command[0]) is None:
-            raise TargetError(f"C compiler {cc!r} for {triple} not found")
-        return CCompiler(tuple(command))
+        return CCompiler(tuple(shlex.split(cc)))
     for found in _candidates(triple):
         if shutil.which(found[0]) is not None:
             return CCompiler(tuple(found))
+    if "android" in triple:
+        raise TargetError(
+            f"no C compiler for {triple} found: name the NDK's, {triple}29-clang, with CC or --cc"
+        )
     raise TargetError(
         f"no C compiler for {triple} found: install {triple}-gcc, or pip install tvm-fastconv[cross] (zig), or name "
         "one with CC or --cc"
@@ -112,13 +117,15 @@ def _candidates(triple: str) -> Iterator[list[str]]:
     if _is_native(triple):
         yield from ([name] for name in _SYSTEM_COMPILERS)
     yield [f"{triple}-gcc"]
-    if importlib.util.find_spec("ziglang") is not None:
+    if (
+        importlib.util.find_spec("ziglang") is not None and "android" not in triple
+    ):  # whose C library it lacks
         yield [sys.executable, "-m", "ziglang", "cc", "-target", triple]
 
 
 def _is_native(triple: str) -> bool:
-    """Whether the system's compiler makes code for ``triple``; whoever names musl wants nothing of the system's."""
-    return triple.split("-")[0] == process_machine() and "musl" not in triple
+    """Whether the system's compiler makes code for ``triple``; musl and Android are not the system's."""
+    return triple.split("-")[0] == process_machine() and "musl" not in triple and "android" not in triple
 
 
 def _compiles_for(command: Sequence[str], triple: str) -> bool:

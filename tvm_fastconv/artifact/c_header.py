@@ -1,9 +1,10 @@
-"""The header of a network as a C library, and what C calls things."""
+"""The header of a network as a C library."""
 
 import re
 from collections.abc import Sequence
 
 from ..report import ALIGNMENT, TensorSpec
+from .c_names import members
 from .entry_source import port_bytes
 
 C_TYPES = {
@@ -15,19 +16,6 @@ C_TYPES = {
     **{f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 """Of an element."""
-
-_KEYWORDS = frozenset(
-    """
-    alignas alignof auto bool break case char const constexpr continue default do double else enum extern false float
-    for goto if inline int long nullptr register restrict return short signed sizeof static static_assert struct switch
-    thread_local true typedef typeof union unsigned void volatile while and bitand bitor catch class compl delete
-    explicit export friend mutable namespace new not operator or private protected public template this throw try
-    typeid typename using virtual xor asm decltype noexcept requires concept consteval constinit co_await co_return
-    co_yield const_cast dynamic_cast reinterpret_cast static_cast wchar_t char8_t char16_t char32_t and_eq or_eq not_eq
-    xor_eq typeof_unqual export import module
-    """.split()  # noqa: SIM905
-)
-"""Of C23 and C++: no member of a structure is called so."""
 
 POOL_HEADER = """\
 #ifndef FASTCONV_POOL
@@ -45,7 +33,8 @@ typedef enum {
   FASTCONV_NULL = 1,            /* a pointer is NULL, or a pool has no threads */
   FASTCONV_UNALIGNED = 2,       /* an address is no multiple of FASTCONV_ALIGNMENT */
   FASTCONV_SMALL_WORKSPACE = 3, /* smaller than the library's NAME_workspace_bytes(pool) */
-  FASTCONV_FAILED = 4           /* the pool's run did not return 0 */
+  FASTCONV_FAILED = 4,          /* the pool's run did not return 0 */
+  FASTCONV_OTHER_WEIGHTS = 5    /* not those that were written with this library */
 } fastconv_status;
 
 #define FASTCONV_ALIGNMENT ALIGNMENT_BYTES /* bytes, of tensors, workspace and weights */
@@ -93,13 +82,20 @@ def library_header(
     name: str,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    separate_weights: bool,
+    weights_bytes: int,
     version: str,
     target: str,
 ) -> str:
-    """``NAME.h``, of a network with tensors of fixed shapes, made by ``version`` for ``target``."""
+    """``NAME.h``, of a network with tensors of fixed shapes, made by ``version`` for ``target``.
+
+    ``weights_bytes`` is the size of the file of its weights, where they lie apart, else 0.
+    """
     upper = name.upper()
     macros, declared = [], []
+    if weights_bytes:
+        macros.append(
+            f"#define {upper}_WEIGHTS_BYTES {weights_bytes} /* of {name}.weights, as a whole in memory, aligned */\n"
+        )
     for kind, specs, names in zip(
         ("INPUT", "OUTPUT"), (inputs, outputs), map(members, (inputs, outputs)), strict=True
     ):
@@ -129,33 +125,13 @@ def library_header(
         macros="".join(macros),
         input_members=declared[0],
         output_members=declared[1],
-        weights_parameter=weights_parameter(separate_weights),
+        weights_parameter=weights_parameter(weights_bytes > 0),
     )
 
 
 def weights_parameter(separate_weights: bool) -> str:
     """Of the run function, where the weights are no part of the library."""
     return "const void* weights, " if separate_weights else ""
-
-
-def members(specs: Sequence[TensorSpec]) -> list[str]:
-    """Identifiers of C for tensors, each another one, as like their names as can be."""
-    taken: dict[str, None] = {}
-    for spec in specs:
-        plain = re.sub(r"\W", "_", spec.name, flags=re.ASCII) or "_"
-        plain = f"_{plain}" if plain[0].isdigit() else plain
-        plain = f"{plain}_" if plain in _KEYWORDS else plain
-        number, candidate = 2, plain
-        while candidate in taken:
-            number, candidate = number + 1, f"{plain}_{number}"
-        taken[candidate] = None
-    return list(taken)
-
-
-def is_c_name(name: str) -> bool:
-    """Whether a library may be called so."""
-    taken = {*_KEYWORDS, "main", "std"}
-    return re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None and name not in taken
 
 
 def c_string(text: str) -> str:

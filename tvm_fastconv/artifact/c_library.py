@@ -5,6 +5,7 @@ which they call a runtime are renamed, so that several libraries fit into one pr
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,12 +19,13 @@ from tvm_fastconv.relay_passes.module.straight_line import StraightLine
 
 from .. import __version__
 from ..errors import ArtifactError, InputError, ModelError
-from ..targets import triple_of
+from ..report import ALIGNMENT
+from ..targets import spec_of, triple_of
 from ..temporary import temporary_folder
 from .artifact import reason
 from .build import specs_of, write_tensors
 from .c_compiler import find_compiler
-from .c_header import is_c_name
+from .c_names import why_no_library_name
 from .c_source import CSource, backend_prefix
 from .kernels import compile_kernels, entry_of
 
@@ -39,10 +41,8 @@ def check_library_name(name: str) -> str:
     InputError
         A C library cannot be called so.
     """
-    if not is_c_name(name):
-        raise InputError(
-            f"a C library cannot be named {name!r}; allowed: letters, digits and _, beginning with a letter"
-        )
+    if why := why_no_library_name(name):
+        raise InputError(f"a C library cannot be named {name[:80]!r}: {why}")
     return name
 
 
@@ -118,7 +118,6 @@ def build_c_library(
         raise ModelError(f"no C library can be made: the model needs TVM's virtual machine, since {entry}")
     prefix, weights_file = f"{name}_kernel_", f"{name}.weights"
     inputs, outputs = specs_of(mod["main"], input_names, output_names)
-    code = CSource(name, inputs, outputs, separate_weights)
     place = check_output_folder(folder)
     kept = [*([weights_file] if separate_weights else []), f"lib{name}.so", f"lib{name}.a", f"{name}.h"]
     if taken := [file for file in kept if (place / file).is_dir()]:
@@ -127,11 +126,13 @@ def build_c_library(
         place.mkdir(parents=True, exist_ok=True)
         with temporary_folder(place) as work:
             table = write_tensors(work / weights_file, [weight.numpy() for weight in mod.attrs[WEIGHTS_ATTR]])
+            apart = put_id_first(work / weights_file) if separate_weights else (b"", 0)
+            code = CSource(name, inputs, outputs, *apart)
             kernels = compile_kernels(mod, entry, target, prefix)
             objects = [f"{name}.o", f"{name}_kernels.o"]
             kernels.module.write_to_file(str(work / objects[1]), "o")
             (work / objects[1]).write_bytes(private_object((work / objects[1]).read_bytes(), name))
-            (work / f"{name}.h").write_text(code.header(__version__, str(target)))
+            (work / f"{name}.h").write_text(code.header(__version__, spec_of(target)))
             with target:
                 line = entry_of(mod, target, kernels.scratch_bytes)
             assert isinstance(line, StraightLine), "it was one before"
@@ -139,7 +140,7 @@ def build_c_library(
             (work / f"{name}.c").write_text(code.source(line, table, weights_file, scratch, prefix))
             compiler.compile(work, f"{name}.c", objects[0], "-fvisibility=hidden")
             compiler.archive(work, objects, f"lib{name}.a")
-            compiler.link(work, objects, f"lib{name}.so", [])
+            compiler.link(work, objects, f"lib{name}.so", [f"-Wl,-soname,lib{name}.so"])
             check(work)
             for file in kept:  # the header last: what it says is there then
                 os.replace(work / file, place / file)
@@ -148,6 +149,14 @@ def build_c_library(
     except OSError as error:
         raise ArtifactError(f"cannot write a C library to {place}: {reason(error)}") from error
     return [place / file for file in reversed(kept)]
+
+
+def put_id_first(weights: Path) -> tuple[bytes, int]:
+    """Have a file begin with what tells it from others, in `ALIGNMENT` bytes; returns that, and the file's new size."""
+    data = weights.read_bytes()
+    head = hashlib.sha256(data).digest()
+    weights.write_bytes(head.ljust(ALIGNMENT, b"\0") + data)
+    return head, ALIGNMENT + len(data)
 
 
 def private_object(code: bytes, name: str) -> bytes:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from tvm_fastconv.relay_passes.module.straight_line import StraightLine
 
 from ..report import ALIGNMENT, StoredTensor, TensorSpec
-from .c_header import library_header, members, weights_parameter
+from .c_header import library_header, weights_parameter
+from .c_names import members
 from .entry_source import run_source
 
 _BACKEND = """\
@@ -86,6 +87,11 @@ __asm__(
     ".globl {name}_weights\\n.hidden {name}_weights\\n{name}_weights:\\n.incbin \\"{file}\\"\\n.text\\n");
 """
 
+_WEIGHTS_CHECK = """
+  static const unsigned char id[] = {{{id}}};
+  for (size_t i = 0; i < sizeof(id); i++)
+    if (((const unsigned char*)weights)[i] != id[i]) return FASTCONV_OTHER_WEIGHTS;"""
+
 _ENTRY = """
 EXPORT size_t {name}_workspace_bytes(const fastconv_pool* pool) {{
   return PLANNED + (size_t)SCRATCH * (pool && pool->threads > 1 ? pool->threads - 1 : 0);
@@ -101,7 +107,7 @@ EXPORT fastconv_status {name}_run({weights_parameter}const {name}_inputs* inputs
     if (!all[i]) return FASTCONV_NULL;
     if ((uintptr_t)all[i] % FASTCONV_ALIGNMENT) return FASTCONV_UNALIGNED;
   }}
-  if (workspace_bytes < {name}_workspace_bytes(pool)) return FASTCONV_SMALL_WORKSPACE;
+  if (workspace_bytes < {name}_workspace_bytes(pool)) return FASTCONV_SMALL_WORKSPACE;{check}
   const fastconv_pool* outer_threads = threads;
   char *outer_further = further, *outer_scratch = scratch;
   threads = pool;
@@ -124,8 +130,11 @@ class CSource:
         What all its names begin with, an identifier of C.
     inputs, outputs
         Tensors of fixed shapes.
-    separate_weights
-        Whether the weights are no part of the library, but given to every call.
+    weights_id
+        What the weights begin with, in `ALIGNMENT` bytes, where they are no part of the library, but given to every
+        call; else nothing.
+    weights_bytes
+        Size of the file that holds them then.
     """
 
     def __init__(
@@ -133,15 +142,16 @@ class CSource:
         name: str,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        separate_weights: bool,
+        weights_id: bytes = b"",
+        weights_bytes: int = 0,
     ) -> None:
         self._name, self._inputs, self._outputs = name, inputs, outputs
-        self._separate = separate_weights
+        self._id, self._weights_bytes = weights_id, weights_bytes
         self._members = [members(specs) for specs in (inputs, outputs)]
 
     def header(self, version: str, target: str) -> str:
         """``NAME.h``."""
-        return library_header(self._name, self._inputs, self._outputs, self._separate, version, target)
+        return library_header(self._name, self._inputs, self._outputs, self._weights_bytes, version, target)
 
     def source(
         self,
@@ -161,13 +171,13 @@ class CSource:
                 scratch=scratch_bytes,
             )
         )
-        if weights and not self._separate:
+        if weights and not self._id:
             parts.append(_WEIGHTS.format(name=name, alignment=ALIGNMENT, file=weights_file))
         parts.append("\n" + run_source(line, weights, kernel_prefix))
         inputs = [f"(const char*)inputs->{member}" for member in self._members[0]]
         outputs = [f"(char*)outputs->{member}" for member in self._members[1]]
-        where = "weights" if self._separate else f"{name}_weights" if weights else "0"
-        given = [*inputs, *outputs, "workspace", *(["weights"] if self._separate else [])]
+        where = f"(const char*)weights + {ALIGNMENT}" if self._id else f"{name}_weights" if weights else "0"
+        given = [*inputs, *outputs, "workspace", *(["weights"] if self._id else [])]
         parts.append(
             _ENTRY.format(
                 name=name,
@@ -175,7 +185,8 @@ class CSource:
                 outputs=", ".join(outputs),
                 all=", ".join(given),
                 weights=where,
-                weights_parameter=weights_parameter(self._separate),
+                weights_parameter=weights_parameter(bool(self._id)),
+                check=_WEIGHTS_CHECK.format(id=", ".join(map(str, self._id))) if self._id else "",
             )
         )
         return "".join(parts)

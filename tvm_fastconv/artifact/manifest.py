@@ -70,7 +70,7 @@ class Manifest:
     abi
         What the code expects of its process, as ``artifact.abi_name`` writes it.
     target
-        The target, as TVM prints it.
+        The target, in the words that `compile` takes.
     cpu_features
         LLVM names of the CPU features that the code may use.
     inputs, outputs

@@ -53,11 +53,15 @@ def deploy_verb(
             cc=cc,
             progress=show,
         )
-    place = shlex.quote(str(kit.folder))
+    place = shlex.quote(f"./{output}" if output.startswith("-") else output)
+    build = f"cmake -S . -B build && cmake --build build && build/{name} check"
+    verified = kit.manifest.verify.startswith("verified")
     facts = {
         "kit": str(kit.folder),
         "target": kit.manifest.target,
         "verify": kit.manifest.verify,
-        "next": f"cd {place} && cmake -S . -B build && cmake --build build && build/{name} check",
+        "next": f"cd {place} && {build}"
+        if verified
+        else f"copy the folder to the device; there, in it: {build}",
     }
     print_json(facts) if json else print_facts(facts)

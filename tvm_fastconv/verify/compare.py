@@ -11,6 +11,9 @@ TOLERANCE = 2e-5
 """Error allowed, relative to the largest value of a channel: what an exact operator may be off by in float32 (a direct
 convolution measures 3e-7, Winograd's F(4×4, 3×3) up to 1e-5)."""
 
+DIRECT = 1e-6
+"""What a convolution that is no Winograd's is off by, likewise; three times what was measured."""
+
 SMALLEST = float(np.finfo(np.float32).tiny)
 """What is below has fewer bits, or none."""
 
@@ -60,6 +63,23 @@ def compare(got: np.ndarray, want: np.ndarray, source: Source, name: str, known:
     counted = wrong if moved.any() else True
     error = np.where(counted, difference, 0.0) / np.where(largest > 0, largest, 1.0)
     return Comparison(float(error.max(initial=0.0)), float(np.mean(2 * moved > floor)), not wrong.any())
+
+
+def moved_by_roundings(source: Source, examples: Sequence[np.ndarray]) -> float:
+    """How far rounding may move the outputs of a whole network, relative to the largest value of each.
+
+    The largest of `TRIALS` + 2 ways to round; direct convolutions and matrix products are off by `DIRECT` at least.
+    """
+    known = dict(zip(source.inputs, examples, strict=True))
+    names = [name for name in source.outputs if name not in known]
+    want = [source.evaluate(name, known) for name in names]
+    rng = np.random.default_rng(0)
+    return max(
+        largest_difference(
+            [source.evaluate(name, known, Roundings(sign, DIRECT, rng)) for name in names], want
+        )
+        for sign in (1, -1, *[0] * TRIALS)
+    )
 
 
 def largest_difference(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:

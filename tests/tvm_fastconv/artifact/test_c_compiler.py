@@ -123,3 +123,23 @@ def test_archives_are_made_by_what_belongs_to_the_compiler(
 ) -> None:
     _install(tmp_path, ["ar", "aarch64-linux-gnu-ar"])
     assert CCompiler(command)._archiver() == archiver
+
+
+def test_what_is_named_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _install(tmp_path, ["cc"])
+    with pytest.raises(TargetError, match=f"C compiler 'icc -O3' for {HERE} not found"):
+        find_compiler(HERE, "icc -O3")
+    monkeypatch.setenv("CC", "icc")
+    with pytest.raises(TargetError, match=f"C compiler 'icc', as CC says, for {HERE} not found"):
+        find_compiler(HERE)
+    monkeypatch.setenv("CC", "")
+    assert find_compiler(HERE) == CCompiler(("cc",))
+
+
+def test_android_is_the_ndks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the system's compiler nor zig has its C library."""
+    _install(tmp_path, ["cc"])
+    _with_zig(monkeypatch, True)
+    triple = f"{process_machine()}-linux-android"
+    with pytest.raises(TargetError, match=f"name the NDK's, {triple}29-clang, with CC or --cc"):
+        find_compiler(triple)

@@ -6,10 +6,12 @@
    In the folder of the kit, where reference/ lies. */
 #define _POSIX_C_SOURCE 200112L
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kit_program.h"
 
@@ -40,7 +42,9 @@ static size_t bytes_of(int tensor) { return tensor_bytes[tensor] * (in_batch[ten
 static void read_file(const char* path, char* memory, size_t bytes) {
   FILE* file = fopen(path, "rb");
   if (!file || fread(memory, 1, bytes, file) != bytes || fgetc(file) != EOF) {
-    fprintf(stderr, "%s: not a file of %lu bytes\n", path, (unsigned long)bytes);
+    const char* hint = path == reference[0] ? "; it lies in the folder of the kit, where this is run" : "";
+    if (!file) fprintf(stderr, "%s: cannot be opened%s\n", path, hint);
+    else fprintf(stderr, "%s: not a file of %lu bytes\n", path, (unsigned long)bytes);
     exit(2);
   }
   fclose(file);
@@ -57,7 +61,7 @@ static void read_inputs(const char* const* files) {
     if (file && !fseek(file, 0, SEEK_END)) batch = ftell(file) / (long)tensor_bytes[i];
     if (file) fclose(file);
   }
-  if (batch < 1) batch = 1; /* the file is too small, as is said next */
+  if (batch < 1) batch = 1; /* the file is missing or too small, as is said next */
   allocate_tensors();
   for (int i = 0; i < INPUTS; i++) read_file(files[i], tensors[i], bytes_of(i));
 }
@@ -146,6 +150,12 @@ static int bench(void) {
 }
 
 static int run(char** files) {
+  for (int i = INPUTS; i < TENSORS; i++)
+    for (int j = 0; j < i; j++)
+      if (!strcmp(files[i], files[j])) {
+        fprintf(stderr, "%s: given twice\n", files[i]);
+        return 2;
+      }
   read_inputs((const char* const*)files);
   call();
   for (int i = INPUTS; i < TENSORS; i++) {
@@ -158,6 +168,13 @@ static int run(char** files) {
   return 0;
 }
 
+static void say_illegal(int number) {
+  static const char told[] = "this is not the processor that @name@ was compiled for, @target@: it lacks an instruction\n";
+  (void)number;
+  if (write(2, told, sizeof told - 1)) {}
+  _exit(2);
+}
+
 int main(int count, char** arguments) {
   const char* verb = count > 1 ? arguments[1] : "";
   int files = strcmp(verb, "run") ? 0 : TENSORS;
@@ -166,12 +183,14 @@ int main(int count, char** arguments) {
     fprintf(stderr, "usage: %s check [THREADS] | bench [THREADS] | run INPUT... OUTPUT... [THREADS]\n", arguments[0]);
     return 2;
   }
-  int threads = count == 3 + files ? atoi(arguments[2 + files]) : 1;
-  if (threads < 1 || threads > MOST_THREADS) {
+  char* end = "";
+  long threads = count == 3 + files ? strtol(arguments[2 + files], &end, 10) : 1;
+  if (*end || threads < 1 || threads > MOST_THREADS) {
     fprintf(stderr, "THREADS is a number from 1 to %d\n", MOST_THREADS);
     return 2;
   }
-  if (open_network(threads)) return 2;
+  signal(SIGILL, say_illegal);
+  if (open_network((int)threads)) return 2;
   int status = !strcmp(verb, "check") ? check() : !strcmp(verb, "bench") ? bench() : run(arguments + 2);
   for (int i = 0; i < TENSORS; i++) free(tensors[i]);
   close_network();

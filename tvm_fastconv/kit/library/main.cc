@@ -15,6 +15,7 @@ namespace {
 
 void read_file(const char* path, void* memory, std::size_t bytes) {
   std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(std::string(path) + ": cannot be opened");
   const std::vector<char> content{std::istreambuf_iterator<char>(file), {}};
   if (content.size() != bytes) throw std::runtime_error(std::string(path) + ": not a file of " + std::to_string(bytes) + " bytes");
   std::copy(content.begin(), content.end(), static_cast<char*>(memory));

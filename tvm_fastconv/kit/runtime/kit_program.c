@@ -59,7 +59,7 @@ int open_network(int threads) {
   setenv("TVM_NUM_THREADS", cores, 1);
   setenv("TVM_BIND_THREADS", "0", 0);
   TVMFFIAny file[] = {text("./@name@.so"), text("so")}, module = {0}, nothing = {0};
-  if (call_global("ffi.Module.load_from_file.so", file, 2, &module)) return -1;
+  if (call_global("ffi.Module.load_from_file.so", file, 2, &module)) return failed("run this in the folder of the kit");
   int status = call_method(module, "vm_load_executable", NULL, 0, &network);
   release(&module);
   /* A CPU for everything, pooled memory; and again, for what is computed of shapes. */

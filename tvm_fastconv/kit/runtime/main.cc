@@ -62,6 +62,7 @@ class Network {
 
 ffi::Tensor read_tensor(const char* path, const Port& port) {
   std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(std::string(path) + ": cannot be opened");
   const std::vector<char> content{std::istreambuf_iterator<char>(file), {}};
   int64_t bytes = port.dtype.bits / 8;
   for (const int64_t extent : port.shape) bytes *= std::max<int64_t>(extent, 1);
