@@ -77,7 +77,7 @@ def _tensor_words(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
 
     def described(specs: Sequence[TensorSpec]) -> str:
         return ", ".join(
-            f"`{member}` ({' x '.join(map(str, spec.shape))}, {spec.dtype})"
+            f"`{member}` ({' x '.join(map(str, spec.shape)) or 'a scalar'}, {spec.dtype})"
             for member, spec in zip(members(specs), specs, strict=True)
         )
 

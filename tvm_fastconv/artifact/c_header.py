@@ -113,7 +113,7 @@ def library_header(
             ]
             const = "const " if kind == "INPUT" else ""
             lines.append(
-                f"  {const}{C_TYPES[spec.dtype]}* {member}; /* {' x '.join(map(str, spec.shape))} */\n"
+                f"  {const}{C_TYPES[spec.dtype]}* {member}; /* {' x '.join(map(str, spec.shape)) or 'a scalar'} */\n"
             )
         declared.append("".join(lines) or "  char unused;\n")
     return _HEADER.format(

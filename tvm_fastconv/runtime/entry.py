@@ -146,6 +146,11 @@ class BoundCall:
             RUNNING.pop()
         return self._at_the_end()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a bound call stays with its memory and its workspace: bind again instead of copying it"
+        )
+
     @waited_for_at_exit
     def _at_the_end(self) -> Any:
         use_threads(self._threads, tvm_ffi())
@@ -164,7 +169,7 @@ def _check(path: str, call: Callable[[], int]) -> None:
     try:
         if call() == 0:
             return
-        line = "its manifest and its code do not agree"
+        line = "its manifest and its code do not agree, or memory that it is bound to was resized"
     except Exception as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[-1]
     raise ArtifactError(f"{path} cannot run: {line}")

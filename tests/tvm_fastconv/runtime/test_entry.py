@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -284,3 +286,10 @@ def test_aligned_empty() -> None:
     assert array.flags.c_contiguous
     assert array.flags.writeable
     assert array.ctypes.data % ALIGNMENT == 0
+
+
+def test_a_bound_call_is_not_copied(two: SimpleNamespace) -> None:
+    call = load(two.path).bind(*two.inputs)
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="bind again instead of copying it"):
+            copied(call)
