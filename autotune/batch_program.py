@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,9 @@ import numpy as np
 import tvm
 
 import tvm_fastconv
-from tvm_fastconv.artifact.c_compiler import CCompiler, find_compiler
+from tvm_fastconv.artifact.c_compiler import find_program_compiler
 from tvm_fastconv.artifact.c_header import POOL_HEADER, c_string
 from tvm_fastconv.artifact.kernels import compile_functions
-from tvm_fastconv.errors import TargetError
 from tvm_fastconv.targets import resolve_target, triple_of
 from tvm_fastconv.temporary import temporary_folder
 from tvm_fastconv.topi.build_operator import PASS_CONFIG, build
@@ -64,20 +62,6 @@ def compile_candidate(candidate: Candidate, device: Device, path: Path) -> Sampl
     return made
 
 
-def program_compiler(device: Device) -> CCompiler:
-    """Return what links static programs for ``device``: with musl where a compiler has it, else its own C library.
-
-    Raises
-    ------
-    TargetError
-        There is none.
-    """
-    triple = triple_of(resolve_target(device.target))
-    with contextlib.suppress(TargetError):
-        return find_compiler(triple.replace("-gnu", "-musl"))
-    return find_compiler(triple)
-
-
 def check_program_compiler(device: Device) -> None:
     """Link an empty program.
 
@@ -88,7 +72,7 @@ def check_program_compiler(device: Device) -> None:
     """
     with temporary_folder() as folder:
         (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-        compiler = program_compiler(device)
+        compiler = find_program_compiler(triple_of(resolve_target(device.target)))
         compiler.compile(folder, "empty.c", "empty.o")
         compiler.link_program(folder, ["empty.o"], "empty")
 
@@ -122,7 +106,7 @@ def write_program(jobs: Sequence[Job], device: Device, conditions: str, folder: 
         jobs=len(jobs), threads=device.threads, scratch=max(scratch, 1), conditions=_in_json(conditions)
     )
     (work / "batch.c").write_text(head + _tables(jobs, folder))
-    compiler = program_compiler(device)
+    compiler = find_program_compiler(triple_of(resolve_target(device.target)))
     sources = ("main", "run_job", "batch", "kit_pool", "clock")
     for name in sources:
         compiler.compile(work, f"{name}.c", f"{name}.o")

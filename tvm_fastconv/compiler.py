@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying, verify_graph
 from .verify import verify as verify_compiled
 from .verify.compare import largest_difference
+from .verify.emulated import Emulated, EmulatorError, emulator_for
 from .verify.torch_nodes import TorchNodes
+from .verify.trace import Arrays, Trace, trace
 
 NOTABLE = 1e-3
 """Change of the largest output, relative to it, from which on a warning is worth reading."""
@@ -142,6 +145,8 @@ def compile_prepared(
     with temporary_folder() as folder:
         path = folder / "model.so"
         tell("generating code")
+        unseen = obstacle_here(resolved)
+        emulator = emulator_for(resolved) if unseen and not obstacle else None
         with compiling(resolved):
             build_artifact(
                 scheduled,
@@ -152,21 +157,32 @@ def compile_prepared(
                 layers=layers,
                 calls=called,
                 notices=imported.notices,
-                verify=obstacle or obstacle_here(resolved),
+                verify=obstacle or unseen,
                 reference_pair=None if expected is None else (imported.example_inputs or (), expected),
                 cc=cc,
                 keep_cuda=keep_cuda,
+                keep_kernels=folder if emulator else None,
             )
         compiled = CompiledModel(read_artifact(path), threads=threads)
-        if expected is None or obstacle_here(resolved):
-            then(scheduled, compiled)
-            return compiled
-        tell("verifying")
-        verdict = verify_compiled(compiled, source, imported.example_inputs or (), calls)
-        errors = [replace(layer, error=verdict.errors.get(layer.name)) for layer in layers]
-        amend_manifest(path, verify=verdict.line(source, compiled.check()), layers=tuple(errors))
+        if expected is not None and (emulator is not None or not unseen):
+            tell("verifying")
+            examples, whole, where = imported.example_inputs or (), None, ""
+            try:
+                run: Callable[[Arrays], Trace] = partial(trace, compiled, calls=calls)
+                if emulator is not None:
+                    run = Emulated(scheduled, resolved, compiled.manifest, folder, calls, emulator, cc)
+                    where = f" in {Path(emulator).name}"
+                verdict = verify_compiled(compiled.manifest.outputs, run, source, examples, calls)
+                whole = largest_difference(run(examples).entry, expected)
+            except EmulatorError as error:
+                amend_manifest(path, verify=f"{unseen}, and {error}")
+            else:
+                errors = [replace(layer, error=verdict.errors.get(layer.name)) for layer in layers]
+                amend_manifest(path, verify=verdict.line(source, whole, where), layers=tuple(errors))
+            compiled = CompiledModel(read_artifact(path), threads=threads)
+            compiled.verified_error = whole
         then(scheduled, compiled)
-        return CompiledModel(read_artifact(path), threads=threads)
+        return compiled
 
 
 def _warn_of_zeros(change: float) -> None:

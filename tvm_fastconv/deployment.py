@@ -28,7 +28,7 @@ from .runtime.compiled_model import CompiledModel
 from .targets import architecture, triple_of
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
-from .verify import obstacle_here, obstacle_to_verifying
+from .verify import obstacle_to_verifying
 from .verify.compare import moved_by_roundings
 
 LEAST_TOLERANCE = 1e-4
@@ -174,9 +174,9 @@ def _check_runtime_target(target: tvm.target.Target) -> None:
 
 
 def tolerance_of(compiled: CompiledModel, prepared: Prepared) -> float:
-    """What a device may be off by: twice what was measured here, if the code runs here, else what rounding may move."""
-    if not obstacle_here(prepared.target):
-        return max(LEAST_TOLERANCE, float(f"{2 * compiled.check():.0e}"))
+    """What a device may be off by: twice what was measured, if the code was run here, else what rounding may move."""
+    if compiled.verified_error is not None:
+        return max(LEAST_TOLERANCE, float(f"{2 * compiled.verified_error:.0e}"))
     examples = prepared.imported.example_inputs
     assert examples is not None, "a kit is checked with them"
     moved = moved_by_roundings(prepared.source, examples)

@@ -210,7 +210,7 @@ def test_a_device_is_no_place_for_results(tmp_path: Path) -> None:
 
 
 def test_no_static_library_is_told_of_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_program, "program_compiler", lambda device: CCompiler(("false",)))
+    monkeypatch.setattr(batch_program, "find_program_compiler", lambda triple: CCompiler(("false",)))
     with pytest.raises(TargetError, match="the C compiler failed: false"):
         write_batch(groups_for(_device()), _device(), TOLD, tmp_path / "batch", program=True)
     assert not (tmp_path / "batch").exists()
@@ -243,7 +243,7 @@ def test_sanitized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._run(folder, "-o", output, *objects, "-lm", "-lpthread")
 
     command = ("gcc", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    monkeypatch.setattr(batch_program, "program_compiler", lambda device: CCompiler(command))
+    monkeypatch.setattr(batch_program, "find_program_compiler", lambda triple: CCompiler(command))
     monkeypatch.setattr(CCompiler, "link_program", link)
     device = _device(threads=2)
     _check(_results(_write(device, tmp_path / "batch")), device)

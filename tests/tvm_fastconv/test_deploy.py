@@ -291,13 +291,13 @@ def test_a_static_program_by_zig(machine: str, tmp_path: Path) -> None:
     emulator = [] if machine == process_machine() else QEMU[machine]
     if emulator and shutil.which(emulator[0]) is None:
         pytest.skip(f"needs {emulator[0]}: Debian's qemu-user")
-    torch.manual_seed(0)
-    images = torch.randn(1, 1, 8, 8)
+    torch.manual_seed(4)  # no value lies at a threshold of bits
+    images = torch.randn(8, 1, 8, 8)
     model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS["bitserial"])
     place = tmp_path / "kit"
     made = fc.deploy(
-        settled(model, images.repeat(8, 1, 1, 1)),
-        images,
+        settled(model, images),
+        images[:1],
         folder=place,
         name="bits",
         target=f"{machine}-linux-musl",
@@ -312,7 +312,5 @@ def test_a_static_program_by_zig(machine: str, tmp_path: Path) -> None:
             [*emulator, "./bits", *arguments], cwd=place, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    seen_here = machine == process_machine()
-    assert made.manifest.verify.startswith(
-        "verified" if seen_here else "not verified: this machine is none of"
-    )
+    assert made.manifest.verify.startswith("verified")
+    assert "allows a relative error of 0.0001, twice what it was off by" in (place / "README.md").read_text()

@@ -12,6 +12,7 @@ Files are deterministic: the same module, target and versions give the same byte
 import contextlib
 import importlib.metadata
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,8 @@ from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, WEIGHTS
 MAX_WEIGHT_BYTES = 2_000_000_000
 """Code reaches its data by signed 32-bit distances, and the weights lie between them."""
 
+KERNELS_FILE = "kernels.o"
+
 KERNEL_PREFIX = "fastconv_kernel_"
 """Of the C functions behind a compiled file's entry."""
 
@@ -62,6 +65,7 @@ def build_artifact(
     reference_pair: Pair | None = None,
     cc: str | None = None,
     keep_cuda: Path | None = None,
+    keep_kernels: Path | None = None,
 ) -> Manifest:
     """Compile a module to a file.
 
@@ -87,6 +91,8 @@ def build_artifact(
         C compiler command; by default the system's, or ``<triple>-gcc`` when the target is another machine.
     keep_cuda
         A folder for the CUDA source that the GPU's code was compiled from.
+    keep_kernels
+        A folder for the kernels' object file and the weights, where an entry function calls them.
 
     Raises
     ------
@@ -146,11 +152,13 @@ def build_artifact(
             start = WEIGHTS_SYMBOL if weight_table else "0"
             sections += run_source(entry, weight_table, KERNEL_PREFIX)
             sections += calls_source(entry, inputs, outputs, KERNEL_PREFIX, start)
-            compile_kernels(mod, entry, target, KERNEL_PREFIX).module.write_to_file(
-                str(folder / "kernels.o"), "o"
-            )
+            kernels = compile_kernels(mod, entry, target, KERNEL_PREFIX)
+            kernels.module.write_to_file(str(folder / KERNELS_FILE), "o")
             lowered = tvm.transform.Sequential([ExternKernels()])(lowered)
-            objects.append("kernels.o")
+            objects.append(KERNELS_FILE)
+            if keep_kernels is not None:
+                for name in (KERNELS_FILE, WEIGHTS_FILE):
+                    shutil.copy(folder / name, keep_kernels)
         (folder / "sections.c").write_text(sections)
         os.replace(_link(lowered, target, folder, compiler, objects, keep_cuda), temporary)
         seal(temporary)

@@ -1,5 +1,6 @@
 """The C compiler that assembles and links compiled models."""
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -100,6 +101,19 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
         f"no C compiler for {triple} found: install {triple}-gcc, or pip install tvm-fastconv[cross] (zig), or name "
         "one with CC or --cc"
     )
+
+
+def find_program_compiler(triple: str, cc: str | None = None) -> CCompiler:
+    """Return what links static programs for ``triple``: with musl where a compiler has it, else its own C library.
+
+    Raises
+    ------
+    TargetError
+        There is none.
+    """
+    with contextlib.suppress(TargetError):
+        return find_compiler(triple.replace("-gnu", "-musl"))
+    return find_compiler(triple, cc)
 
 
 def find_runtime_compiler(triple: str, cc: str | None = None) -> CCompiler:

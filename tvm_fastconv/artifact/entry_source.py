@@ -104,10 +104,13 @@ EXPORT int __tvm_ffi_{workspace_function}(void* self, const TVMFFIAny* args, int
 """
 
 
-def run_source(line: StraightLine, weights: Sequence[StoredTensor], prefix: str) -> str:
+def run_source(
+    line: StraightLine, weights: Sequence[StoredTensor], prefix: str, traced: Sequence[int] = ()
+) -> str:
     """``run(inputs, outputs, weights, workspace)`` in C, by kernels whose names begin with ``prefix``.
 
-    Where buffers of kernels lie in the workspace, the variable ``scratch`` is set to where.
+    Where buffers of kernels lie in the workspace, the variable ``scratch`` is set to where. With ``traced``, the bytes
+    that each call writes, ``keep(memory, bytes)`` is called after each.
     """
 
     def pointer(place: Place) -> str:
@@ -128,7 +131,8 @@ def run_source(line: StraightLine, weights: Sequence[StoredTensor], prefix: str)
     calls = "".join(
         ("" if call.scratch is None else f"  scratch = workspace + {call.scratch};\n")
         + f"  if ({prefix}{call.function}({', '.join(map(pointer, call.arguments))})) return -1;\n"
-        for call in line.calls
+        + (f"  keep({pointer(call.arguments[-1])}, {size});\n" if traced else "")
+        for call, size in zip(line.calls, traced or [0] * len(line.calls), strict=True)
     )
     copies = "".join(
         f"  __builtin_memcpy(out[{output}], {pointer(place)}, {size});\n"

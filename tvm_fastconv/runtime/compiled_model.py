@@ -95,11 +95,18 @@ class CompiledModel:
         A checked file. One for another machine can be inspected and saved, but not called.
     threads
         As for ``load``.
+
+    Attributes
+    ----------
+    verified_error : float, optional
+        What its outputs were found to be off by when it was compiled, relative to the largest of each; ``None`` where
+        that was not measured, or before.
     """
 
     def __init__(self, artifact: Artifact, *, threads: int | None = None) -> None:
         self._artifact = artifact
         self._threads = check_threads(threads)
+        self.verified_error: float | None = None
         self._obstacle = obstacle_of(artifact)
         if self._obstacle is None:
             path, manifest = artifact.path, artifact.manifest

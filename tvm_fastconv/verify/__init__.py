@@ -6,7 +6,7 @@ error cannot hide in a network whose outputs jump for every rounding, a rounding
 wrong is named. Results without a counterpart are compared together with the next that has one; the outputs have one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from tvm_fastconv.gpu_targets import arches_of, is_cuda
 from tvm_fastconv.notices import notify
 from tvm_fastconv.relay_passes.graph.source_values import SourceValue
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall
-from tvm_fastconv.runtime.compiled_model import CompiledModel
+from tvm_fastconv.report import TensorSpec
 from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.runtime.gpu import gpu_obstacle
 from tvm_fastconv.targets import architecture, cpu_features
@@ -26,7 +26,7 @@ from tvm_fastconv.targets import architecture, cpu_features
 from .compare import TOLERANCE, Comparison, compare
 from .graph_values import values_of_graph
 from .source import Source
-from .trace import Arrays, Trace, trace
+from .trace import Arrays, Trace
 
 __all__ = ["Source", "Verdict", "obstacle_here", "obstacle_to_verifying", "verify", "verify_graph"]
 
@@ -64,7 +64,7 @@ class Verdict:
     compared, functions : int
         Results that were compared on their own, of how many.
     open : float
-        The largest share of a result that rounding decides: on a threshold, or where large terms cancel.
+        The largest share of a result that differs by more, where rounding decides.
     """
 
     errors: dict[str, float] = field(default_factory=dict)
@@ -78,24 +78,36 @@ class Verdict:
         for layer in layers:
             self.errors[layer] = max(self.errors.get(layer, 0.0), found.error)
 
-    def line(self, source: Source, whole: float) -> str:
+    def line(self, source: Source, whole: float, where: str = "") -> str:
         """One line for the manifest; ``whole`` is the error of the outputs when the network runs as a whole."""
         largest = max(self.errors.values(), default=0.0)
         text = (
-            f"verified against {source.by} from equal inputs: all {self.functions} functions, {self.compared} of them "
-            f"alone, the others together with the next; largest error of a function {largest:.1e} of its channel's "
-            f"largest value, of the network's outputs {whole:.1e}"
+            f"verified{where} against {source.by} from equal inputs: all {self.functions} functions, "
+            f"{self.compared} of them alone, the others together with the next; largest error of a function "
+            f"{largest:.1e} of its channel's largest value, of the network's outputs {whole:.1e}"
         )
-        return text + (f"; rounding decides up to {100 * self.open:.3g} % of a result" if self.open else "")
+        return text + (
+            f"; up to {100 * self.open:.3g} % of a result differ by more, where rounding decides"
+            if self.open
+            else ""
+        )
 
 
 def verify(
-    compiled: CompiledModel, source: Source, examples: Arrays, calls: Sequence[RecordedCall]
+    specs: Sequence[TensorSpec],
+    run: Callable[[Arrays], Trace],
+    source: Source,
+    examples: Arrays,
+    calls: Sequence[RecordedCall],
 ) -> Verdict:
-    """Compare all results of ``compiled`` on the example inputs, and on random ones.
+    """Compare all results of a compiled model on the example inputs, and on random ones.
 
     Parameters
     ----------
+    specs
+        Its outputs.
+    run
+        Runs it, and keeps what each of its functions computes.
     calls
         What its entry function calls, in order.
 
@@ -106,23 +118,20 @@ def verify(
     """
     verdict = Verdict()
     for inputs, which in _both(examples):
-        ran = trace(compiled, inputs, calls)
+        ran = run(inputs)
         steps, last = _steps(ran, calls)
         verdict.functions, verdict.compared = len(ran.results), len(steps)
         for layers, found in _comparisons(source, inputs, steps, ran.outputs, last):
             verdict.add(layers, found)
             if not found.agrees:
                 raise FastconvError(_wrong(layers, found, source, which))
-        _check_entry(compiled, inputs, ran.outputs, which)
+        _check_entry(specs, ran, which)
     return verdict
 
 
-def _check_entry(compiled: CompiledModel, inputs: Arrays, outputs: Arrays, which: str) -> None:
+def _check_entry(specs: Sequence[TensorSpec], ran: Trace, which: str) -> None:
     """What the functions compute one by one, they must compute in a row, in the memory that was planned for them."""
-    got = compiled(*inputs)
-    for spec, one, other in zip(
-        compiled.manifest.outputs, got if isinstance(got, tuple) else (got,), outputs, strict=True
-    ):
+    for spec, one, other in zip(specs, ran.entry, ran.outputs, strict=True):
         if not np.array_equal(one, other, equal_nan=other.dtype.kind == "f"):
             raise FastconvError(
                 f"the compiled model is wrong: on {which}, its entry function computes another {spec.name} than its "

@@ -22,10 +22,14 @@ class Trace:
     results : dict
         Place in the recorded calls to the array that was computed. Calls that lowering made views of are missing.
     outputs : tuple of ndarray
+        Of the functions, one by one.
+    entry : tuple of ndarray
+        What the entry function returns, which calls them in a row.
     """
 
     results: dict[int, np.ndarray]
     outputs: Arrays
+    entry: Arrays
 
 
 def trace(compiled: CompiledModel, inputs: Arrays, calls: Sequence[RecordedCall]) -> Trace:
@@ -38,8 +42,11 @@ def trace(compiled: CompiledModel, inputs: Arrays, calls: Sequence[RecordedCall]
             made.append((name, np.from_dlpack(to_cpu(args[-1])).copy()))
 
     outputs = compiled.run_instrumented(record, *inputs)
+    entry = compiled(*inputs)
+    return Trace(by_place(made, calls), outputs, entry if isinstance(entry, tuple) else (entry,))
+
+
+def by_place(made: Sequence[tuple[str, np.ndarray]], calls: Sequence[RecordedCall]) -> dict[int, np.ndarray]:
+    """What functions computed, in order, by their places in ``calls``, of which some were not made."""
     remaining = iter(enumerate(calls))
-    results = {
-        next(place for place, call in remaining if call.function == name): array for name, array in made
-    }
-    return Trace(results, outputs)
+    return {next(place for place, call in remaining if call.function == name): array for name, array in made}

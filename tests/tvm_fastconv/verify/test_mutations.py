@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ class Compiled:
     constants: list[Constant]
 
     def verify(self, path: Path) -> Any:
-        return verify(CompiledModel(read_artifact(path)), self.source, self.examples, self.calls)
+        model = CompiledModel(read_artifact(path))
+        run = partial(trace, model, calls=self.calls)
+        return verify(model.manifest.outputs, run, self.source, self.examples, self.calls)
 
     def results(self, path: Path) -> list[bytes]:
         ran = trace(CompiledModel(read_artifact(path)), self.examples, self.calls)
@@ -92,9 +95,9 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         seen["mod"] = mod
         return build(mod, *args, **how)
 
-    def keep_verified(model: CompiledModel, source: Any, examples: Any, calls: Any) -> Any:
+    def keep_verified(specs: Any, run: Any, source: Any, examples: Any, calls: Any) -> Any:
         seen.update(source=source, examples=examples, calls=calls)
-        return verify(model, source, examples, calls)
+        return verify(specs, run, source, examples, calls)
 
     build = compiler.build_artifact
     with pytest.MonkeyPatch.context() as patch:
