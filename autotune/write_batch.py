@@ -26,7 +26,8 @@ from .processes import Worker, WorkerError
 SCRIPT = "measure.pyz"
 
 MODULES = (
-    "", "architectures", "architectures.aarch64", "architectures.architecture", "architectures.x86_64", "autotune",
+    "", "architectures", "architectures.aarch64", "architectures.architecture", "architectures.armv7l",
+    "architectures.x86_64", "autotune",
     "autotune.batch_files", "autotune.check_answer", "autotune.measure_batch", "autotune.worker", "errors",
     "measure", "measure.cold_caches", "measure.roofline", "measure.timing", "notices", "regular_files", "runtime",
     "runtime.cpu", "runtime.device", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",

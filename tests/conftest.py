@@ -25,8 +25,10 @@ hypothesis.settings.load_profile("tests")
 
 NEEDS = {
     "arm": (
-        lambda: importlib.util.find_spec("ziglang") and shutil.which("qemu-aarch64"),
-        "needs ziglang (the extra [cross]) and qemu-aarch64 (Debian: qemu-user)",
+        lambda: (
+            importlib.util.find_spec("ziglang") and shutil.which("qemu-aarch64") and shutil.which("qemu-arm")
+        ),
+        "needs ziglang (the extra [cross]) and qemu-aarch64 and qemu-arm (Debian: qemu-user)",
     ),
     "cuda": (lambda: shutil.which("nvidia-smi"), "needs a CUDA device"),
 }

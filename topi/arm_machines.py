@@ -7,6 +7,8 @@ PJDOC-466751330-9685, V2 PJDOC-466751330-593177) and of the boards that are name
 (``llvm-mca``). Nothing was measured on ARM; ``fastconv targets --measure`` measures a row on the device.
 """
 
+from dataclasses import replace
+
 from .machine import KIB, MIB, Machine
 
 # In order. A whole vector is one operation in a cycle. LLVM schedules far ahead there: with all 32 registers in sums
@@ -51,6 +53,17 @@ _APPLE_M1 = Machine(  # 12 MiB for four cores
     name="apple-m1", lanes=4, dot_bits=7, registers=32, fma_per_cycle=4.0, sums_in_flight=16, byte_popcount_cost=3.3,
     l1_bytes=128 * KIB, l2_bytes=3 * MIB, l3_bytes=8 * MIB, memory_bandwidth=18.0,
 )  # fmt: skip
+
+# In 32 bits: 16 registers of 128 bits; a whole vector takes two cycles on a Cortex-A7.
+CORTEX_A7 = Machine(  # 512 KiB for four cores, memory of 1.5 GB/s at 0.9 GHz: Raspberry Pi 2
+    name="cortex-a7", lanes=4, registers=14, fma_per_cycle=0.5, byte_popcount_cost=1.5, l2_bytes=512 * KIB,
+    l3_bytes=512 * KIB, l2_bandwidth=8.0, l3_bandwidth=1.7, memory_bandwidth=1.7,
+)  # fmt: skip
+_CORTEX_A53_32 = replace(_CORTEX_A53, name="cortex-a53-32", registers=14)
+_CORTEX_A72_32 = replace(_CORTEX_A72, name="cortex-a72-32", registers=16)
+
+ARMV7_ROWS = {"cortex-a7": CORTEX_A7, "cortex-a53": _CORTEX_A53_32, "cortex-a72": _CORTEX_A72_32}
+"""Of 32 bits, likewise."""
 
 ARM_ROWS = {
     "cortex-a53": _CORTEX_A53, "cortex-a55": _CORTEX_A55, "cortex-a72": _CORTEX_A72, "cortex-a76": _CORTEX_A76,

@@ -28,7 +28,7 @@ from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
 from .record_files import threads_for
-from .targets import refuse_gpu, spec_of
+from .targets import refuse_gpu, require_runtime, spec_of
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
@@ -140,6 +140,8 @@ def export_batch(
     require("xgboost")
     if not trials > 0:
         raise InputError(f"trials is {trials!r}; allowed: more than 0")
+    if not program:
+        require_runtime(target_and_machine(target, machine)[0])
     path = Path(folder)
     if path.exists():
         raise ArtifactError(f"{folder} is there already; a batch goes into a new folder")

@@ -16,12 +16,14 @@ from .artifact.artifact import amend_manifest, read_artifact
 from .artifact.build import build_artifact
 from .artifact.fatbin import kept_source
 from .artifact.manifest import CallRecord
+from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .notices import notify
 from .prepare import Prepared, compiling, prepare
 from .record_files import RecordFiles, records_for
 from .report import LayerReport
 from .runtime.compiled_model import CompiledModel
+from .targets import require_runtime
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_here, obstacle_to_verifying, verify_graph
@@ -101,6 +103,7 @@ def compile(
     """
     tell = progress or (lambda step: None)
     folder = None if keep_cuda is None else kept_source(keep_cuda, target)
+    require_runtime(target_and_machine(target, machine)[0])
     prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
     known = records_for(records, prepared.target, prepared.machine, threads)
     return compile_prepared(

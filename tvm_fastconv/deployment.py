@@ -25,7 +25,7 @@ from .method_patterns import Methods
 from .prepare import Prepared, prepare
 from .record_files import RecordFiles, records_for
 from .runtime.compiled_model import CompiledModel
-from .targets import architecture, triple_of
+from .targets import architecture, require_runtime, triple_of
 from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_to_verifying
@@ -167,6 +167,7 @@ def _check_runtime_target(target: tvm.target.Target) -> None:
         raise TargetError(
             "no kit can be made for a GPU: copy what compile makes; tvm_fastconv.load runs it there"
         )
+    require_runtime(target)
     if not triple_of(target).endswith("-gnu"):
         raise TargetError(
             f"TVM's runtime is made for GNU's C library, and {triple_of(target)} has another; a C library is for all"

@@ -37,7 +37,7 @@ BOARDS = {
 """Boards, TVM's tags or not: their CPU in LLVM's words, and its cores."""
 
 _OPTIONS = ("mcpu", "mattr", "num-cores")
-_TRIPLES = " or ".join(f"{name}-linux-gnu" for name in sorted(ARCHITECTURES))
+_TRIPLES = " or ".join(f"{name}-linux-{row.abi}" for name, row in sorted(ARCHITECTURES.items()))
 _GRAMMAR = (
     '"native", an LLVM triple such as "x86_64-linux-gnu", a CPU such as "cortex-a72", or a board or TVM tag such as '
     '"raspberry-pi/4b-aarch64", each optionally followed by '
@@ -120,6 +120,21 @@ def refuse_gpu(target: tvm.target.Target) -> None:
         raise TargetError("tuning measures on CPUs only; code for a GPU runs with the planner's estimates")
 
 
+def require_runtime(target: tvm.target.Target) -> None:
+    """Raise where TVM has no runtime.
+
+    Raises
+    ------
+    TargetError
+        For the target's CPU, only C libraries can be made.
+    """
+    if not _row(triple_of(target)).has_runtime:
+        raise TargetError(
+            f"TVM has no runtime for {triple_of(target)}: make a C library (compile --emit c-library), a kit (deploy), "
+            "or a batch that is a program (--export-batch with --program)"
+        )
+
+
 def architecture(target: tvm.target.Target) -> str:
     """Return the first part of the triple of the target's CPU: ``x86_64`` or ``aarch64``."""
     return triple_of(target).split("-")[0]
@@ -165,7 +180,7 @@ def _base_config(word: str) -> dict[str, Any]:
 def _config_of_cpu(cpu: str) -> dict[str, Any]:
     """Of the one architecture that has a CPU of this name; nothing where none has."""
     for name, row in ARCHITECTURES.items():
-        triple = f"{name}-linux-gnu"
+        triple = f"{name}-linux-{row.abi}"
         if cpu != "generic" and (cpu in row.aliases or cpu in known_cpus(triple)):
             return {"kind": "llvm", "mtriple": triple, "mcpu": cpu}
     return {}
@@ -202,7 +217,10 @@ def _check_same_machine(triple: str, cpu: str, lacking: list[str]) -> None:
 def _host_triple() -> str:
     """Return LLVM's triple of this machine without the vendor, which says who built TVM."""
     triple = str(codegen.llvm_get_system_triple())
-    return f"{triple.split('-')[0]}-linux-gnu" if "linux" in triple else triple
+    name = triple.split("-")[0]
+    return (
+        f"{name}-linux-{ARCHITECTURES[name].abi}" if "linux" in triple and name in ARCHITECTURES else triple
+    )
 
 
 def _host_cores() -> int:
@@ -237,6 +255,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
         raise TargetError(f"-num-cores={str(cores)[:40]} is not a number of cores; allowed: 1 to {MAX_CORES}")
     triple = str(config.setdefault("mtriple", _host_triple()))
     cpu, mattr = str(config.get("mcpu", "")), [str(item) for item in config.get("mattr", ())]
+    if not cpu and _row(triple).least_cpu:
+        cpu = config["mcpu"] = _row(triple).least_cpu
     if cpu in _row(triple).aliases:
         cpu = config["mcpu"] = _row(triple).aliases[cpu]
     if cpu:
@@ -251,6 +271,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
     # Parsed features and the tag describe what was; TVM derives them again from the parts above.
     kept = {key: value for key, value in config.items() if key != "tag" and not key.startswith("feature.")}
     kept.setdefault("num-cores", DEFAULT_CORES)
+    if row.float_abi:
+        kept["mfloat-abi"] = row.float_abi
     return tvm.target.Target(kept | ({"mattr": mattr} if mattr else {}))
 
 

@@ -27,7 +27,8 @@ def test_a_network_computes_what_pytorch_does(cpu: str, name: str, tmp_path: Pat
     model = make_model("digits_net", classes=10, channels=1, size=8, **NETWORKS[name])
     place, target = tmp_path / "kit", target_of(cpu)
     fc.deploy(settled(model, images), images[:1], folder=place, name="digits", target=target)
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-O2", "-static"]
+    triple = target.split()[0].replace("armv7l", "arm")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", triple, "-O2", "-static"]
     sources = ["main.c", "kit_program.c", "kit_pool.c", "libdigits.a"]
     subprocess.run([*compiler, *sources, "-o", "digits"], cwd=place, check=True)
     for emulator in emulators(cpu):

@@ -1,5 +1,6 @@
 """Compiling for another machine: verified in an emulator where there is one."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -118,3 +119,17 @@ def test_no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     which = shutil.which
     monkeypatch.setattr(emulated.shutil, "which", lambda name: None if "qemu" in name else which(name))
     assert _compiled().manifest.verify == UNSEEN
+
+
+def test_of_32_bits_there_are_c_libraries(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="TVM has no runtime for armv7l-linux-gnueabihf: make a C library"):
+        _compiled("armv7l-linux-gnueabihf")
+    torch.manual_seed(0)
+    model, x = nn.Conv2d(3, 8, 3).eval(), torch.randn(1, 3, 10, 10)
+    for how in ({"tvm_runtime": True}, {}):
+        with pytest.raises(TargetError, match="TVM has no runtime") if how else contextlib.nullcontext():
+            kit = fc.deploy(model, x, folder=tmp_path / "kit", target="cortex-a7", **how)
+    assert kit.manifest.target == "armv7l-linux-gnueabihf -mcpu=cortex-a7 -num-cores=4"
+    assert kit.manifest.verify.startswith("verified in qemu-arm against PyTorch")
+    with pytest.raises(TargetError, match="TVM has no runtime"):
+        fc.export_batch(model, x, folder=tmp_path / "batch", records=tmp_path / "r.jsonl", target="cortex-a7")

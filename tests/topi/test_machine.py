@@ -8,24 +8,30 @@ import tvm
 
 from tvm_fastconv.architectures import ARCHITECTURES
 from tvm_fastconv.targets import known_cpus, resolve_target
+from tvm_fastconv.topi.arm_machines import ARM_ROWS, ARMV7_ROWS
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.machines import GENERIC, ROWS, machine_of
+from tvm_fastconv.topi.machines import GENERIC, machine_of
+from tvm_fastconv.topi.x86_machines import X86_ROWS
 
 X86 = "x86_64-linux-gnu"
-EVERY = {f"generic {level.machine.name}": level.machine for level in GENERIC} | ROWS
+ROWS = {"x86_64": X86_ROWS, "aarch64": ARM_ROWS, "armv7l": ARMV7_ROWS}
+NAMED = {(name, cpu): row for name, rows in ROWS.items() for cpu, row in rows.items()}
+EVERY = {f"generic {level.machine.name}": level.machine for level in GENERIC} | {
+    " ".join(key): row for key, row in NAMED.items()
+}
 
 
 def _of(spec: str) -> Machine:
     return machine_of(resolve_target(spec))
 
 
-@pytest.mark.parametrize("cpu", ROWS)
-def test_every_row_is_of_a_cpu_that_llvm_knows_and_is_found_by_its_name(cpu: str) -> None:
-    triples = [f"{name}-linux-gnu" for name in ARCHITECTURES]
-    (triple,) = (triple for triple in triples if cpu in known_cpus(triple))
+@pytest.mark.parametrize(("name", "cpu"), NAMED)
+def test_every_row_is_of_a_cpu_that_llvm_knows_and_is_found_by_its_name(name: str, cpu: str) -> None:
+    triple = f"{name}-linux-{ARCHITECTURES[name].abi}"
+    assert cpu in known_cpus(triple)
     found = _of(f"{triple} -mcpu={cpu}")
     features = {name: getattr(found, name) for name in ("dot_products", "dot_bits", "counts_words")}
-    assert found == replace(ROWS[cpu], **features)
+    assert found == replace(NAMED[name, cpu], **features)
 
 
 def test_names_of_rows_are_those_of_one_row() -> None:

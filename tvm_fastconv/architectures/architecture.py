@@ -29,6 +29,16 @@ class Architecture:
         Preferences of LLVM's, no instructions, that are switched off where a feature is there: preference → feature.
     aliases : mapping
         Names of CPUs that LLVM knows by another: alias → LLVM's.
+    abi : str
+        The last part of its triples on Linux.
+    toolchain : str
+        What C compilers call it, if not by its name.
+    float_abi : str
+        How its functions take floats, where TVM has to be told.
+    least_cpu : str
+        LLVM's name of the CPU that is meant where a triple names none; ``""`` where LLVM's own choice will do.
+    has_runtime : bool
+        Whether there is TVM's runtime for it.
     cpu_feature : str
         What those CPUs have that LLVM lists for this architecture and that are of it; ``""`` where all are.
     """
@@ -40,4 +50,9 @@ class Architecture:
     unchecked: tuple[str, ...] = ()
     unwanted: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    abi: str = "gnu"
+    toolchain: str = ""
+    float_abi: str = ""
+    least_cpu: str = ""
+    has_runtime: bool = True
     cpu_feature: str = ""

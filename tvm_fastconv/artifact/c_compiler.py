@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tvm_ffi.libinfo
 
+from ..architectures import ARCHITECTURES
 from ..errors import TargetError
 from .elf import process_machine
 
@@ -98,8 +99,8 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
             f"no C compiler for {triple} found: name the NDK's, {triple}29-clang, with CC or --cc"
         )
     raise TargetError(
-        f"no C compiler for {triple} found: install {triple}-gcc, or pip install tvm-fastconv[cross] (zig), or name "
-        "one with CC or --cc"
+        f"no C compiler for {triple} found: install {_toolchain(triple)}-gcc, or pip install tvm-fastconv[cross] "
+        "(zig), or name one with CC or --cc"
     )
 
 
@@ -130,11 +131,17 @@ def _candidates(triple: str) -> Iterator[list[str]]:
         yield own
     if _is_native(triple):
         yield from ([name] for name in _SYSTEM_COMPILERS)
-    yield [f"{triple}-gcc"]
-    if (
-        importlib.util.find_spec("ziglang") is not None and "android" not in triple
-    ):  # whose C library it lacks
-        yield [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+    yield [f"{_toolchain(triple)}-gcc"]
+    # Android's C library is not zig's.
+    if importlib.util.find_spec("ziglang") is not None and "android" not in triple:
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", _toolchain(triple)]
+
+
+def _toolchain(triple: str) -> str:
+    """``triple`` as C compilers call it."""
+    name, _, rest = triple.partition("-")
+    row = ARCHITECTURES.get(name)
+    return f"{row.toolchain or name}-{rest}" if row else triple
 
 
 def _is_native(triple: str) -> bool:
@@ -151,4 +158,5 @@ def _compiles_for(command: Sequence[str], triple: str) -> bool:
     said = done.stdout.strip()
     if not said:  # some say nothing: they are the user's for this machine
         return _is_native(triple)
-    return said.split("-")[0] == triple.split("-")[0] and ("musl" in said) == ("musl" in triple)
+    same = said.split("-")[0] in (triple.split("-")[0], _toolchain(triple).split("-")[0])
+    return same and ("musl" in said) == ("musl" in triple)

@@ -71,7 +71,7 @@ static int give(int device, int number, void* taken) {{ /* in the reverse order 
 /* The generated code has weak ones of these, and weak functions: hidden, since they are referred to as such. */
 __asm__(
     ".weak __extendhfsf2\\n.hidden __extendhfsf2\\n.weak __truncsfhf2\\n.hidden __truncsfhf2\\n"
-    ".section .fastconv.hidden,\\"\\",%progbits\\n.quad __extendhfsf2\\n.quad __truncsfhf2\\n.text\\n");
+    ".section .fastconv.hidden,\\"\\",%progbits\\n.dc.a __extendhfsf2\\n.dc.a __truncsfhf2\\n.text\\n");
 HIDDEN extern int (*const {backend}ParallelLaunch)(function, void*, int);
 HIDDEN extern void* (*const {backend}AllocWorkspace)(int, int, uint64_t, int, int);
 HIDDEN extern int (*const {backend}FreeWorkspace)(int, int, void*);

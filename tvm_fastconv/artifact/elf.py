@@ -1,4 +1,4 @@
-"""Read the section table of a 64-bit little-endian ELF file without loading the file as code.
+"""Read the section table of a little-endian ELF file without loading the file as code.
 
 Any file is safe to hand over: what is cut short, damaged or not ELF at all ends in ``ArtifactError``.
 """
@@ -12,13 +12,15 @@ from typing import BinaryIO
 from ..architectures import ARCHITECTURES
 from ..errors import ArtifactError
 
-_HEADER = struct.Struct("<4sBB10xHHI8xQQI6xHHH")
-_SECTION = struct.Struct("<IIQQQQ24x")
-_CLASS_64, _LITTLE_ENDIAN, _SHARED_OBJECT, _NO_BITS = 2, 1, 3, 8
-
-MACHINES = {3: "i386", 40: "arm", 243: "riscv64"} | {
-    row.elf_machine: row.name for row in ARCHITECTURES.values()
+_IDENTITY = struct.Struct("<4sBB10xHH")
+_CLASSES = {
+    1: (struct.Struct("<20x4x8xI4x6xHHH"), struct.Struct("<IIIIII16x")),
+    2: (struct.Struct("<20x4x16xQ4x6xHHH"), struct.Struct("<IIQQQQ24x")),
 }
+"""Of 32 and 64 bits: the header, and an entry of the section table."""
+_LITTLE_ENDIAN, _SHARED_OBJECT, _NO_BITS = 1, 3, 8
+
+MACHINES = {3: "i386", 243: "riscv64"} | {row.elf_machine: row.name for row in ARCHITECTURES.values()}
 """``e_machine`` → name; some that we do not compile for have one too, for errors."""
 
 
@@ -56,17 +58,18 @@ def read_elf(file: BinaryIO, name: str) -> Elf:
     Raises
     ------
     ArtifactError
-        When the file is no 64-bit little-endian shared library, or is cut short or damaged.
+        When the file is no little-endian shared library, or is cut short or damaged.
     """
     if not is_elf(file):
         raise ArtifactError(f"{name} is not a compiled model: it is no ELF file")
-    header = _HEADER.unpack(_read(file, 0, _HEADER.size, name))
-    _, bits, order, kind, machine, _, _, table, _, entry, count, names_index = header
-    if (bits, order, kind) != (_CLASS_64, _LITTLE_ENDIAN, _SHARED_OBJECT):
-        raise ArtifactError(f"{name} is not a compiled model: it is no 64-bit little-endian shared library")
-    if entry != _SECTION.size or names_index >= count:
+    _, bits, order, kind, machine = _IDENTITY.unpack(_read(file, 0, _IDENTITY.size, name))
+    if bits not in _CLASSES or (order, kind) != (_LITTLE_ENDIAN, _SHARED_OBJECT):
+        raise ArtifactError(f"{name} is not a compiled model: it is no little-endian shared library")
+    header, section = _CLASSES[bits]
+    table, entry, count, names_index = header.unpack(_read(file, 0, header.size, name))
+    if entry != section.size or names_index >= count:
         raise ArtifactError(f"{name} has no readable section table: it is damaged, or not a compiled model")
-    rows = list(_SECTION.iter_unpack(_read(file, table, count * entry, name)))
+    rows = list(section.iter_unpack(_read(file, table, count * entry, name)))
     names = _read(file, rows[names_index][4], rows[names_index][5], name)
     # Backwards, so that of two sections with one name the first wins.
     sections = {

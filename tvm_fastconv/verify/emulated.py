@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
+from tvm_fastconv.architectures import ARCHITECTURES
 from tvm_fastconv.artifact.build import KERNEL_PREFIX, KERNELS_FILE
 from tvm_fastconv.artifact.c_compiler import find_program_compiler
 from tvm_fastconv.artifact.elf import process_machine
@@ -39,7 +40,8 @@ def emulator_for(target: tvm.target.Target) -> str | None:
     """The command that runs programs for ``target``'s other architecture, if it is installed: QEMU's user mode."""
     if is_cuda(target) or architecture(target) == process_machine():
         return None
-    name = f"qemu-{architecture(target)}"
+    row = ARCHITECTURES[architecture(target)]
+    name = f"qemu-{row.toolchain or row.name}"
     return shutil.which(name) or shutil.which(f"{name}-static")
 
 

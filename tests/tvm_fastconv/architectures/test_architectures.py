@@ -14,7 +14,8 @@ EACH = pytest.mark.parametrize("name", ARCHITECTURES)
 
 @EACH
 def test_llvm_knows_every_feature(name: str) -> None:
-    triple, row = f"{name}-linux-gnu", ARCHITECTURES[name]
+    row = ARCHITECTURES[name]
+    triple = f"{name}-linux-{row.abi}"
     for feature in (*row.features, *row.unchecked, *row.unwanted, *row.unwanted.values()):
         config = {"kind": "llvm", "mtriple": triple, "mattr": [f"+{feature}"]}
         assert codegen.target_has_features(feature, tvm.target.Target(config)), feature
@@ -22,10 +23,11 @@ def test_llvm_knows_every_feature(name: str) -> None:
 
 @EACH
 def test_a_target_of_it_has_a_processor_in_the_table_and_features_that_the_loader_checks(name: str) -> None:
-    target = resolve_target(f"{name}-linux-gnu")
+    triple = f"{name}-linux-{ARCHITECTURES[name].abi}"
+    target = resolve_target(triple)
     assert machine_of(target).lanes >= 4
     assert set(cpu_features(target)) <= set(ARCHITECTURES[name].features)
-    assert known_cpus(f"{name}-linux-gnu")
+    assert known_cpus(triple)
 
 
 def test_elf_files_say_which_they_are_for() -> None:

@@ -63,10 +63,12 @@ def test_damage_to_header_and_section_table_is_an_error_or_harmless(chain, tmp_p
     [
         (b"", "no ELF file"),
         (b"#!/bin/sh\n", "no ELF file"),
-        (b"\x7fELF", "it has 4 bytes and needs 64"),
-        (b"\x7fELF\x01\x01" + bytes(100), "no 64-bit little-endian shared library"),
-        (b"\x7fELF\x02\x02" + bytes(100), "no 64-bit little-endian shared library"),
+        (b"\x7fELF", "it has 4 bytes and needs 20"),
+        (b"\x7fELF\x03\x01" + bytes(100), "no little-endian shared library"),
+        (b"\x7fELF\x02\x02" + bytes(100), "no little-endian shared library"),
         (b"\x7fELF\x02\x01" + bytes(10) + b"\x03" + bytes(100), "no readable section table"),
+        (b"\x7fELF\x01\x01" + bytes(10) + b"\x03" + bytes(100), "no readable section table"),
+        (b"\x7fELF\x01\x01" + bytes(10) + b"\x03\0\x28\0" + bytes(20), "it has 40 bytes and needs 52"),
     ],
 )
 def test_other_files(tmp_path, data, message):
@@ -77,3 +79,25 @@ def test_other_files(tmp_path, data, message):
 def test_process_machine_is_that_of_this_interpreter():
     assert process_machine() == {"x86_64": "x86_64", "aarch64": "aarch64"}[__import__("platform").machine()]
     assert sys.maxsize > 2**32
+
+
+def test_files_of_32_bits(tmp_path):
+    """Of one section beside the table of names: header, section table, names, content."""
+    head = (
+        b"\x7fELF\x01\x01\x01"
+        + bytes(9)
+        + struct.pack("<HHIIIIIHHHHHH", 3, 40, 1, 0, 0, 52, 0, 52, 0, 0, 40, 3, 2)
+    )
+    names, content = b"\0.text\0.names\0", b"code"
+    at = 52 + 3 * 40
+    rows = struct.pack("<10I", *[0] * 10)
+    rows += struct.pack("<10I", 1, 1, 0, 0, at + len(names), len(content), 0, 0, 1, 0)
+    rows += struct.pack("<10I", 7, 3, 0, 0, at, len(names), 0, 0, 1, 0)
+    data = head + rows + names + content
+    elf = scan(tmp_path / "arm", data)
+    assert elf.machine == "armv7l"
+    with open(tmp_path / "arm", "rb") as file:
+        assert read_section(file, elf.sections[".text"], "it") == content
+    for size in range(len(head) + len(rows) + len(names)):
+        with pytest.raises(ArtifactError):
+            scan(tmp_path / "cut", data[:size])
