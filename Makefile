@@ -22,7 +22,7 @@ SECONDS ?= 600
 SEED ?= 0
 WHAT ?=
 
-.PHONY: venv demo test test-cpus lint bench fuzz
+.PHONY: venv demo test test-cpus lint bench fuzz arm-python
 
 venv: $(INSTALLED)
 
@@ -53,6 +53,10 @@ lint: $(INSTALLED)
 	$(PIP) --no-deps --no-build-isolation --target $(LINT) .
 	rm -rf build
 	cd $(LINT) && $(abspath $(PY)) -m mypy --config-file $(abspath pyproject.toml) --cache-dir $(abspath .mypy_cache) -p tvm_fastconv
+
+# A Python for AArch64, for the tests that execute one in qemu-aarch64. On Debian.
+arm-python: $(INSTALLED)
+	tests/arm/make_python.sh .cache/arm-python $(PY)
 
 bench: $(INSTALLED)
 	$(PY) -m benchmarks
