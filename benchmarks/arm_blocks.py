@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,28 @@ def executed_blocks(
         zig = [sys.executable, "-m", "ziglang", "cc", "-target", TRIPLE, "-O2", "-static", f"-I{kit}"]
         main = SOURCES / "count_main.c"
         subprocess.run([*zig, str(main), "libnet.a", "-lm", "-o", "count"], cwd=kit, check=True)
-        plugin = Path(folder, "count_blocks.so")
+        return run_counted(["./count"], qemu_cpu, kit)
+
+
+def run_counted(command: Sequence[str], qemu_cpu: str, folder: Path, *options: str) -> list[Block]:
+    """Run a program for ARM in ``folder``: the blocks that it executes between its first two calls of getppid.
+
+    Parameters
+    ----------
+    options
+        More of qemu's.
+
+    Raises
+    ------
+    CalledProcessError
+        The program fails.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        plugin, out = Path(own, "count_blocks.so"), Path(own, "blocks.txt")
         compiler = ["cc", "-O2", "-shared", "-fPIC", "-o", str(plugin), str(SOURCES / "count_blocks.c")]
         subprocess.run(compiler, check=True)
-        out = Path(folder, "blocks.txt")
-        subprocess.run(
-            [QEMU, "-cpu", qemu_cpu, "-plugin", f"{plugin},out={out}", "./count"], cwd=kit, check=True
-        )
+        emulator = [QEMU, "-cpu", qemu_cpu, *options, "-plugin", f"{plugin},out={out}"]
+        subprocess.run([*emulator, *command], cwd=folder, check=True)
         return [
             Block(int(count), tuple(code)) for count, *code in map(str.split, out.read_text().splitlines())
         ]

@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import islice
 
 from .arm_blocks import Block
 
@@ -35,10 +36,11 @@ def cycles(blocks: Iterable[Block], model: str) -> float:
     return modelled * sum(count * len(code) for code, count in counts.items()) / seen
 
 
-def vector_products(blocks: Iterable[Block]) -> int:
+def vector_products(blocks: Sequence[Block]) -> int:
     """Multiply-adds of whole vectors of floats that were executed."""
+    lines = iter(disassembled(tuple(word for block in blocks for word in block.code)))
     return sum(
-        block.count * sum(line.startswith("fmla") and ".4s" in line for line in disassembled(block.code))
+        block.count * sum("fmla" in line and ".4s" in line for line in islice(lines, len(block.code)))
         for block in blocks
     )
 
