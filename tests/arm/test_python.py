@@ -79,6 +79,22 @@ def test_the_loader(tmp_path: Path) -> None:
     assert all(float(error) < 1e-5 for error in errors.values())
 
 
+def test_a_kits_python(tmp_path: Path) -> None:
+    """With NumPy alone: it finds nothing of this project, nor TVM."""
+    fc.deploy(_model(), X, folder=tmp_path / "kit", name="net", target="raspberry-pi/4b-aarch64")
+    code = """
+import runpy, sys
+sys.modules.update(tvm=None, tvm_ffi=None, torch=None, tvm_fastconv=None)
+sys.argv[0] = "run.py"
+sys.path[0] = "."
+runpy.run_path("run.py", run_name="__main__")
+"""
+    for verb in ("check", "bench"):
+        done = _python("-c", code, verb, cwd=tmp_path / "kit")
+        assert done.returncode == 0, done.stderr
+        assert "right" in done.stdout or "us a call" in done.stdout
+
+
 def test_code_for_dot_products_needs_them(tmp_path: Path) -> None:
     fc.compile(_model(), X, target="cortex-a76").save(tmp_path / "m.so")
     command = ("-m", "tvm_fastconv.cli", "run", tmp_path / "m.so", "--check")
