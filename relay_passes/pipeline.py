@@ -15,6 +15,7 @@
 ``fc.compile`` runs all of it; the plugin, which makes no file, leaves the weights where they are.
 """
 
+import math
 from collections.abc import Mapping
 
 import tvm
@@ -93,8 +94,8 @@ def approximate(methods: Mapping[str, Method]) -> Passes:
     return [ApproximateBitserial(methods), ApproximateLookup(methods), ApproximateSeparable(methods)]
 
 
-def dispatch(planner: Planner, methods: Mapping[str, Method]) -> Passes:
-    """Standard operators → ours, with the knobs that ``planner`` chooses."""
+def dispatch(planner: Planner, methods: Mapping[str, Method], weight_growth: float = math.inf) -> Passes:
+    """Standard operators → ours, with the knobs that ``planner`` chooses; weights grow so many times at most."""
     return [
         DispatchBitserial(planner, methods),
         DispatchLookup(planner, methods),
@@ -102,7 +103,7 @@ def dispatch(planner: Planner, methods: Mapping[str, Method]) -> Passes:
         PadRanks(planner.machine),
         DispatchSeparable(planner, methods),
         DispatchDepthwise(planner),
-        DispatchWinograd(planner),
+        DispatchWinograd(planner, weight_growth),
         DispatchDense(planner),
         DispatchBatchMatmul(planner),
         DispatchTranspose(planner),

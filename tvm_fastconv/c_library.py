@@ -63,6 +63,7 @@ def compile_c_library(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
+    weight_growth: float | None = None,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     cc: str | None = None,
@@ -72,7 +73,7 @@ def compile_c_library(
 
     Parameters
     ----------
-    model, example_inputs, target, machine, methods, records, verify, dump_ir, cc, progress
+    model, example_inputs, target, machine, methods, records, weight_growth, verify, dump_ir, cc, progress
         As for `compile`. Shapes must be fixed, and the target a CPU.
     threads : int, optional
         Which records to take: those measured with so many. By default with this machine's, or one for another machine.
@@ -96,7 +97,7 @@ def compile_c_library(
     tell = progress or (lambda step: None)
     check_library_name(name)
     check_output_folder(folder)
-    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
+    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc, weight_growth)
     known = records_for(records, prepared.target, prepared.machine, threads)
     return c_library_of(prepared, known, folder, name, separate_weights, verify=verify, cc=cc, tell=tell)
 

@@ -47,6 +47,7 @@ def compile(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
+    weight_growth: float | None = None,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     keep_cuda: str | Path | None = None,
@@ -78,6 +79,9 @@ def compile(
     threads : int, optional
         That the result is to run with, and that its records were measured with; by default one for each core of this
         machine, and records of one thread for another machine.
+    weight_growth : float, optional
+        How many times as large as the model's all weights together may become for speed (Winograd's are larger); by
+        default 1.5 for ARM, and as they come elsewhere.
     verify : bool
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional
@@ -104,7 +108,7 @@ def compile(
     tell = progress or (lambda step: None)
     folder = None if keep_cuda is None else kept_source(keep_cuda, target)
     require_runtime(target_and_machine(target, machine)[0])
-    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc)
+    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc, weight_growth)
     known = records_for(records, prepared.target, prepared.machine, threads)
     return compile_prepared(
         prepared, known, threads=threads, verify=verify, tell=tell, cc=cc, keep_cuda=folder

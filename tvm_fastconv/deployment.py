@@ -79,6 +79,7 @@ def deploy(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
+    weight_growth: float | None = None,
     tvm_runtime: bool = False,
     cc: str | None = None,
     progress: Callable[[str], None] | None = None,
@@ -87,7 +88,7 @@ def deploy(
 
     Parameters
     ----------
-    model, example_inputs, target, machine, methods, records, cc, progress
+    model, example_inputs, target, machine, methods, records, weight_growth, cc, progress
         As for `compile`. Example inputs are needed: the kit checks itself with them. The target is a CPU.
     threads : int, optional
         Which records to take: those measured with so many. By default with this machine's, or one for another machine.
@@ -114,7 +115,7 @@ def deploy(
     if tvm_runtime:
         _check_runtime_target(target_and_machine(target, machine)[0])
     tell = progress or (lambda step: None)
-    prepared = prepare(model, example_inputs, target, machine, methods, None, tell, cc)
+    prepared = prepare(model, example_inputs, target, machine, methods, None, tell, cc, weight_growth)
     if said := obstacle_to_verifying(prepared.imported.example_inputs):
         raise ModelError(f"a kit checks itself with example inputs: {said.removeprefix('not verified: ')}")
     known = records_for(records, prepared.target, prepared.machine, threads)

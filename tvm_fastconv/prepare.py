@@ -1,6 +1,7 @@
 """What ``compile`` and ``tune`` have in common: a model up to its operators, and those laid out for a target."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,18 @@ from tvm_fastconv.topi.build_operator import PASS_CONFIG
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
+from .architectures import ARCHITECTURES
 from .artifact.c_compiler import find_compiler, find_runtime_compiler
 from .artifact.fatbin import find_nvcc
 from .configs import Method
-from .errors import FastconvError, ModelError
+from .errors import FastconvError, InputError, ModelError
 from .frontend import import_model
 from .frontend.imported_model import ImportedModel
 from .gpu_targets import is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .runtime.threads import default_threads, use_threads
-from .targets import triple_of
+from .targets import architecture, triple_of
 from .verify import Source
 from .verify.output_errors import with_output_errors
 from .verify.relax_slices import RelaxSlices
@@ -55,6 +57,8 @@ class Prepared:
         Whether anything was given up.
     turned : frozenset of str
         The signs of the source that are +1 for 0.
+    weight_growth : float
+        How many times as large all weights may become.
     """
 
     imported: ImportedModel
@@ -66,11 +70,12 @@ class Prepared:
     source: Source
     lossy: bool
     turned: frozenset[str]
+    weight_growth: float
     _run: "_Runner"
 
     def dispatched(self, planner: Planner) -> tvm.IRModule:
         """The operators that ``planner`` chooses, fused, and not yet laid out."""
-        passes = [*pipeline.dispatch(planner, self.methods), *pipeline.fuse()]
+        passes = [*pipeline.dispatch(planner, self.methods, self.weight_growth), *pipeline.fuse()]
         fused = self._run(passes, self.approximated)
         _check_lowered(fused["main"])
         return fused
@@ -89,11 +94,13 @@ def prepare(
     dump_ir: str | Path | None = None,
     tell: Callable[[str], None] = lambda step: None,
     cc: str | None = None,
+    weight_growth: float | None = None,
 ) -> Prepared:
     """Import a model and simplify it; arguments as for `compile`."""
     # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
     use_threads(default_threads(), tvm_ffi)
     resolved, row = target_and_machine(target, machine)
+    growth = _growth(weight_growth, resolved)
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
@@ -125,7 +132,9 @@ def prepare(
         source = TorchNodes(imported.program, turned)
     else:
         source = RelaxSlices(signed if turned else plain, resolved, "the imported graph", turned)
-    return Prepared(imported, resolved, row, chosen, canonical, approximated, source, lossy, turned, run)
+    return Prepared(
+        imported, resolved, row, chosen, canonical, approximated, source, lossy, turned, growth, run
+    )
 
 
 def _check_imported(main: relax.Function) -> None:
@@ -194,3 +203,11 @@ def compiling(target: tvm.target.Target) -> Iterator[None]:
             raise KeyboardInterrupt from error
         line = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ModelError(f"TVM cannot compile this model: {line}") from error
+
+
+def _growth(asked: float | None, target: tvm.target.Target) -> float:
+    if asked is None:
+        return math.inf if is_cuda(target) else ARCHITECTURES[architecture(target)].weight_growth
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked >= 1:
+        raise InputError(f"weight_growth is {asked!r}; allowed: 1 and more")
+    return asked

@@ -2,9 +2,13 @@
 
 F(4×4) and F(2×2) compete with each other and with the direct convolution. A candidate is tried on the layer's own
 weights first: `MAX_ERROR` bounds what it may cost in accuracy. A layer whose output decides something (a sign, a
-comparison, a rounding) stays direct.
+comparison, a rounding) stays direct. Winograd's weights are four times as large, or 1.8 times: where that is too much
+for a device, the layers that gain the least for it stay direct.
 """
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,12 +28,16 @@ from tvm_fastconv.topi.winograd_transforms import OUTPUTS
 
 from ..graph.conv_call import absorb_transpose, conv2d_of, conv_problem, layer_report
 from ..graph.operator_call import operator_call
-from ..graph.rewrite import CallRewriter, rewrite_calls
+from ..graph.rewrite import CallRewriter, constant_array, rewrite_calls
 from ..graph.thresholds import decisive_values
 from .direct_plan import plan_direct
+from .weight_budget import Choice, choose_within
 
 MAX_ERROR = 2e-5
 """Of the largest output; what a float layer may differ by from the same layer in plain float32."""
+
+FREE_BYTES = 2 << 20
+"""Weights that may become as large as they want: there is so much memory wherever a network runs."""
 
 DIRECT = 1
 """A direct convolution is F(1×1)."""
@@ -42,38 +50,80 @@ class DispatchWinograd:
     Parameters
     ----------
     planner : Planner
+    growth : float, optional
+        How many times as large all weights may become. That they are read anew for each inference is part of the
+        estimates; what a file and memory hold is not.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        self.planner = planner
+    def __init__(self, planner: Planner, growth: float = math.inf) -> None:
+        self.planner, self.growth = planner, growth
         self.decisive: set[relax.Var] = set()
+        self.candidates: dict[relax.Var, _Candidate] = {}
+        self.chosen: dict[relax.Var, int] = {}
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite every Relax function of ``mod``."""
         functions = [func for func in mod.functions.values() if isinstance(func, relax.Function)]
         self.decisive = set().union(*map(decisive_values, functions))
+        rewrite_calls(mod, {"nn.conv2d": self._consider})
+        total = sum(map(_constant_bytes, functions))
+        others = total - sum(candidate.weight.nbytes for candidate in self.candidates.values())
+        choices = [candidate.choices for candidate in self.candidates.values()]
+        chosen = choose_within(choices, max(self.growth * total, FREE_BYTES) - others)
+        self.chosen = dict(zip(self.candidates, chosen, strict=True))
         return rewrite_calls(mod, {"nn.conv2d": self._conv2d})
 
-    def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+    def _consider(self, rewriter: CallRewriter, call: relax.Call) -> None:
+        """Note what a convolution could become."""
         found = conv2d_of(call)
-        if found is None or rewriter.binding in self.decisive:
-            return None
+        if found is None or rewriter.binding is None or rewriter.binding in self.decisive:
+            return
         params, weight = found
-        data, params = absorb_transpose(rewriter, call.args[0], params)
+        _, params = absorb_transpose(rewriter, call.args[0], params)
         problem = conv_problem(call, params)
         plans = {plan.problem.m: plan for plan in winograd_plans(self.planner, problem)}
         if not plans:
-            return None
+            return
         cycles = {m: plan.cycles for m, plan in plans.items()}
         costs = on_one_footing(cycles | {DIRECT: plan_direct(self.planner, problem).cycles})
-        for m in sorted(plans, key=costs.__getitem__):
-            if costs[m] >= costs[DIRECT]:
-                break
-            if (error := winograd_error(weight, m)) <= MAX_ERROR:
-                times = costs[DIRECT] / costs[m]
-                reason = f"F({m}x{m}): {times:.1f} times faster by estimate, error {error:.0e}"
-                return _winograd(rewriter, call, data, weight, plans[m], reason)
-        return None
+        faster = [m for m in plans if costs[m] < costs[DIRECT]]
+        errors = {m: error for m in faster if (error := winograd_error(weight, m)) <= MAX_ERROR}
+        taps = weight.shape[-1]
+        choices = {
+            m: Choice(costs[m], weight.nbytes * (m + taps - 1) ** 2 // taps**2) for m in (*errors, DIRECT)
+        }
+        self.candidates[rewriter.binding] = _Candidate(weight, plans, errors, choices)
+
+    def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
+        found, m = conv2d_of(call), self.chosen.get(rewriter.binding, DIRECT)
+        if found is None or m == DIRECT:
+            return None
+        candidate = self.candidates[rewriter.binding]
+        data, _ = absorb_transpose(rewriter, call.args[0], found[0])
+        times = candidate.choices[DIRECT].cost / candidate.choices[m].cost
+        reason = f"F({m}x{m}): {times:.1f} times faster by estimate, error {candidate.errors[m]:.0e}"
+        return _winograd(rewriter, call, data, candidate.weight, candidate.plans[m], reason)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A convolution that can be Winograd's: by m its plans, its errors where it pays, and all that can be chosen."""
+
+    weight: np.ndarray
+    plans: Mapping[int, Plan[Any]]
+    errors: Mapping[int, float]
+    choices: Mapping[int, Choice]
+
+
+def _constant_bytes(func: relax.Function) -> int:
+    sizes: list[int] = []
+
+    def visit(expr: relax.Expr) -> None:
+        if (array := constant_array(expr)) is not None:
+            sizes.append(array.nbytes)
+
+    relax.analysis.post_order_visit(func, visit)
+    return sum(sizes)
 
 
 def winograd_plans(planner: Planner, problem: ConvProblem) -> list[Plan[Any]]:

@@ -8,7 +8,6 @@ from tvm_fastconv.relay_passes.dense.direct_plan import plan_direct
 from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem, conv2d_reference, pack_weight
 from tvm_fastconv.topi.grouped_conv2d import grouped_conv2d
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.machines import ROWS
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.schedules import schedule_primfunc
 from tvm_fastconv.topi.schedules.cpu.grouped import groups_of_a_vector, is_permuted
@@ -16,6 +15,7 @@ from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 from tvm_fastconv.topi.window import extents
 
 from ..close import assert_close
+from ..processors import ROWS
 from .run_operator import each_isa, machine, run_operator
 
 RTOL = 2e-6  # float32 sums of up to 720 terms in another order, relative to the largest output

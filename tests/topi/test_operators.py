@@ -18,12 +18,13 @@ from tvm_fastconv.topi.chain import ChainProblem, operator_of_stage
 from tvm_fastconv.topi.conv2d import ConvProblem
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.machines import GENERIC, ROWS
+from tvm_fastconv.topi.machines import GENERIC
 from tvm_fastconv.topi.operators import Sample
 from tvm_fastconv.topi.planner import Measured, Planner
 from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
+from ..processors import ROWS
 from .operator_cases import CASES, assert_is_reference, random_knobs
 from .run_operator import each_isa, machine, run_primfunc
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams, conv2d_reference
-from tvm_fastconv.topi.machines import ROWS
 from tvm_fastconv.topi.schedules.cpu.winograd import WinogradKnobs
 from tvm_fastconv.topi.winograd_conv2d import (
     WinogradProblem,
@@ -16,6 +15,7 @@ from tvm_fastconv.topi.winograd_conv2d import (
 )
 
 from ..close import assert_close
+from ..processors import ROWS
 from .run_operator import each_isa, machine, run_operator
 
 FORMS = [(2, 3), (4, 3), (2, 5)]

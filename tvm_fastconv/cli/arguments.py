@@ -19,6 +19,12 @@ RecordedThreads = Annotated[
     int | None,
     typer.Option(help="Of the records; by default this machine's physical cores, 1 for another machine."),
 ]
+WeightGrowth = Annotated[
+    float | None,
+    typer.Option(
+        help="How many times larger all weights may become for speed; by default 1.5 for ARM.", min=1
+    ),
+]
 Shapes = Annotated[
     list[str] | None,
     typer.Option("--shape", help="Shape of an input, such as 1x3x224x224; once per input, in order."),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Json, Model, RecordedThreads, Shapes, parse_shape
+from .arguments import Json, Model, RecordedThreads, Shapes, WeightGrowth, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -40,6 +40,7 @@ def compile_verb(
         typer.Option(help="A file of fastconv tune; may be given more than once. Also: FASTCONV_RECORDS."),
     ] = None,
     threads: RecordedThreads = None,
+    weight_growth: WeightGrowth = None,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     cc: Annotated[
         str | None,
@@ -88,6 +89,7 @@ def compile_verb(
             "methods": None if methods is None else read_methods(methods),
             "records": records or None,
             "threads": threads,
+            "weight_growth": weight_growth,
             "verify": verify,
             "dump_ir": dump_ir,
             "cc": cc,

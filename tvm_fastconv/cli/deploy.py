@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Json, Model, RecordedThreads, Shapes, parse_shape
+from .arguments import Json, Model, RecordedThreads, Shapes, WeightGrowth, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -23,6 +23,7 @@ def deploy_verb(
     ] = None,
     records: Annotated[list[str] | None, typer.Option(help="A file of fastconv tune.")] = None,
     threads: RecordedThreads = None,
+    weight_growth: WeightGrowth = None,
     tvm_runtime: Annotated[
         bool,
         typer.Option(help="For TVM's runtime, which comes along, instead of a C library: dynamic batches."),
@@ -49,6 +50,7 @@ def deploy_verb(
             methods=None if methods is None else read_methods(methods),
             records=records or None,
             threads=threads,
+            weight_growth=weight_growth,
             tvm_runtime=tvm_runtime,
             cc=cc,
             progress=show,

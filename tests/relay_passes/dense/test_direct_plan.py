@@ -6,10 +6,12 @@ import pytest
 from tvm_fastconv.relay_passes.dense.direct_plan import plan_direct
 from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.machines import GENERIC, ROWS
+from tvm_fastconv.topi.machines import GENERIC
 from tvm_fastconv.topi.planner import Plan, Planner
 from tvm_fastconv.topi.schedules.cpu.grouped import GroupedKnobs
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
+
+from ...processors import ROWS
 
 MACHINES = {level.machine.name: level.machine for level in GENERIC} | {"znver4": ROWS["znver4"]}
 

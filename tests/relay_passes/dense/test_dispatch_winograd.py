@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -5,8 +6,8 @@ import pytest
 import tvm
 from tvm import relax
 
-from tvm_fastconv.relay_passes import graph_passes
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
+from tvm_fastconv.relay_passes.pipeline import canonicalize, dispatch, fuse, simplify
 from tvm_fastconv.topi.machines import machine_of
 from tvm_fastconv.topi.planner import Planner
 
@@ -21,6 +22,7 @@ def _operators(
     stride: int = 1,
     plane: int = 28,
     channels: int = 64,
+    growth: float = math.inf,
 ) -> list[str]:
     """Operators chosen for a convolution that ``then`` follows."""
     weight = np.random.default_rng(0).standard_normal((channels, channels, kernel, kernel), np.float32)
@@ -32,7 +34,8 @@ def _operators(
             result = builder.emit_output(then(builder, conv))
         builder.emit_func_output(result)
     with TARGET:
-        fused = tvm.transform.Sequential(graph_passes(PLANNER))(builder.get())
+        passes = [*simplify(), *canonicalize(PLANNER.machine), *dispatch(PLANNER, {}, growth), *fuse()]
+        fused = tvm.transform.Sequential(passes)(builder.get())
     return [layer["op"] for call in recorded_calls(fused) for layer in call.layers if "op" in layer]
 
 
@@ -62,3 +65,11 @@ def test_never_feeds_a_decision(then: Callable[[relax.BlockBuilder, relax.Expr],
 @pytest.mark.parametrize("other", [{"kernel": 7}, {"stride": 2}, {"channels": 2}, {"plane": 1}])
 def test_leaves_what_it_does_not_speed_up(other: dict[str, int]) -> None:
     assert _operators(**other) == ["conv2d"]
+
+
+def test_a_network_too_large_for_a_device_stays_as_it_is() -> None:
+    """256 channels have 2.4 MB of weights, and F(2x2)'s are 1.8 times as large."""
+    assert _operators(channels=256) == ["winograd_conv2d"]
+    assert _operators(channels=256, growth=1.8) == ["winograd_conv2d"]
+    assert _operators(channels=256, growth=1.7) == ["conv2d"]
+    assert _operators(channels=64, growth=1.0) == ["winograd_conv2d"]  # all of it is less than `FREE_BYTES`

@@ -10,7 +10,9 @@ from tvm_fastconv.relay_passes.graph.rewrite import op_name
 from tvm_fastconv.relay_passes.layout.plan_layout import PlanLayout
 from tvm_fastconv.relay_passes.layout.wanted_layout import WANTED, wanted_layout
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.machines import GENERIC, ROWS
+from tvm_fastconv.topi.machines import GENERIC
+
+from ...processors import ROWS
 
 ABACUS = Machine(lanes=4, registers=16, kind="abacus")
 

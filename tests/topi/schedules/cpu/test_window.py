@@ -2,8 +2,9 @@ import pytest
 
 from tvm_fastconv.topi.conv2d import Conv2dParams
 from tvm_fastconv.topi.depthwise_conv2d import DepthwiseProblem
-from tvm_fastconv.topi.machines import ROWS
 from tvm_fastconv.topi.schedules.cpu.window import WindowKnobs
+
+from ....processors import ROWS
 
 
 @pytest.mark.parametrize(
