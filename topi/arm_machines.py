@@ -14,8 +14,9 @@ from .machine import KIB, MIB, Machine
 # In order. A whole vector is one operation in a cycle. LLVM schedules far ahead there: with all 32 registers in sums
 # and operands it spills.
 _CORTEX_A53 = Machine(  # 512 KiB for four cores, memory of 2.5 GB/s at 1.2 GHz: Raspberry Pi 3
-    name="cortex-a53", lanes=4, dot_bits=7, registers=26, fma_per_cycle=1.0, byte_popcount_cost=3.0, l2_bytes=512 * KIB,
-    l3_bytes=512 * KIB, l2_bandwidth=8.0, l3_bandwidth=2.0, memory_bandwidth=2.0,
+    name="cortex-a53", lanes=4, dot_bits=7, registers=26, fma_per_cycle=1.0, packs_inputs=True, load_cost=2.0,
+    byte_popcount_cost=3.0, l2_bytes=512 * KIB, l3_bytes=512 * KIB, l2_bandwidth=8.0, l3_bandwidth=2.0,
+    memory_bandwidth=2.0,
 )  # fmt: skip
 _CORTEX_A55 = Machine(
     name="cortex-a55", lanes=4, dot_bits=7, registers=26, fma_per_cycle=1.0, byte_popcount_cost=3.0, l2_bytes=128 * KIB,

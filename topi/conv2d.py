@@ -114,6 +114,7 @@ class ConvProblem(Problem):
             reduction=reduction,
             strip_row_bytes=4 * self.conv.stride[0] * self.conv.window_size(1, columns)[1] * self.channels,
             weight_bytes=4 * self.conv.out_channels * reduction,
+            neighbours=self.weight_shape[1],
             input_parts=self.conv.groups,
         )
 

@@ -38,6 +38,7 @@ class MatmulProblem(Problem):
             reduction=self.inner,
             strip_row_bytes=4 * self.inner * self.rows,
             weight_bytes=4 * self.inner * self.columns,
+            neighbours=self.inner,
         )
 
     @property

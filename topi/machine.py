@@ -41,6 +41,8 @@ class Machine:
         Such an addition to a whole vector.
     word_popcount_cost, byte_popcount_cost : float
         Exclusive or, popcount and addition of a vector, with and without ``counts_words``.
+    packs_inputs : bool
+        Whether a vector of inputs, whose lanes are multiplied one by one, is loaded in less time than those alone.
     load_cost, store_cost : float
         A load beside multiply-adds; finishing and storing a vector of results.
     broadcast_cost, weight_load_cost, permute_cost : float
@@ -82,6 +84,7 @@ class Machine:
     dot_product_cost: float = 1.0
     word_popcount_cost: float = 1.6
     byte_popcount_cost: float = 4.8
+    packs_inputs: bool = False
     load_cost: float = 0.1
     store_cost: float = 4.0
     broadcast_cost: float = 0.25

@@ -43,6 +43,7 @@ class WinogradProblem(ConvProblem):
             reduction=self.channels,
             strip_row_bytes=4 * size**2 * columns * (self.channels + outputs),
             weight_bytes=4 * size**2 * self.channels * outputs,
+            neighbours=self.channels,
         )
         return WinogradLoops(tile=tile, m=m, size=size)
 

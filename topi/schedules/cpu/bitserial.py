@@ -46,7 +46,7 @@ def _schedule_packed_tile(site: Site) -> None:
     keep_in_registers(sch, [tile_y, tile_x, vector], lane)
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    reductions = schedule_sums(sch, anchor, knobs)
+    reductions = schedule_sums(site, knobs)
     if "bytes" in stages:
         sch.compute_at(stages["bytes"], reductions[-1], preserve_unit_loops=True)
     if window is not None:

@@ -11,6 +11,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from ..loops import vectorize_innermost
 from ..registry import Site, Template, register
 from .byte_counts import schedule_byte_counts
+from .packed_inputs import pack_inputs, packs_inputs
 from .skip_rows import skip_rows
 from .tile import TileKnobs
 
@@ -22,15 +23,15 @@ class Sums:
     Attributes
     ----------
     order : callable
-        (schedule, anchor, knobs): orders the sums, which stand at their place, around the vectors, and returns the
-        reduction loops.
+        (site, knobs): orders the sums, which stand at their place, around the vectors, and returns the reduction
+        loops, without those that are unrolled.
     finish : callable, optional
         (site, the block that zeroes the sums, knobs): the last step.
     copy_window : callable, optional
         (schedule, anchor, window, knobs): lays out the copy of the padded input; by default in vectors.
     """
 
-    order: Callable[[Schedule, SBlockRV, TileKnobs], list[LoopRV]]
+    order: Callable[[Site, TileKnobs], list[LoopRV]]
     finish: Callable[[Site, SBlockRV, TileKnobs], None] | None = None
     copy_window: Callable[[Schedule, SBlockRV, SBlockRV, TileKnobs], None] | None = None
 
@@ -83,7 +84,7 @@ def _fill_tile(
     keep_in_registers(sch, tile[:-1], tile[-1])
     sch.set_scope(anchor, 0, "local")
     sch.compute_at(anchor, column, preserve_unit_loops=True)
-    reductions = sums.order(sch, anchor, knobs)
+    reductions = sums.order(site, knobs)
     if counted is not None:
         sch.compute_at(counted, reductions[-1], preserve_unit_loops=True)
     if (window := site.stages.get("window")) is not None:
@@ -108,8 +109,9 @@ def _four_loops(sch: Schedule, block: SBlockRV) -> list[LoopRV]:
     return [sch.fuse(*loops[:-3]), *loops[-3:]] if len(loops) > 4 else loops
 
 
-def schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
-    """Order the sums of ``anchor``, which stand at their place, around the vectors; returns its reduction loops."""
+def schedule_sums(site: Site, knobs: TileKnobs) -> list[LoopRV]:
+    """Order the sums of the anchor, which stand at their place, around the vectors; returns its reduction loops."""
+    sch, anchor = site.sch, site.anchor
     axes = [var.iter_type for var in sch.get(anchor).iter_vars]
     loops = sch.get_loops(anchor)[-len(axes) :]
     spatial = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.DataPar]
@@ -118,6 +120,8 @@ def schedule_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[Loo
     single = [loop for loop in spatial[:-1] if _is_single(sch, loop)]
     tile = [loop for loop in spatial[:-1] if not _is_single(sch, loop)]
     sch.reorder(*single, *reductions, *tile, vector, lane)
+    if packs_inputs(site, reductions[-1]):
+        reductions[-1] = pack_inputs(site, reductions[-1], tile, vector, lane)
     keep_in_registers(sch, [*single, *tile, vector], lane)
     return reductions
 

@@ -3,7 +3,7 @@
 from functools import cache
 
 from tvm import tirx
-from tvm.s_tir import Schedule, TensorIntrin
+from tvm.s_tir import TensorIntrin
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.script import tirx as T
 
@@ -19,8 +19,9 @@ INSTRUCTIONS = {
 """By the lanes of a vector and `Machine.dot_bits`: of ``sdot``, both factors are signed."""
 
 
-def schedule_dot_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
-    """Order the sums of ``anchor``, which stand at their place, around vectors of dot products; see `schedule_sums`."""
+def schedule_dot_sums(site: Site, knobs: TileKnobs) -> list[LoopRV]:
+    """Order the sums of the anchor, which stand at their place, around vectors of dot products; see `schedule_sums`."""
+    sch, anchor = site.sch, site.anchor
     axes = [var.iter_type for var in sch.get(anchor).iter_vars]
     loops = sch.get_loops(anchor)[-len(axes) :]
     spatial = [loop for loop, kind in zip(loops, axes, strict=True) if kind == tirx.IterVar.DataPar]

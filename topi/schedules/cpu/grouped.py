@@ -116,8 +116,9 @@ class GroupedKnobs(TileKnobs):
         return machine.permute_cost * groups * self.vectors
 
 
-def schedule_grouped_sums(sch: Schedule, anchor: SBlockRV, knobs: TileKnobs) -> list[LoopRV]:
-    """Order the sums of ``anchor``, which stand at their place, around a kernel row; see `schedule_sums`."""
+def schedule_grouped_sums(site: Site, knobs: TileKnobs) -> list[LoopRV]:
+    """Order the sums of the anchor, which stand at their place, around a kernel row; see `schedule_sums`."""
+    sch, anchor = site.sch, site.anchor
     names = [var.var.name.removeprefix("v_") for var in sch.get(anchor).iter_vars]
     loops = dict(zip(names, sch.get_loops(anchor)[-len(names) :], strict=True))
     vector, lane = sch.split(loops["o"], [None, knobs.lanes])

@@ -36,7 +36,7 @@ class TileLoops:
     ``out_channels`` counts one group; ``strip_row_bytes`` is what one output row of padded input costs in cache.
     ``pixel_sums`` and ``vector_sums`` are the sums that a bitserial operator keeps for one pixel and one vector;
     ``panel_multiple`` divides a tile's output channels. The input channels fall into ``input_parts``, each of which as
-    many of all output channels read.
+    many of all output channels read. ``neighbours`` steps of the reduction read floats that lie side by side.
     """
 
     batch: int
@@ -50,6 +50,7 @@ class TileLoops:
     pixel_sums: int = 1
     vector_sums: int = 1
     panel_multiple: int = 1
+    neighbours: int = 1
     input_parts: int = 1
 
 
@@ -125,13 +126,18 @@ class TileKnobs(KnobSet):
         """Of one batch item and one group, in multiply-adds of whole vectors."""
         pixels, vectors = self.tile_h * self.tile_w * loops.pixel_sums, self.vectors * loops.vector_sums
         vector = machine.vector_cost(self.lanes)
-        step = vector * max(pixels * vectors, machine.sums_in_flight) + machine.load_cost * (pixels + vectors)
+        loads = pixels / self._pack(loops, machine) + vectors
+        step = vector * max(pixels * vectors, machine.sums_in_flight) + machine.load_cost * loads
         tiles = -(-loops.height // self.tile_h) * -(-loops.width // self.tile_w)
         panels = -(-loops.out_channels // self.panel)
         if tiles > 1 and loops.reduction * self._step_bytes(loops) > machine.l1_bytes:
             step = max(step, machine.fma_per_cycle * self._step_bytes(loops) / machine.l2_bandwidth)
         epilogue = machine.store_cost * vector * pixels * vectors
         return tiles * panels * (step * loops.reduction + epilogue)
+
+    def _pack(self, loops: TileLoops, machine: Machine) -> int:
+        """Inputs of a pixel that one load brings."""
+        return machine.lanes if machine.packs_inputs and loops.neighbours % machine.lanes == 0 else 1
 
     def _step_bytes(self, loops: TileLoops) -> int:
         """Weights of one step, which every tile reads again, from L2 where the panel is larger than L1."""

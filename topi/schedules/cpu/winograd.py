@@ -18,6 +18,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from ...machine import Machine
 from ..loops import vectorize_innermost
 from ..registry import Site, Template, register
+from .packed_inputs import pack_inputs, packs_inputs
 from .tile import LoopsOnly, TileKnobs, TileLoops, feasible_tiles
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _schedule_winograd(site: Site) -> None:
     sch.compute_at(back, panel, preserve_unit_loops=True)
     row, column, *_, lane = sch.get_loops(back)[-6:]
     _unroll(sch, [row, column], lane)
-    _schedule_products(sch, site.anchor, outermost, knobs)
+    _schedule_products(site, outermost, knobs)
     _schedule_data(sch, stages, outermost, knobs)
 
 
@@ -142,9 +143,8 @@ def _unroll(sch: Schedule, loops: list[LoopRV], lane: LoopRV) -> None:
         sch.unroll(loop)
 
 
-def _schedule_products(
-    sch: Schedule, anchor: SBlockRV, outermost: LoopRV | None, knobs: WinogradKnobs
-) -> None:
+def _schedule_products(site: Site, outermost: LoopRV | None, knobs: WinogradKnobs) -> None:
+    sch, anchor = site.sch, site.anchor
     store = sch.cache_write(anchor, 0, "local")
     if outermost is not None:
         sch.compute_at(store, outermost, preserve_unit_loops=True)
@@ -158,6 +158,8 @@ def _schedule_products(
     ty, tile, o, rc = sch.get_loops(anchor)[-4:]
     vector, lane = sch.split(o, [None, knobs.lanes])
     sch.reorder(rc, ty, tile, vector, lane)
+    if packs_inputs(site, rc):
+        rc = pack_inputs(site, rc, [ty, tile], vector, lane)
     _unroll(sch, [ty, tile, vector], lane)
     if outermost is None:
         sch.parallel(sch.fuse(a, b, n, panel))
