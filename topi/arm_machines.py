@@ -60,7 +60,7 @@ CORTEX_A7 = Machine(  # 512 KiB for four cores, memory of 1.5 GB/s at 0.9 GHz: R
     name="cortex-a7", lanes=4, registers=14, fma_per_cycle=0.5, byte_popcount_cost=1.5, l2_bytes=512 * KIB,
     l3_bytes=512 * KIB, l2_bandwidth=8.0, l3_bandwidth=1.7, memory_bandwidth=1.7,
 )  # fmt: skip
-_CORTEX_A53_32 = replace(_CORTEX_A53, name="cortex-a53-32", registers=14)
+_CORTEX_A53_32 = replace(_CORTEX_A53, name="cortex-a53-32", registers=14, packs_inputs=False)
 _CORTEX_A72_32 = replace(_CORTEX_A72, name="cortex-a72-32", registers=16)
 
 ARMV7_ROWS = {"cortex-a7": CORTEX_A7, "cortex-a53": _CORTEX_A53_32, "cortex-a72": _CORTEX_A72_32}

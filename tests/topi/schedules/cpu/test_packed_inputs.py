@@ -6,10 +6,10 @@ import pytest
 
 from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
-from tvm_fastconv.topi.machines import ROWS
 from tvm_fastconv.topi.operators import operator_of
 from tvm_fastconv.topi.schedules.cpu.tile import TileKnobs
 
+from ....processors import ROWS
 from ...operator_cases import CASES, assert_is_reference, random_knobs
 from ...run_operator import machine, run_primfunc
 
