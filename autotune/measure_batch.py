@@ -50,6 +50,9 @@ TURN_SECONDS = 0.01
 JOB_SECONDS = 180.0
 """After which a job counts as hanging."""
 
+STOPPED = 75
+"""Exit code of what measures, where no candidate is to blame; it has said why."""
+
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A process that these end is not ended by its candidate."""
 
@@ -140,6 +143,8 @@ def _measure_all(batch: Batch, folder: Path) -> list[Result]:
                 hangs = child.poll() is None
             finally:
                 child.kill()
+        if child.returncode == STOPPED:
+            sys.exit(1)
         if (place := _count(path)) < len(batch.jobs):
             if not hangs and -child.returncode in FROM_OUTSIDE and place != ended_at:
                 ended_at = place  # for want of memory it ends so each time
@@ -191,7 +196,10 @@ def _measure_from(place: int, batch: Batch, folder: Path) -> None:
     for job in batch.jobs[place:]:
         try:
             result = _result(job, _measure(job, batch.threads, folder), None)
-        except Exception as error:  # of whatever kind: it is this job's result
+        except (MemoryError, OSError) as error:  # of the device, and no candidate's
+            print(f"cannot measure: {str(error) or type(error).__name__}", file=sys.stderr)
+            sys.exit(STOPPED)
+        except Exception as error:  # of whatever other kind: it is this job's result
             line = (str(error).strip() or type(error).__name__).splitlines()[-1]
             result = _result(job, (), line[:300])
         _append(folder / MEASURED, result)

@@ -1,5 +1,6 @@
 """``fc.compile_c_library``: the pipeline of `compile`, with a C library at its end."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def compile_c_library(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
-    weight_growth: float | None = None,
+    weight_growth: float = math.inf,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     cc: str | None = None,

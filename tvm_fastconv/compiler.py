@@ -1,5 +1,6 @@
 """``compile``: a model in, a compiled model out. The order of the steps is `relay_passes.pipeline`'s."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -47,7 +48,7 @@ def compile(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
-    weight_growth: float | None = None,
+    weight_growth: float = math.inf,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     keep_cuda: str | Path | None = None,
@@ -80,8 +81,8 @@ def compile(
         That the result is to run with, and that its records were measured with; by default one for each core of this
         machine, and records of one thread for another machine.
     weight_growth : float, optional
-        How many times as large as the model's all weights together may become for speed (Winograd's are larger); by
-        default 1.5 for ARM, and as they come elsewhere.
+        How many times as large as the model's all weights together may become for speed (Winograd's are larger): for
+        devices with little memory. That they are read for each inference is part of every estimate, without this.
     verify : bool
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional

@@ -1,5 +1,6 @@
 """``fc.deploy``: a folder with everything that a device needs to run a network, check it and time it."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def deploy(
     methods: Methods | None = None,
     records: RecordFiles = None,
     threads: int | None = None,
-    weight_growth: float | None = None,
+    weight_growth: float = math.inf,
     tvm_runtime: bool = False,
     cc: str | None = None,
     progress: Callable[[str], None] | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .architectures import ARCHITECTURES
+from .artifact.c_compiler import toolchain_triple
 from .artifact.c_names import members
 from .artifact.entry_source import dtype_code
 from .artifact.manifest import Manifest
@@ -41,8 +42,8 @@ def write_programs(place: Path, name: str, manifest: Manifest, tolerance: float,
         "verify": manifest.verify,
         "why": _why(manifest),
         "batch": _batch_of(manifest),
-        "triple": manifest.target.split()[0],
-        "musl": manifest.target.split()[0].replace("-gnu", "-musl"),
+        "triple": toolchain_triple(manifest.target.split()[0]),
+        "musl": toolchain_triple(manifest.target.split()[0]).replace("-gnu", "-musl"),
         "python_needs": "NumPy"
         + (f" and apache-tvm-ffi {manifest.tvm_ffi_version}" if kind == "runtime" else ""),
         "flags_line": "flags" if manifest.target.startswith("x86") else "Features",

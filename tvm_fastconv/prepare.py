@@ -20,7 +20,6 @@ from tvm_fastconv.topi.build_operator import PASS_CONFIG
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
-from .architectures import ARCHITECTURES
 from .artifact.c_compiler import find_compiler, find_runtime_compiler
 from .artifact.fatbin import find_nvcc
 from .configs import Method
@@ -31,7 +30,7 @@ from .gpu_targets import is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .runtime.threads import default_threads, use_threads
-from .targets import architecture, triple_of
+from .targets import triple_of
 from .verify import Source
 from .verify.output_errors import with_output_errors
 from .verify.relax_slices import RelaxSlices
@@ -94,13 +93,13 @@ def prepare(
     dump_ir: str | Path | None = None,
     tell: Callable[[str], None] = lambda step: None,
     cc: str | None = None,
-    weight_growth: float | None = None,
+    weight_growth: float = math.inf,
 ) -> Prepared:
     """Import a model and simplify it; arguments as for `compile`."""
     # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
     use_threads(default_threads(), tvm_ffi)
     resolved, row = target_and_machine(target, machine)
-    growth = _growth(weight_growth, resolved)
+    _check_growth(weight_growth)
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
@@ -133,7 +132,7 @@ def prepare(
     else:
         source = RelaxSlices(signed if turned else plain, resolved, "the imported graph", turned)
     return Prepared(
-        imported, resolved, row, chosen, canonical, approximated, source, lossy, turned, growth, run
+        imported, resolved, row, chosen, canonical, approximated, source, lossy, turned, weight_growth, run
     )
 
 
@@ -205,9 +204,6 @@ def compiling(target: tvm.target.Target) -> Iterator[None]:
         raise ModelError(f"TVM cannot compile this model: {line}") from error
 
 
-def _growth(asked: float | None, target: tvm.target.Target) -> float:
-    if asked is None:
-        return math.inf if is_cuda(target) else ARCHITECTURES[architecture(target)].weight_growth
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked >= 1:
-        raise InputError(f"weight_growth is {asked!r}; allowed: 1 and more")
-    return asked
+def _check_growth(times: float) -> None:
+    if isinstance(times, bool) or not isinstance(times, int | float) or not times >= 1:
+        raise InputError(f"weight_growth is {times!r}; allowed: 1 and more")

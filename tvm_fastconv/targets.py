@@ -136,7 +136,7 @@ def require_runtime(target: tvm.target.Target) -> None:
 
 
 def architecture(target: tvm.target.Target) -> str:
-    """Return the first part of the triple of the target's CPU: ``x86_64`` or ``aarch64``."""
+    """Return the first part of the triple of the target's CPU: ``x86_64``, ``aarch64`` or ``armv7l``."""
     return triple_of(target).split("-")[0]
 
 
@@ -264,6 +264,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
     _check_features(triple, mattr)
     features = _features_of(triple, cpu, mattr)
     row = _row(triple)
+    if row.cpu_feature and row.cpu_feature not in features:
+        raise TargetError(f"nothing is compiled for {triple} without {row.cpu_feature}")
     mattr += [f"-{name}" for name in row.unchecked if name in features]
     for preference, feature in row.unwanted.items():
         if feature in features and f"+{preference}" not in mattr and f"-{preference}" not in mattr:
@@ -278,7 +280,10 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
 
 def _is_supported(config: dict[str, Any]) -> bool:
     first, *others = (str(config.get("mtriple", "")) or _host_triple()).split("-")
-    return config.get("kind") == "llvm" and first in ARCHITECTURES and "linux" in others
+    if config.get("kind") != "llvm" or first not in ARCHITECTURES or "linux" not in others:
+        return False
+    # Elsewhere, functions take floats in other registers.
+    return not ARCHITECTURES[first].float_abi or others[-1].endswith("eabihf")
 
 
 def _check_cpu(triple: str, cpu: str, where: str) -> None:

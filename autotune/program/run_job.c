@@ -159,9 +159,10 @@ static double seconds_of(const struct run* run, long calls) {
 static void time_warm(const struct job* job, const struct run* runs, double* times) {
   long* calls = allocate((size_t)job->count * sizeof *calls);
   for (int c = 0; c < job->count; c++) {
-    double fastest = INFINITY;
-    for (int i = 0; i < WARM_UP_CALLS; i++) fastest = fmin(fastest, seconds_of(&runs[c], 1));
-    calls[c] = (long)ceil(turn_seconds / fmax(fastest, 1e-9));
+    seconds_of(&runs[c], WARM_UP_CALLS);
+    double seconds = 0; /* until the clock, which may be coarse, has seen enough of them */
+    for (calls[c] = 1; (seconds = calls[c] * seconds_of(&runs[c], calls[c])) < turn_seconds / 4; calls[c] *= 2) {}
+    calls[c] = (long)ceil(calls[c] * turn_seconds / seconds);
   }
   for (int turn = 0; turn < job->turns; turn++)
     for (int c = 0; c < job->count; c++) {

@@ -76,23 +76,45 @@ def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         _compiled()
 
 
-def test_what_crashes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulated, "link_traced_program", lambda *_arguments: Path("/no/such/program"))
-    with pytest.raises(FastconvError, match="in qemu-aarch64 it ends with exit code"):
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the emulator end with an exit code."""
+    run = subprocess.run
+
+    def end_with(code: int) -> None:
+        def ended(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+            if "qemu" not in command[0]:
+                return run(command, **how)
+            return subprocess.CompletedProcess(command, code, "", "a line\nof its own\n")
+
+        monkeypatch.setattr(emulated.subprocess, "run", ended)
+
+    return end_with
+
+
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGABRT, 4])
+def test_what_crashes_is_a_bug(code: int, ending: Callable[[int], None]) -> None:
+    ending(code)
+    with pytest.raises(
+        FastconvError, match=f"qemu-aarch64 ends with exit code {code}: of its own. This is a bug"
+    ):
         _compiled()
 
 
-def test_an_emulator_of_a_lesser_processor_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = subprocess.run
-
-    def illegal(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
-        if "qemu" not in command[0]:
-            return run(command, **how)
-        return subprocess.CompletedProcess(command, -signal.SIGILL, "", "")
-
-    monkeypatch.setattr(emulated.subprocess, "run", illegal)
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-signal.SIGILL, "lacks an instruction of its code"),
+        (-signal.SIGKILL, "ends with exit code -9: of its own"),
+        (3, "ends with exit code 3: of its own"),
+    ],
+)
+def test_an_emulator_that_cannot_says_nothing_of_the_model(
+    code: int, said: str, ending: Callable[[int], None]
+) -> None:
+    ending(code)
     made = _compiled()
-    assert made.manifest.verify == f"{UNSEEN}, and qemu-aarch64 lacks an instruction of its code"
+    assert made.manifest.verify == f"{UNSEEN}, and qemu-aarch64 {said}"
     assert made.verified_error is None
 
 

@@ -228,6 +228,28 @@ def test_another_processor_is_told(tmp_path: Path) -> None:
     assert (folder / MEASURED).read_bytes() == b""
 
 
+def test_one_bad_instruction_does_not_undo_what_was_measured(tmp_path: Path) -> None:
+    """Only where nothing has run yet, the processor is another one."""
+    device, folder = _device(), _program("memcpy(y, x, 256);", tmp_path / "batch")
+    compiler = find_compiler(triple_of(target_and_machine(device.target)[0]))
+    both = tmp_path / "both"
+    both.mkdir()
+    shutil.copy(folder / "x.npy", both)
+    jobs = []
+    for name, body in (("good", "for (int i = 0; i < 64; i++) y[i] = x[i];"), ("bad", "raise(4);")):
+        (both / f"{name}.c").write_text(
+            f"#include <signal.h>\nint candidate_{name}(const float* x, float* y) {{ {body} return 0; }}\n"
+        )
+        compiler.compile(both, f"{name}.c", f"{name}.o")
+        (both / f"{name}.c").unlink()
+        (both / f"{name}{SCRATCH}").write_text("0")
+        made = Built(knobs="{}", library=f"{name}.o", arrays=("x.npy",))
+        jobs.append(Job(op=name, problem="{}", candidates=(made,), expected="x.npy", turns=3))
+    write_program(jobs, device, TOLD, both)
+    errors = [result.error for result in _results(both).results]
+    assert errors == [None, "the process that ran it was killed by signal 4"]
+
+
 def test_arguments_are_told_of(batch: Path) -> None:
     done = subprocess.run([batch / PROGRAM, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 1

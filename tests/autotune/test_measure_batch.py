@@ -250,3 +250,13 @@ def test_no_compiler_is_one_message(tmp_path: Path) -> None:
     with pytest.raises((TargetError, ValueError)):
         write_batch(_groups()[:1], device, "", tmp_path / "batch")
     assert not (tmp_path / "batch").exists()
+
+
+def test_what_the_device_lacks_ends_the_batch(batch: Path) -> None:
+    """And is no candidate's failure: here, memory."""
+    (job, *_) = json.loads((batch / BATCH).read_text())["jobs"]
+    _change(batch, jobs=[job | {"footprint": 1 << 60}])
+    done = _measure(batch)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot measure: ")
+    assert not (batch / MEASURED).exists()

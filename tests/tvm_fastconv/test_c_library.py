@@ -438,6 +438,8 @@ def test_names_of_tensors_stay_names(name: str, tmp_path: Path) -> None:
 
 
 MACROS = [
+    "_Bool",
+    "_Atomic",
     "EOF",
     "NULL",
     "linux",

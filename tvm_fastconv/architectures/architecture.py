@@ -37,8 +37,6 @@ class Architecture:
         How its functions take floats, where TVM has to be told.
     least_cpu : str
         LLVM's name of the CPU that is meant where a triple names none; ``""`` where LLVM's own choice will do.
-    weight_growth : float
-        How many times as large as a network's all weights may become for speed: boards and phones have little memory.
     has_runtime : bool
         Whether there is TVM's runtime for it.
     cpu_feature : str
@@ -56,6 +54,5 @@ class Architecture:
     toolchain: str = ""
     float_abi: str = ""
     least_cpu: str = ""
-    weight_growth: float = 1.5
     has_runtime: bool = True
     cpu_feature: str = ""

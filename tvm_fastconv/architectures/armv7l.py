@@ -1,4 +1,4 @@
-"""ARM's 32-bit CPUs with NEON and hardware floats; ``/proc/cpuinfo`` says what one has.
+"""ARM's 32-bit CPUs with NEON and hardware floats; ``/proc/cpuinfo`` says what one has, where the kernel has 32 bits.
 
 TVM's runtime is not made for them: a network becomes a C library.
 """
@@ -10,7 +10,6 @@ ARMV7L = Architecture(
     elf_machine=40,
     features={
         "crc": "crc32",
-        "d32": "vfpd32",
         "dotprod": "asimddp",
         "hwdiv-arm": "idiva",
         "neon": "neon",
@@ -21,4 +20,5 @@ ARMV7L = Architecture(
     float_abi="hard",
     least_cpu="cortex-a7",  # without its vfp4 and division, both are calls
     has_runtime=False,
+    cpu_feature="neon",
 )

@@ -99,21 +99,22 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
             f"no C compiler for {triple} found: name the NDK's, {triple}29-clang, with CC or --cc"
         )
     raise TargetError(
-        f"no C compiler for {triple} found: install {_toolchain(triple)}-gcc, or pip install tvm-fastconv[cross] "
+        f"no C compiler for {triple} found: install {toolchain_triple(triple)}-gcc, or pip install tvm-fastconv[cross] "
         "(zig), or name one with CC or --cc"
     )
 
 
 def find_program_compiler(triple: str, cc: str | None = None) -> CCompiler:
-    """Return what links static programs for ``triple``: with musl where a compiler has it, else its own C library.
+    """Return what links static programs for ``triple``: ``cc``, else with musl where a compiler has it.
 
     Raises
     ------
     TargetError
         There is none.
     """
-    with contextlib.suppress(TargetError):
-        return find_compiler(triple.replace("-gnu", "-musl"))
+    if cc is None:
+        with contextlib.suppress(TargetError):
+            return find_compiler(triple.replace("-gnu", "-musl"))
     return find_compiler(triple, cc)
 
 
@@ -131,14 +132,14 @@ def _candidates(triple: str) -> Iterator[list[str]]:
         yield own
     if _is_native(triple):
         yield from ([name] for name in _SYSTEM_COMPILERS)
-    yield [f"{_toolchain(triple)}-gcc"]
+    yield [f"{toolchain_triple(triple)}-gcc"]
     # Android's C library is not zig's.
     if importlib.util.find_spec("ziglang") is not None and "android" not in triple:
-        yield [sys.executable, "-m", "ziglang", "cc", "-target", _toolchain(triple)]
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", toolchain_triple(triple)]
 
 
-def _toolchain(triple: str) -> str:
-    """``triple`` as C compilers call it."""
+def toolchain_triple(triple: str) -> str:
+    """Return ``triple`` as C compilers call it."""
     name, _, rest = triple.partition("-")
     row = ARCHITECTURES.get(name)
     return f"{row.toolchain or name}-{rest}" if row else triple
@@ -158,5 +159,5 @@ def _compiles_for(command: Sequence[str], triple: str) -> bool:
     said = done.stdout.strip()
     if not said:  # some say nothing: they are the user's for this machine
         return _is_native(triple)
-    same = said.split("-")[0] in (triple.split("-")[0], _toolchain(triple).split("-")[0])
+    same = said.split("-")[0] in (triple.split("-")[0], toolchain_triple(triple).split("-")[0])
     return same and ("musl" in said) == ("musl" in triple)

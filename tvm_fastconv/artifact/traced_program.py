@@ -14,6 +14,9 @@ from .weights_source import WEIGHTS_FILE
 
 PROGRAM = "traced"
 
+KERNEL_FAILED = 4
+"""Its exit code where a kernel says that it failed; 3 is of files and memory."""
+
 _SOURCE = """\
 #include <stdint.h>
 #include <stdio.h>
@@ -66,14 +69,14 @@ int main(int count, char** arguments) {{
   for (int i = 0; i < PORTS; i++) memory[i] = allocate(bytes[i]);
   if (count != PORTS + 2 || !(traced = fopen(arguments[PORTS + 1], "wb"))) return 3;
   each_file(arguments + 1, memory, bytes, INPUTS, "rb");
-  if (run((const char* const*)memory, memory + INPUTS, {start}, allocate({workspace}))) return 4;
+  if (run((const char* const*)memory, memory + INPUTS, {start}, allocate({workspace}))) return {failed};
   each_file(arguments + 1 + INPUTS, memory + INPUTS, bytes + INPUTS, PORTS - INPUTS, "wb");
   return fclose(traced) ? 3 : 0;
 }}
 """
 
 _WEIGHTS = """\
-__asm__(".section .rodata\\n.balign 64\\nweights_of_all:\\n.incbin \\"{file}\\"\\n.text\\n");
+__asm__(".section .rodata\\n.balign {alignment}\\nweights_of_all:\\n.incbin \\"{file}\\"\\n.text\\n");
 extern const char weights_of_all[];
 """
 
@@ -109,12 +112,13 @@ def link_traced_program(
     specs = [*ports[0], *ports[1]]
     source = _SOURCE.format(
         alignment=ALIGNMENT,
-        weights=_WEIGHTS.format(file=WEIGHTS_FILE) if weights else "",
+        weights=_WEIGHTS.format(file=WEIGHTS_FILE, alignment=ALIGNMENT) if weights else "",
         start="weights_of_all" if weights else "NULL",
         run=run_source(line, weights, prefix, result_bytes),
         inputs=len(ports[0]),
         ports=len(specs),
         bytes=", ".join(str(port_bytes(spec)) for spec in specs),
+        failed=KERNEL_FAILED,
         workspace=max(line.workspace_bytes, ALIGNMENT),
     )
     (folder / f"{PROGRAM}.c").write_text(source)

@@ -20,10 +20,8 @@ RecordedThreads = Annotated[
     typer.Option(help="Of the records; by default this machine's physical cores, 1 for another machine."),
 ]
 WeightGrowth = Annotated[
-    float | None,
-    typer.Option(
-        help="How many times larger all weights may become for speed; by default 1.5 for ARM.", min=1
-    ),
+    float,
+    typer.Option(help="How many times as large all weights may become for speed; by default any.", min=1),
 ]
 Shapes = Annotated[
     list[str] | None,

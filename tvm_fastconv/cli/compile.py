@@ -1,5 +1,6 @@
 """``fastconv compile``: a model becomes one file."""
 
+import math
 import os
 import time
 from enum import Enum
@@ -40,7 +41,7 @@ def compile_verb(
         typer.Option(help="A file of fastconv tune; may be given more than once. Also: FASTCONV_RECORDS."),
     ] = None,
     threads: RecordedThreads = None,
-    weight_growth: WeightGrowth = None,
+    weight_growth: WeightGrowth = math.inf,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     cc: Annotated[
         str | None,

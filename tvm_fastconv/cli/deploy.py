@@ -1,5 +1,6 @@
 """``fastconv deploy``: a folder that runs a network on a device."""
 
+import math
 import shlex
 from typing import Annotated
 
@@ -23,7 +24,7 @@ def deploy_verb(
     ] = None,
     records: Annotated[list[str] | None, typer.Option(help="A file of fastconv tune.")] = None,
     threads: RecordedThreads = None,
-    weight_growth: WeightGrowth = None,
+    weight_growth: WeightGrowth = math.inf,
     tvm_runtime: Annotated[
         bool,
         typer.Option(help="For TVM's runtime, which comes along, instead of a C library: dynamic batches."),
@@ -57,13 +58,12 @@ def deploy_verb(
         )
     place = shlex.quote(f"./{output}" if output.startswith("-") else output)
     build = f"cmake -S . -B build && cmake --build build && build/{name} check"
-    verified = kit.manifest.verify.startswith("verified")
     facts = {
         "kit": str(kit.folder),
         "target": kit.manifest.target,
         "verify": kit.manifest.verify,
         "next": f"cd {place} && {build}"
-        if verified
+        if kit.compiled.runs_here
         else f"copy the folder to the device; there, in it: {build}",
     }
     print_json(facts) if json else print_facts(facts)

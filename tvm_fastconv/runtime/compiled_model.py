@@ -178,6 +178,11 @@ class CompiledModel:
         return self._call.bind(inputs, outputs)
 
     @property
+    def runs_here(self) -> bool:
+        """Whether this machine can call it."""
+        return self._obstacle is None
+
+    @property
     def manifest(self) -> Manifest:
         """Everything the file says about itself."""
         return self._artifact.manifest

@@ -18,7 +18,7 @@ from tvm_fastconv.artifact.c_compiler import find_program_compiler
 from tvm_fastconv.artifact.elf import process_machine
 from tvm_fastconv.artifact.kernels import entry_of
 from tvm_fastconv.artifact.manifest import Manifest
-from tvm_fastconv.artifact.traced_program import link_traced_program
+from tvm_fastconv.artifact.traced_program import KERNEL_FAILED, link_traced_program
 from tvm_fastconv.errors import FastconvError, TargetError
 from tvm_fastconv.gpu_targets import is_cuda
 from tvm_fastconv.relay_passes import pipeline
@@ -31,6 +31,9 @@ from .trace import Arrays, Trace, by_place
 
 CPU = "max"
 """Which of the processors that the emulator knows: one with all that it can execute."""
+
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE)
+"""What ends a program that does something wrong."""
 
 SECONDS = 600
 """After which a run counts as hanging; ResNet-18 takes 3."""
@@ -137,11 +140,12 @@ class Emulated:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             raise EmulatorError(f"{self.name} takes longer than {SECONDS} s") from None
-        if done.returncode in (-signal.SIGILL, 128 + signal.SIGILL):
+        if not done.returncode:
+            return
+        if -done.returncode == signal.SIGILL:
             raise EmulatorError(f"{self.name} lacks an instruction of its code")
-        if done.returncode:
-            said = f": {done.stderr.strip().splitlines()[-1]}" if done.stderr.strip() else ""
-            raise FastconvError(
-                f"the compiled model is wrong: in {self.name} it ends with exit code {done.returncode}{said}. "
-                "This is a bug in tvm-fastconv"
-            )
+        said = f": {done.stderr.strip().splitlines()[-1]}" if done.stderr.strip() else ""
+        how = f"{self.name} ends with exit code {done.returncode}{said}"
+        if -done.returncode in CRASHES or done.returncode == KERNEL_FAILED:
+            raise FastconvError(f"the compiled model is wrong: {how}. This is a bug in tvm-fastconv")
+        raise EmulatorError(how)  # of itself, or for want of memory
