@@ -31,6 +31,7 @@ from .temporary import temporary_folder
 from .tvm_log import quiet_tvm
 from .verify import obstacle_to_verifying
 from .verify.compare import moved_by_roundings
+from .verify.emulated import check_kit
 
 LEAST_TOLERANCE = 1e-4
 """Of a check, relative to the largest expected value: sums in another order, libraries of other mathematics."""
@@ -130,6 +131,8 @@ def deploy(
             write_reference(kit / "reference", *pair)
             kind = "runtime" if tvm_runtime else "library"
             write_programs(kit, name, compiled.manifest, tolerance_of(compiled, prepared), kind)
+            if not tvm_runtime:
+                check_kit(kit, name, prepared.target, cc)
             place.absolute().parent.mkdir(parents=True, exist_ok=True)
             os.rename(kit, place)
         except OSError as error:

@@ -46,6 +46,7 @@ def write_programs(place: Path, name: str, manifest: Manifest, tolerance: float,
         "musl": toolchain_triple(manifest.target.split()[0]).replace("-gnu", "-musl"),
         "python_needs": "NumPy"
         + (f" and apache-tvm-ffi {manifest.tvm_ffi_version}" if kind == "runtime" else ""),
+        "machine": manifest.target.split("-")[0],
         "flags_line": "flags" if manifest.target.startswith("x86") else "Features",
         "processor_flags": repr(_processor_flags(manifest)),
         **_tensor_words(name, manifest.inputs, manifest.outputs),

@@ -6,6 +6,7 @@ is compared with LLVM's own lists before LLVM sees it.
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -149,8 +150,8 @@ def known_cpus(triple: str) -> tuple[str, ...]:
     """Return LLVM's names of the 64-bit CPUs of ``triple``'s architecture, one spelling of each."""
     names = sorted(codegen.llvm_get_cpu_archlist(tvm.target.Target({"kind": "llvm", "mtriple": triple})))
     dashed = [name for name in names if name.replace("_", "-") == name or name.replace("_", "-") not in names]
-    needed = _row(triple).cpu_feature
-    return tuple(name for name in dashed if not needed or needed in _features_of(triple, name))
+    needed = set(_row(triple).needed)
+    return tuple(name for name in dashed if not needed or needed <= _features_of(triple, name))
 
 
 def known_tags() -> tuple[str, ...]:
@@ -161,6 +162,7 @@ def known_tags() -> tuple[str, ...]:
 
 
 def _base_config(word: str) -> dict[str, Any]:
+    word = re.sub("^(arm|armv7|armv7a)-(.*eabihf)$", r"armv7l-\2", word)  # what C compilers call it
     if word == "native":
         return _native_config()
     if _is_supported({"kind": "llvm", "mtriple": word}):
@@ -264,8 +266,8 @@ def _checked_target(config: dict[str, Any]) -> tvm.target.Target:
     _check_features(triple, mattr)
     features = _features_of(triple, cpu, mattr)
     row = _row(triple)
-    if row.cpu_feature and row.cpu_feature not in features:
-        raise TargetError(f"nothing is compiled for {triple} without {row.cpu_feature}")
+    if lacking := [name for name in row.needed if name not in features]:
+        raise TargetError(f"nothing is compiled for {triple} without {' and '.join(lacking)}")
     mattr += [f"-{name}" for name in row.unchecked if name in features]
     for preference, feature in row.unwanted.items():
         if feature in features and f"+{preference}" not in mattr and f"-{preference}" not in mattr:

@@ -36,9 +36,6 @@ from .weight_budget import Choice, choose_within
 MAX_ERROR = 2e-5
 """Of the largest output; what a float layer may differ by from the same layer in plain float32."""
 
-FREE_BYTES = 2 << 20
-"""Weights that may become as large as they want: there is so much memory wherever a network runs."""
-
 DIRECT = 1
 """A direct convolution is F(1×1)."""
 
@@ -69,7 +66,7 @@ class DispatchWinograd:
         total = sum(map(_constant_bytes, functions))
         others = total - sum(candidate.weight.nbytes for candidate in self.candidates.values())
         choices = [candidate.choices for candidate in self.candidates.values()]
-        chosen = choose_within(choices, max(self.growth * total, FREE_BYTES) - others)
+        chosen = choose_within(choices, self.growth * total - others)
         self.chosen = dict(zip(self.candidates, chosen, strict=True))
         return rewrite_calls(mod, {"nn.conv2d": self._conv2d})
 

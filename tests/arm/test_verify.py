@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import tvm_fastconv as fc
+from tvm_fastconv import deployment
 from tvm_fastconv.artifact.c_compiler import CCompiler
 from tvm_fastconv.artifact.elf import process_machine
 from tvm_fastconv.errors import FastconvError, TargetError
@@ -155,3 +156,16 @@ def test_of_32_bits_there_are_c_libraries(tmp_path: Path) -> None:
     assert kit.manifest.verify.startswith("verified in qemu-arm against PyTorch")
     with pytest.raises(TargetError, match="TVM has no runtime"):
         fc.export_batch(model, x, folder=tmp_path / "batch", records=tmp_path / "r.jsonl", target="cortex-a7")
+
+
+def test_a_kits_library_is_checked_in_the_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.Conv2d(3, 8, 3).eval(), torch.randn(1, 3, 10, 10)
+    write = deployment.write_reference
+
+    def other(folder: Path, inputs: Any, outputs: Any) -> None:
+        write(folder, inputs, [output + 1 for output in outputs])
+
+    monkeypatch.setattr(deployment, "write_reference", other)
+    with pytest.raises(FastconvError, match=r"the kit's library is wrong: in qemu-aarch64, .*WRONG"):
+        fc.deploy(model, x, folder=tmp_path / "kit", target="cortex-a53")
+    assert not list(tmp_path.iterdir())

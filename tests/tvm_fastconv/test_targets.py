@@ -195,6 +195,7 @@ def test_a_target_object_keeps_its_other_attributes() -> None:
         ("armv7l-linux-androideabi", "unknown target"),
         ("arm1176jzf-s", "unknown target"),
         ("cortex-m4", "unknown target"),
+        ("cortex-a9", "unknown target"),
         ("cortex-a7 -mattr=-neon", "nothing is compiled for armv7l-linux-gnueabihf without neon"),
         (f"{X86} -mcpu=znver4 -mcpu=znver5", "target option -mcpu= is given twice"),
         (f"{X86} -O3", "unknown target option '-O3'.*-mcpu"),

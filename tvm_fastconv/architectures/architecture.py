@@ -39,8 +39,8 @@ class Architecture:
         LLVM's name of the CPU that is meant where a triple names none; ``""`` where LLVM's own choice will do.
     has_runtime : bool
         Whether there is TVM's runtime for it.
-    cpu_feature : str
-        What those CPUs have that LLVM lists for this architecture and that are of it; ``""`` where all are.
+    needed : tuple of str
+        LLVM's features of the CPUs that are compiled for, of those that it lists for this architecture.
     """
 
     name: str
@@ -55,4 +55,4 @@ class Architecture:
     float_abi: str = ""
     least_cpu: str = ""
     has_runtime: bool = True
-    cpu_feature: str = ""
+    needed: tuple[str, ...] = ()

@@ -20,5 +20,5 @@ ARMV7L = Architecture(
     float_abi="hard",
     least_cpu="cortex-a7",  # without its vfp4 and division, both are calls
     has_runtime=False,
-    cpu_feature="neon",
+    needed=("neon", "hwdiv-arm"),  # the second, or division is a function that no C library has
 )

@@ -85,5 +85,5 @@ X86_64 = Architecture(
     unchecked=("avx10.1", "avx10.2", "egpr", "ndd", "nf", "ccmp", "ppx", "push2pop2", "zu"),
     # With AVX-512, LLVM's vectoriser would stay at 256 bits.
     unwanted={"prefer-256-bit": "avx512f"},
-    cpu_feature="64bit",
+    needed=("64bit",),
 )

@@ -86,7 +86,10 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
         When there is none, or what ``cc`` or ``$CC`` names is not there.
     """
     for named, where in ((cc, ""), (os.environ.get("CC") or None, ", as CC says,")):
-        command = shlex.split(named) if named is not None else []
+        try:
+            command = shlex.split(named or "")
+        except ValueError as error:
+            raise TargetError(f"C compiler {named!r}{where} is no command: {error}") from None
         if named is not None and (not command or shutil.which(command[0]) is None):
             raise TargetError(f"C compiler {named!r}{where} for {triple} not found")
     if cc is not None:

@@ -37,6 +37,8 @@ def batches(
             facts["faster than default"] = (
                 f"{sum(v.ratio != 1 for v in verdicts)} of {len(verdicts)} problems"
                 if verdicts
+                else "nothing new"
+                if not taken.trials
                 else "not decided: the next batch holds contests"
             )
         if folder is not None:

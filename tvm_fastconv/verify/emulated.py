@@ -48,6 +48,35 @@ def emulator_for(target: tvm.target.Target) -> str | None:
     return shutil.which(name) or shutil.which(f"{name}-static")
 
 
+def check_kit(kit: Path, name: str, target: tvm.target.Target, cc: str | None) -> None:
+    """Have a kit's C program, on three threads, check the library that it holds, if an emulator can.
+
+    Raises
+    ------
+    FastconvError
+        The library computes something else than its reference.
+    """
+    if (emulator := emulator_for(target)) is None:
+        return
+    with temporary_folder() as folder:
+        try:
+            compiler = find_program_compiler(triple_of(target), cc)
+            sources = ("main", "kit_program", "kit_pool")
+            for source in sources:
+                compiler.compile(folder, str(kit / f"{source}.c"), f"{source}.o")
+            objects = [*(f"{source}.o" for source in sources), str(kit / f"lib{name}.a")]
+            compiler.link_program(folder, objects, "program")
+        except TargetError:
+            return
+        command = [emulator, "-cpu", CPU, str(folder / "program"), "check", "3"]
+        done = subprocess.run(command, cwd=kit, capture_output=True, text=True, check=False)
+    if done.returncode == 1 or -done.returncode in CRASHES:
+        raise FastconvError(
+            f"the kit's library is wrong: in {Path(emulator).name}, its check ends with exit code {done.returncode}: "
+            f"{(done.stdout + done.stderr).strip()}. This is a bug in tvm-fastconv"
+        )
+
+
 class EmulatorError(RuntimeError):
     """The emulator cannot say anything of the code; the message says why."""
 
@@ -106,7 +135,9 @@ class Emulated:
                 folder, find_program_compiler(triple_of(target), cc),
             )  # fmt: skip
         except TargetError as error:
-            raise EmulatorError(str(error).splitlines()[0]) from None
+            first, *others = str(error).splitlines()
+            why = next((line for line in others if "error" in line), "")
+            raise EmulatorError(f"{first}: {why}" if why else first) from None
 
     def __call__(self, inputs: Arrays) -> Trace:
         """Run it once.

@@ -129,6 +129,8 @@ def test_what_is_named_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tm
     _install(tmp_path, ["cc"])
     with pytest.raises(TargetError, match=f"C compiler 'icc -O3' for {HERE} not found"):
         find_compiler(HERE, "icc -O3")
+    with pytest.raises(TargetError, match="is no command: No closing quotation"):
+        find_compiler(HERE, 'gcc "')
     monkeypatch.setenv("CC", "icc")
     with pytest.raises(TargetError, match=f"C compiler 'icc', as CC says, for {HERE} not found"):
         find_compiler(HERE)
