@@ -138,7 +138,7 @@ def _serving(tracker: Tracker, log: Path) -> Iterator[None]:
         )  # fmt: skip
         try:
             queue = tracker_key("arm", "")
-            for _ in range(1200):
+            for _ in range(3000):
                 known = rpc.connect_tracker("127.0.0.1", tracker.port).summary()["queue_info"]
                 if known.get(queue, {"free": 0})["free"]:
                     break
