@@ -181,7 +181,7 @@ def compile_prepared(
                     run = Emulated(scheduled, resolved, compiled.manifest, folder, calls, emulator, cc)
                     where = f" in {Path(emulator).name}"
                 verdict = verify_compiled(compiled.manifest.outputs, run, source, examples, calls)
-                whole = largest_difference(run(examples).entry, expected)
+                whole = largest_difference(verdict.outputs, expected)
             except EmulatorError as error:
                 amend_manifest(path, verify=f"{unseen}, and {error}")
             else:

@@ -63,6 +63,8 @@ class Verdict:
         Layer to the largest error of its function, relative to the largest value of its channel.
     compared, functions : int
         Results that were compared on their own, of how many.
+    outputs : tuple of ndarray
+        What the entry function returns for the example inputs.
     open : float
         The largest share of a result that differs by more, where rounding decides.
     """
@@ -71,6 +73,7 @@ class Verdict:
     compared: int = 0
     functions: int = 0
     open: float = 0.0
+    outputs: Arrays = ()
 
     def add(self, layers: Sequence[str], found: Comparison) -> None:
         """Count one comparison."""
@@ -119,6 +122,7 @@ def verify(
     verdict = Verdict()
     for inputs, which in _both(examples):
         ran = run(inputs)
+        verdict.outputs = verdict.outputs or ran.entry
         steps, last = _steps(ran, calls)
         verdict.functions, verdict.compared = len(ran.results), len(steps)
         for layers, found in _comparisons(source, inputs, steps, ran.outputs, last):
