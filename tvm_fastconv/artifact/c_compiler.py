@@ -61,6 +61,8 @@ class CCompiler:
         _check(
             subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False), command
         )
+        if not (folder / arguments[arguments.index("-o") + 1]).exists():
+            raise TargetError(f"the C compiler wrote nothing: {shlex.join(command)}")
 
 
 def _check(done: subprocess.CompletedProcess[str], command: Sequence[str]) -> None:

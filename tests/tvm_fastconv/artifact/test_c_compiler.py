@@ -145,3 +145,9 @@ def test_android_is_the_ndks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     triple = f"{process_machine()}-linux-android"
     with pytest.raises(TargetError, match=f"name the NDK's, {triple}29-clang, with CC or --cc"):
         find_compiler(triple)
+
+
+def test_a_compiler_that_writes_nothing_is_told(tmp_path: Path) -> None:
+    _install(tmp_path, ["cc"])
+    with pytest.raises(TargetError, match=r"the C compiler wrote nothing: .*cc -O2 .* -o a\.o"):
+        CCompiler((str(tmp_path / "cc"),)).compile(tmp_path, "a.c", "a.o")
