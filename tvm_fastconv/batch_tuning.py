@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from .errors import ArtifactError, InputError
 from .extras import require
 from .machine_files import target_and_machine
 from .method_patterns import Methods
+from .notices import notify
 from .prepare import prepare
 from .record_files import threads_for
 from .targets import refuse_gpu, require_runtime, spec_of
@@ -211,6 +213,10 @@ def import_batch(
     tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
     if found.conditions != _told(tasks.conditions):
         raise InputError(f"the results are for {_words(found.conditions)}, not for {tasks.conditions}")
+    if re.search(r"\b(AMD|Intel)\b", found.processor) and not tasks.device.target.startswith("x86"):
+        notify(
+            f"these times are an emulator's: the results for {tasks.conditions.cpu} are of {found.processor}"
+        )
     taken = take_results(tasks, found.results)
     if found.results and taken.alien == len(found.results):
         raise InputError(f"none of the {taken.alien} results is of a layer of this model")

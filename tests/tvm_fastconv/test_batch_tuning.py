@@ -111,3 +111,14 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the 1 results is of a layer of this model"):
         fc.import_batch(_model(), X, results=tmp_path / RESULTS, records=tmp_path / "r.jsonl", threads=1)
     assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_times_of_an_emulator_are_remarked_on(tmp_path: Path) -> None:
+    """It shows its host's processor."""
+    target, machine = target_and_machine("cortex-a53")
+    conditions = conditions_of(Device(spec_of(target), machine, 1))
+    fields = {"conditions": one_line(asdict(conditions)), "processor": "AMD EPYC 9354 32-Core Processor"}
+    (tmp_path / RESULTS).write_text(json.dumps(WHOLE | fields))
+    files = {"results": tmp_path / RESULTS, "records": tmp_path / "r.jsonl"}
+    with pytest.warns(UserWarning, match="these times are an emulator's: .*cortex-a53 are of AMD EPYC"):
+        fc.import_batch(_model(), X, target="cortex-a53", **files)
