@@ -7,7 +7,7 @@ folder=$(realpath -m "$1")
 pip=("$2" -m pip --quiet --disable-pip-version-check)
 apt="$folder/apt"
 rm -rf "$folder"
-mkdir -p "$apt/state" "$apt/cache/archives/partial" "$folder/root" "$folder/wheels"
+mkdir -p "$apt/state" "$apt/cache/archives/partial" "$folder/sysroot" "$folder/wheels"
 
 # An apt of its own: nothing of the system's changes.
 : > "$apt/status"
@@ -29,7 +29,7 @@ APT_CONFIG="$apt/conf" apt-get update -qq
 APT_CONFIG="$apt/conf" apt-get install -y -qq --download-only --no-install-recommends \
     python3.11-minimal libpython3.11-stdlib libstdc++6 libgcc-s1 zlib1g
 for package in "$apt"/cache/archives/*.deb; do
-    dpkg -x "$package" "$folder/root"
+    dpkg -x "$package" "$folder/sysroot"
 done
 rm -rf "$apt"
 
@@ -50,6 +50,6 @@ CUSTOM
 cat > "$folder/python" << PYTHON
 #!/bin/sh
 export PYTHONPATH="$folder/site\${PYTHONPATH:+:\$PYTHONPATH}"
-exec qemu-aarch64 -cpu "\${ARM_CPU:-cortex-a72}" -L "$folder/root" "$folder/root/usr/bin/python3.11" "\$@"
+exec qemu-aarch64 -cpu "\${ARM_CPU:-cortex-a72}" -L "$folder/sysroot" "$folder/sysroot/usr/bin/python3.11" "\$@"
 PYTHON
 chmod +x "$folder/python"
