@@ -90,7 +90,7 @@ def fetch_rivals() -> None:
         return
     print("fetching ncnn, ONNX Runtime, pnnx and a Python for ARM into .cache/arm-rivals", file=sys.stderr)
     shutil.rmtree(CACHE, ignore_errors=True)
-    _fetch_system(CACHE / "system")
+    subprocess.run([SOURCES / "fetch_debian.sh", CACHE / "system", *DEBIAN], check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"]
     arm = [f"--platform={name}" for name in PLATFORMS]
     needed = {name: importlib.metadata.version(name) for name in ("numpy", "flatbuffers", "protobuf")}
@@ -98,24 +98,6 @@ def fetch_rivals() -> None:
     subprocess.run([*pip, CACHE / "wheels", "--python-version=3.11", *arm, *wheels], check=True)
     subprocess.run([*pip, CACHE / "pnnx", f"pnnx=={PNNX}"], check=True)
     filled.write_text(wanted)
-
-
-def _fetch_system(root: Path) -> None:
-    """Debian's Python for ARM and its libraries, by an apt of its own state."""
-    apt = CACHE / "apt"
-    for folder in (root, apt / "state" / "lists" / "partial", apt / "cache" / "archives" / "partial"):
-        folder.mkdir(parents=True)
-    (apt / "status").touch()
-    (apt / "apt.conf").write_text(
-        'APT::Architecture "arm64"; APT::Architectures { "arm64"; }; APT::Sandbox::User "";\n'
-        f'Dir::State "{apt}/state"; Dir::State::status "{apt}/status"; Dir::Cache "{apt}/cache";\n'
-    )
-    environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
-    subprocess.run(["apt-get", "-qq", "update"], env=environment, check=True)
-    install = ["apt-get", "-qq", "install", "-y", "--download-only", "--no-install-recommends", *DEBIAN]
-    subprocess.run(install, env=environment, check=True, stdout=subprocess.DEVNULL)
-    for package in (apt / "cache" / "archives").glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package, root], check=True)
 
 
 class _Signs(nn.Module):

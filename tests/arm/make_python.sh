@@ -5,33 +5,11 @@
 set -euo pipefail
 folder=$(realpath -m "$1")
 pip=("$2" -m pip --quiet --disable-pip-version-check)
-apt="$folder/apt"
 rm -rf "$folder"
-mkdir -p "$apt/state" "$apt/cache/archives/partial" "$folder/sysroot" "$folder/wheels"
+mkdir -p "$folder/wheels"
 
-# An apt of its own: nothing of the system's changes.
-: > "$apt/status"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main" > "$apt/sources"
-cat > "$apt/conf" << CONF
-APT::Architecture "arm64";
-APT::Architectures {"arm64";};
-APT::Sandbox::User "root";
-Debug::NoLocking "1";
-Dir::State "$apt/state";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-Dir::Etc::SourceList "$apt/sources";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::main "/dev/null";
-Dir::Etc::Parts "/dev/null";
-CONF
-APT_CONFIG="$apt/conf" apt-get update -qq
-APT_CONFIG="$apt/conf" apt-get install -y -qq --download-only --no-install-recommends \
+benchmarks/arm/fetch_debian.sh "$folder/sysroot" \
     python3.11-minimal libpython3.11-stdlib libstdc++6 libgcc-s1 zlib1g
-for package in "$apt"/cache/archives/*.deb; do
-    dpkg -x "$package" "$folder/sysroot"
-done
-rm -rf "$apt"
 
 "${pip[@]}" wheel --no-deps --no-build-isolation --wheel-dir "$folder/wheels" .
 rm -rf build
