@@ -180,6 +180,7 @@ _SHARED_MEANINGS = {
     "main.c": "run, check, bench",
     "kit_program.c": "the calls for it",
     "kit_program.h": "what they are",
+    "kit_illegal.h": "what is said where the processor is another",
     "main.cc": "run, in C++",
     "run.py": "run, check, bench, in Python",
     "kit_network.py": "the calls for it",

@@ -16,7 +16,6 @@ rm -rf build
 "${pip[@]}" install --target "$folder/site" --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
     --platform manylinux2014_aarch64 --python-version 3.11 --only-binary=:all: -c constraints.txt \
     "$folder"/wheels/*.whl cloudpickle psutil tornado
-# TVM's compiler is a library that nothing here loads but TVM's RPC server, whose Python imports it.
 rm -rf "$folder/wheels"
 
 # What starts a child starts this script, and not the interpreter that this machine cannot execute.

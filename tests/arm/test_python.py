@@ -144,6 +144,8 @@ def _serving(tracker: Tracker, log: Path) -> Iterator[None]:
                     break
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
+            else:
+                raise TimeoutError(log.read_text())
             yield
         finally:
             process.terminate()

@@ -169,3 +169,19 @@ def test_a_kits_library_is_checked_in_the_emulator(tmp_path: Path, monkeypatch: 
     with pytest.raises(FastconvError, match=r"the kit's library is wrong: in qemu-aarch64, .*WRONG"):
         fc.deploy(model, x, folder=tmp_path / "kit", target="cortex-a53")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("moved", "tolerance"), [(1e-5, "0.001"), (0.003, "0.006"), (0.8, "0.1")])
+def test_without_an_emulator_a_check_allows_what_rounding_moves(
+    moved: float, tolerance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = shutil.which
+    monkeypatch.setattr(emulated.shutil, "which", lambda name: None if "qemu" in name else which(name))
+    monkeypatch.setattr(deployment, "moved_by_roundings", lambda source, examples: moved)
+    model, x = nn.Conv2d(3, 8, 3).eval(), torch.randn(1, 3, 10, 10)
+    made = fc.deploy(model, x, folder=tmp_path / "kit", target="cortex-a53")
+    assert made.manifest.verify == UNSEEN
+    text = (tmp_path / "kit" / "README.md").read_text()
+    assert (
+        f"allows a relative error of {tolerance}, twice what rounding, which differs between machines" in text
+    )

@@ -87,16 +87,10 @@ def find_compiler(triple: str, cc: str | None = None) -> CCompiler:
     TargetError
         When there is none, or what ``cc`` or ``$CC`` names is not there.
     """
-    for named, where in ((cc, ""), (os.environ.get("CC") or None, ", as CC says,")):
-        try:
-            command = shlex.split(named or "")
-        except ValueError as error:
-            raise TargetError(f"C compiler {named!r}{where} is no command: {error}") from None
-        if named is not None and (not command or shutil.which(command[0]) is None):
-            raise TargetError(f"C compiler {named!r}{where} for {triple} not found")
     if cc is not None:
-        return CCompiler(tuple(shlex.split(cc)))
-    for found in _candidates(triple):
+        return CCompiler(_command(cc, "", triple))
+    own = _command(os.environ["CC"], ", as CC says,", triple) if os.environ.get("CC") else ()
+    for found in _candidates(triple, own):
         if shutil.which(found[0]) is not None:
             return CCompiler(tuple(found))
     if "android" in triple:
@@ -130,9 +124,19 @@ def find_runtime_compiler(triple: str, cc: str | None = None) -> CCompiler:
     return find_compiler(triple, cc)
 
 
-def _candidates(triple: str) -> Iterator[list[str]]:
-    """Commands that compile for ``triple``, if they are installed; the first is the one to use."""
-    own = shlex.split(os.environ.get("CC", ""))
+def _command(named: str, where: str, triple: str) -> tuple[str, ...]:
+    """The words of a command that the user has named, and that is there."""
+    try:
+        command = tuple(shlex.split(named))
+    except ValueError as error:
+        raise TargetError(f"C compiler {named!r}{where} is no command: {error}") from None
+    if not command or shutil.which(command[0]) is None:
+        raise TargetError(f"C compiler {named!r}{where} for {triple} not found")
+    return command
+
+
+def _candidates(triple: str, own: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Commands that compile for ``triple``, if they are installed; the first is the one to use: ``own``, if it does."""
     if own and _compiles_for(own, triple):
         yield own
     if _is_native(triple):

@@ -48,7 +48,7 @@ def members(specs: Sequence[TensorSpec]) -> list[str]:
     for spec in specs:
         plain = re.sub(r"\W", "_", spec.name, flags=re.ASCII) or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
-        macro = plain in _MACROS or re.fullmatch("I|[A-Z][A-Z0-9_]{2,}|_[A-Z]\\w*", plain)
+        macro = plain in _MACROS or re.fullmatch(r"I|[A-Z][A-Z0-9_]{2,}|_[A-Z]\w*", plain)
         plain = f"{plain}_" if macro or plain in _KEYWORDS else plain
         number, candidate = 2, plain
         while candidate in taken:

@@ -26,7 +26,7 @@ _SOURCE = """\
 static char* allocate(size_t bytes) {{
   void* memory = NULL;
   if (posix_memalign(&memory, {alignment}, bytes ? bytes : 1)) exit(3);
-  return memset(memory, 0, bytes);
+  return memset(memory, 0xFF, bytes); /* NaN: what reads before something is written there must not look right */
 }}
 
 /* What generated code calls of a runtime. */

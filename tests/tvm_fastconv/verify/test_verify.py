@@ -15,7 +15,7 @@ from tvm_fastconv.relay_passes.graph.rewrite import CallRewriter, keep_name, rew
 from tvm_fastconv.relay_passes.module import straight_line
 from tvm_fastconv.relay_passes.module.plan_memory import Life
 from tvm_fastconv.verify import random_inputs
-from tvm_fastconv.verify.compare import Comparison, compare
+from tvm_fastconv.verify.compare import Comparison, compare, moved_by_roundings
 from tvm_fastconv.verify.source import Known, Roundings
 
 
@@ -369,3 +369,9 @@ RIGHT: dict[str, tuple[nn.Module, torch.Tensor]] = {
 def test_rounding_is_no_bug(name: str) -> None:
     model, x = RIGHT[name]
     assert "verified" in fc.compile(model.eval(), x).manifest.verify
+
+
+@pytest.mark.parametrize("spread", [0.0, 5.0])
+def test_what_rounding_moves_is_relative_to_the_largest_output(spread: float) -> None:
+    source = OneValue(np.array([spread, 0.0]))
+    assert moved_by_roundings(source, ()) == spread / 1000.0

@@ -6,13 +6,12 @@
    In the folder of the kit, where reference/ lies. */
 #define _POSIX_C_SOURCE 200112L
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "kit_illegal.h"
 #include "kit_program.h"
 
 static const size_t tensor_bytes[TENSORS] = {@tensor_bytes@}; /* of a batch of 1, where the batch is dynamic */
@@ -166,13 +165,6 @@ static int run(char** files) {
     }
   }
   return 0;
-}
-
-static void say_illegal(int number) {
-  static const char told[] = "this is not the processor that @name@ was compiled for, @target@: it lacks an instruction\n";
-  (void)number;
-  if (write(2, told, sizeof told - 1)) {}
-  _exit(2);
 }
 
 int main(int count, char** arguments) {

@@ -1,10 +1,7 @@
 // @name@ from C++: reads raw files, writes raw files.
 //
 //   @name@_cc INPUT... OUTPUT...
-#include <unistd.h>
-
 #include <algorithm>
-#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -13,6 +10,7 @@
 #include <vector>
 
 #include "@name@.hpp"
+#include "kit_illegal.h"
 
 namespace {
 
@@ -32,15 +30,8 @@ void write_file(const char* path, const void* memory, std::size_t bytes) {
 
 }  // namespace
 
-// Of a processor that lacks an instruction of the network's.
-extern "C" void say_illegal(int) {
-  static const char told[] = "this is not the processor that @name@ was compiled for, @target@: it lacks an instruction\n";
-  if (write(2, told, sizeof told - 1)) {}
-  _exit(2);
-}
-
 int main(int count, char** arguments) try {
-  std::signal(SIGILL, say_illegal);
+  signal(SIGILL, say_illegal);
   if (count != 1 + @NAME@_INPUTS + @NAME@_OUTPUTS) throw std::runtime_error("usage: @name@_cc INPUT... OUTPUT...");
 @cc_tensors@  @name@_network::Network()({@cc_inputs@}, {@cc_outputs@});
 @cc_writes@  return 0;

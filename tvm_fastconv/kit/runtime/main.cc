@@ -5,10 +5,7 @@
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/extra/module.h>
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
@@ -19,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "kit_illegal.h"
 #include "kit_program.h"
 
 namespace {
@@ -87,15 +85,8 @@ void write_tensor(const char* path, const ffi::Tensor& tensor) {
 
 }  // namespace
 
-// Of a processor that lacks an instruction of the network's.
-extern "C" void say_illegal(int) {
-  static const char told[] = "this is not the processor that @name@ was compiled for, @target@: it lacks an instruction\n";
-  if (write(2, told, sizeof told - 1)) {}
-  _exit(2);
-}
-
 int main(int count, char** arguments) try {
-  std::signal(SIGILL, say_illegal);
+  signal(SIGILL, say_illegal);
   if (count != 1 + TENSORS) throw std::runtime_error("usage: @name@_cc INPUT... OUTPUT...");
   const Network network("./@name@.so");
   std::vector<ffi::Tensor> inputs;
