@@ -232,6 +232,41 @@ def test_what_is_there_is_kept(kit: fc.Kit, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kit"]
 
 
+@pytest.mark.parametrize(
+    ("pointer", "machine", "told", "missing"),
+    [
+        (8, "armv7l", "half neon vfpv4 idiva", None),
+        (8, "sparc", "neon vfpv4 idiva", "two is for armv7l, and this is sparc"),
+        (
+            8,
+            "armv7l",
+            "half vfpv4",
+            "this is not the processor that two was compiled for: it lacks idiva, neon",
+        ),
+        (4, "aarch64", "fp asimd crc32", None),  # a kernel of 64 bits, which tells other names
+    ],
+)
+def test_what_python_asks_of_a_processor(
+    pointer: int, machine: str, told: str, missing: str | None, kit: fc.Kit, tmp_path: Path
+) -> None:
+    text = (kit.folder / "run.py").read_text().partition('if __name__ == "__main__":')[0]
+    for pattern, new in (
+        ("NEEDS = .*?]", "NEEDS = ['neon', 'vfpv4', 'idiva']"),
+        (r'open\("/proc/cpuinfo"', f'open("{tmp_path}/cpuinfo"'),
+        (process_machine(), "armv7l"),
+        (r"platform.machine\(\)", repr(machine)),
+        (r'struct.calcsize\("P"\)', str(pointer)),
+        ('== "flags"', '== "Features"'),
+    ):
+        text = re.sub(pattern, new, text)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nFeatures : {told}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{text}\ncheck_processor()"],
+        cwd=kit.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == ((2, f"{missing}\n") if missing else (0, ""))
+
+
 def test_names_are_what_they_say() -> None:
     code = "from tvm_fastconv import *; Kit; from tvm_fastconv import Kit, deploy, compile; assert callable(deploy)"
     subprocess.run([sys.executable, "-c", code], check=True)

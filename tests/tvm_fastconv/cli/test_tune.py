@@ -53,6 +53,9 @@ def test_from_one_batch_to_the_next(tmp_path: Path, fastconv: Callable) -> None:
     assert done.code == 0
     assert json.loads(done.out)["trials"] == 3
     assert (tmp_path / "b" / SCRIPT).exists()
+    done = fastconv(*command, "--import-batch", tmp_path / "a" / RESULTS, "--json")
+    facts = json.loads(done.out)
+    assert (facts["trials"], facts["known already"], facts["faster than default"]) == (0, 3, "nothing new")
     done = fastconv(*command, "--export-batch", tmp_path / "c", "--seconds", "5")
     assert (done.code, (tmp_path / "c").exists()) == (2, False)
     assert "measure nothing here" in done.err
