@@ -56,12 +56,12 @@ RIGHT = 1e-3
 DEFAULT = ("resnet18", "mobilenet_v2", "bireal18", "lcnn_accurate_alexnet")
 
 
-def counted(network: str, cpu: str) -> dict[str, Any]:
-    """One row."""
+def counted(network: str, cpu: str, **how: Any) -> dict[str, Any]:
+    """One row; ``how`` as for `deploy`."""
     make = make_lookup_network if network in LOOKUP_NETWORKS else make_network
     model, (x,) = make(network)
     emulated, per_cycle = CPUS[cpu]
-    blocks = executed_blocks(model, x, cpu, emulated)
+    blocks = executed_blocks(model, x, cpu, emulated, **how)
     products = vector_products(blocks)
     return {
         "network": network,
@@ -97,15 +97,14 @@ def _rival_row(engine: str, core: str, ours: dict[str, Any], folder: Path) -> di
         "instructions": sum(block.instructions for block in blocks),
         "cycles": cycles(blocks, ours["model"]),
     }
-    ratios = {f"{name}_ours_over_theirs": ours[name] / theirs[name] for name in theirs}
-    return {
-        **row,
-        "error": error,
-        "right": error <= RIGHT,
-        **theirs,
-        "vector_products": vector_products(blocks),
-        **ratios,
-    }
+    row |= {"error": error, "right": error <= RIGHT, **theirs, "vector_products": vector_products(blocks)}
+    return compared(row, ours)
+
+
+def compared(row: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """A rival's row with our figures over its."""
+    both = ("instructions", "cycles")
+    return row | {f"{name}_ours_over_theirs": ours[name] / row[name] for name in both if name in row}
 
 
 def _print_rival(row: dict[str, Any]) -> None:
@@ -122,10 +121,15 @@ def _print_rival(row: dict[str, Any]) -> None:
     )
 
 
-def _counted_before() -> dict[str, Any]:
-    """The rivals of the last time, which do not change with our code."""
+def _counted_before(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rivals of the last time, which do not change with our code, beside our ``rows``."""
     known = json.loads((results.RESULTS / "arm.json").read_text())
-    return {name: known[name] for name in ("rivals", "rival_versions")}
+    ours = {(row["network"], row["cpu"]): row for row in rows}
+    rivals = []
+    for row in known["rivals"]:
+        own = ours.get((row["network"], row["cpu"]))
+        rivals.append(row if own is None else compared(row, own))
+    return {"rivals": rivals, "rival_versions": known["rival_versions"]}
 
 
 def main() -> None:
@@ -161,7 +165,9 @@ def main() -> None:
             for row in found:
                 _print_rival(row)
     if not given.no_write:
-        extra = {"rivals": rivals, "rival_versions": rival_versions()} if given.rivals else _counted_before()
+        extra = (
+            {"rivals": rivals, "rival_versions": rival_versions()} if given.rivals else _counted_before(rows)
+        )
         results.write_results("arm", settings, [], {"counts": rows, **extra})
 
 

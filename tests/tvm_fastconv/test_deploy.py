@@ -192,10 +192,15 @@ def test_another_processor_is_told(built: Path, tmp_path: Path) -> None:
     assert begin in text
     text = "#include <signal.h>\n" + text.replace(begin, f"{begin} raise(SIGILL);")
     (place / "kit_program.c").write_text(text)
+    text, call = (place / "two.hpp").read_text(), "const fastconv_status status = "
+    assert call in text
+    (place / "two.hpp").write_text("#include <csignal>\n" + text.replace(call, f"std::raise(SIGILL); {call}"))
     assert _sh("rm -r build && cmake -S . -B build && cmake --build build", place).returncode == 0
-    done = _sh("build/two check", place)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("this is not the processor that two was compiled for, ")
+    inputs = "reference/input_0.bin reference/input_1.bin"
+    for command in ("build/two check", f"build/two_cc {inputs} a b"):
+        done = _sh(command, place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("this is not the processor that two was compiled for, ")
     if "flags" in Path("/proc/cpuinfo").read_text():
         text = (place / "run.py").read_text()
         (place / "run.py").write_text(re.sub("NEEDS = .*?]", "NEEDS = ['avx9']", text))
