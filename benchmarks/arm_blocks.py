@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,28 @@ def run_counted(command: Sequence[str], qemu_cpu: str, folder: Path, *options: s
         subprocess.run(compiler, check=True)
         emulator = [QEMU, "-cpu", qemu_cpu, *options, "-plugin", f"{plugin},out={out}"]
         subprocess.run([*emulator, *command], cwd=folder, check=True)
-        return [
-            Block(int(count), tuple(code)) for count, *code in map(str.split, out.read_text().splitlines())
-        ]
+        return _joined(out.read_text().splitlines())
+
+
+def _joined(lines: Iterable[str]) -> list[Block]:
+    """The blocks of the plugin's ``lines``; qemu ends one at each end of a page, even in the middle of a loop."""
+    counts: Counter[tuple[int, tuple[str, ...]]] = Counter()
+    for count, address, *code in map(str.split, lines):
+        counts[int(address, 16), tuple(code)] += int(count)
+    starts = dict(counts.keys())
+    joined: list[Block] = []
+    for address, code in sorted(counts):
+        times = counts[address, code]
+        while not _is_branch(code[-1]) and (rest := starts.get(address + 4 * len(code))):
+            counts[address + 4 * len(code), rest] -= times
+            code += rest
+        joined.append(Block(times, code))
+    return [block for block in joined if block.count]
+
+
+def _is_branch(word: str) -> bool:
+    """Whether an instruction is one of A64's branches, exceptions and system instructions (bits 28 to 26)."""
+    return int(word, 16) >> 26 & 7 == 5
 
 
 def obstacle() -> str | None:

@@ -11,7 +11,7 @@ from .machine import Machine
 from .operators import Sample, operator_of
 from .problem import Problem
 from .schedules import schedule_primfunc
-from .stack_buffers import TIR_PIPELINE
+from .tir_pipeline import TIR_PIPELINE
 
 PASS_CONFIG = {"tirx.enable_buffer_level_predication": True}
 """Tails of vectors become masked loads and stores instead of scalar loops (3 % of MobileNetV2)."""

@@ -7,9 +7,6 @@ from tvm import tirx
 MOST_ON_STACK = 16384
 """Bytes of a function's buffers: threads of a C library may have as little as 128 KiB."""
 
-TIR_PIPELINE = "fastconv"
-"""TVM's pipeline from loops to code, with this pass in it; for ``tvm.compile(..., tir_pipeline=)``."""
-
 
 @tvm.transform.module_pass(opt_level=0, name="StackBuffers")
 class StackBuffers:
@@ -50,11 +47,3 @@ def _bytes(buffer: tirx.Buffer) -> int:
             return MOST_ON_STACK + 1
         total *= int(extent)
     return total
-
-
-def _pipeline() -> tuple[tvm.transform.Pass, object, object]:
-    lower, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
-    return tvm.transform.Sequential([lower, StackBuffers()]), finalize_host, finalize_device
-
-
-tirx.compilation_pipeline.register_tir_pipeline(TIR_PIPELINE, _pipeline)

@@ -5,7 +5,8 @@ from tvm import te, tirx
 
 from tvm_fastconv.targets import resolve_target
 from tvm_fastconv.topi.build_operator import compiled
-from tvm_fastconv.topi.stack_buffers import MOST_ON_STACK, TIR_PIPELINE, StackBuffers
+from tvm_fastconv.topi.stack_buffers import MOST_ON_STACK, StackBuffers
+from tvm_fastconv.topi.tir_pipeline import TIR_PIPELINE
 
 
 def _by_way_of_a_buffer(size: int | tirx.Var) -> tirx.PrimFunc:

@@ -14,6 +14,7 @@ from ..machine import Machine
 from . import cpu, cuda  # noqa: F401  they register their templates
 from .loops import anchor_of, anchors_of, inline_elementwise, stages_of
 from .registry import Site, chain_of, generic_of, template_of
+from .start_from_bias import start_from_bias
 
 
 def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
@@ -34,6 +35,8 @@ def schedule_primfunc(func: tirx.PrimFunc, machine: Machine) -> tirx.PrimFunc:
     LookupError
         It holds an operator of ours that has no template for this kind of target, or the kind has no generic schedule.
     """
+    if machine.kind == "llvm":
+        func = start_from_bias(func)
     sch = Schedule(tvm.IRModule({"main": func}), enable_check=not _rounds_symbols(func, machine))
     if len(anchors_of(sch)) > 1:
         chain_of(machine.kind)(sch, machine)

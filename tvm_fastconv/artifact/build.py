@@ -25,7 +25,7 @@ from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.module.extern_kernels import ExternKernels
 from tvm_fastconv.relay_passes.module.plan_weights import WEIGHTS_ATTR
 from tvm_fastconv.relay_passes.module.straight_line import StraightLine
-from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
+from tvm_fastconv.topi.tir_pipeline import TIR_PIPELINE
 
 from .. import __version__
 from ..errors import ModelError

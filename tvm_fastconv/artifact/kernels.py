@@ -15,7 +15,7 @@ from tvm_ffi import structural_walk
 
 from tvm_fastconv.relay_passes import pipeline
 from tvm_fastconv.relay_passes.module.straight_line import NotStraightError, StraightLine, straight_line
-from tvm_fastconv.topi.stack_buffers import TIR_PIPELINE
+from tvm_fastconv.topi.tir_pipeline import TIR_PIPELINE
 
 from ..gpu_targets import is_cuda
 from ..report import ALIGNMENT
