@@ -31,7 +31,7 @@ def cycles(blocks: Iterable[Block], model: str) -> float:
     for block in blocks:
         counts[block.code] += block.count
     hottest = sorted(counts, key=lambda code: counts[code] * len(code), reverse=True)[:HOTTEST]
-    modelled = sum(counts[code] * _cycles_of(code, model) for code in hottest)
+    modelled = sum(counts[code] * block_cycles(code, model) for code in hottest)
     seen = sum(counts[code] * len(code) for code in hottest)
     return modelled * sum(count * len(code) for code, count in counts.items()) / seen
 
@@ -57,9 +57,19 @@ def disassembled(code: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-@cache
-def _cycles_of(code: tuple[str, ...], model: str) -> float:
+def block_cycles(code: tuple[str, ...], model: str) -> float:
     """Of one run of a block among many."""
+    return float(_modelled(code, model)["Total Cycles"]) / ITERATIONS
+
+
+def block_throughput(code: tuple[str, ...], model: str) -> float:
+    """Cycles of one run among many if no instruction waited for another."""
+    return float(_modelled(code, model)["Block RThroughput"])
+
+
+@cache
+def _modelled(code: tuple[str, ...], model: str) -> dict[str, str]:
+    """The summary of ``llvm-mca``."""
     lines = ["nop" if _BRANCHES.match(line) else line for line in disassembled(code)]
     command = [
         tool("llvm-mca"),
@@ -69,9 +79,7 @@ def _cycles_of(code: tuple[str, ...], model: str) -> float:
         f"-iterations={ITERATIONS}",
     ]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True)
-    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
-    assert found is not None
-    return int(found[1]) / ITERATIONS
+    return dict(re.findall(r"^(Total Cycles|Block RThroughput):\s+(\S+)$", done.stdout, re.MULTILINE))
 
 
 @cache

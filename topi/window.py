@@ -33,6 +33,7 @@ def padded_window(
     fill: float = 0.0,
     input_dilation: tuple[int, int] = (1, 1),
     data_layout: str = "NHWC",
+    phases: int = 1,
 ) -> te.Tensor:
     """Lay ``fill`` around the plane of ``data``, and between its pixels where ``input_dilation`` says so.
 
@@ -41,16 +42,25 @@ def padded_window(
     data : Tensor, (n, h, w, c) or (n, c, h, w)
     size : height and width of the result; whatever lies beyond the padding is ``fill`` too.
     padding : (top, left, ...); negative values crop.
+    phases : how many neighbouring rows, and columns, become channels of one pixel.
 
     Returns
     -------
-    Tensor, (n, *size, c)
+    Tensor, (n, *size, phases · phases · c)
+        Its channels in the order: row, column, channel.
     """
     h, w = data.shape[data_layout.index("H")], data.shape[data_layout.index("W")]
+    channels = data.shape[data_layout.index("C")]
     top, left = padding[:2]
     dh, dw = input_dilation
 
     def pixel(b: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> tvm.ir.Expr:
+        if phases > 1:
+            y, x = (
+                y * phases + tirx.floordiv(c, phases * channels),
+                x * phases + tirx.floordiv(c, channels) % phases,
+            )
+            c = tirx.floormod(c, channels)
         row, col = y - top, x - left
         inside = [row >= 0, row < (h - 1) * dh + 1, col >= 0, col < (w - 1) * dw + 1]
         if (dh, dw) != (1, 1):
@@ -59,5 +69,5 @@ def padded_window(
         at = (b, row, col, c) if data_layout == "NHWC" else (b, c, row, col)
         return tirx.if_then_else(tirx.all(*inside), data[at], tirx.const(fill, data.dtype))
 
-    channels = data.shape[data_layout.index("C")]
-    return te.compute(extents(data.shape[0], *size, channels), pixel, name="window", attrs=stage("window"))
+    depth = extents(channels)[0] * phases**2 if phases > 1 else channels
+    return te.compute(extents(data.shape[0], *size, depth), pixel, name="window", attrs=stage("window"))

@@ -1,7 +1,10 @@
-"""Winograd convolution F(m×m, r×r), stride 1, NHWC: 36 multiplications per 4×4 outputs where direct 3×3 takes 144.
+"""Winograd convolution F(m×m, r×r), NHWC: 36 multiplications per 4×4 outputs where direct 3×3 takes 144.
 
 ``Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A`` (Lavin and Gray, 1509.09308), with the sum over input channels between the two
 transforms, so that its middle is (m + r − 1)² matrix products.
+
+With a stride of s, every s-th row and column is a phase: the s² phases of the input, as channels, meet those of the
+kernel with stride 1. Of 7×7 taps and stride 2 there are 4×4 for each phase.
 """
 
 from dataclasses import dataclass
@@ -25,25 +28,35 @@ from .winograd_transforms import data_rows, output_rows, row_of, winograd_matric
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradProblem(ConvProblem):
-    """A convolution by F(m×m): one of `winograd_transforms.OUTPUTS` for its kernel."""
+    """A convolution by F(m×m): one of `winograd_transforms.OUTPUTS` for its `taps`."""
 
     m: int
+
+    @property
+    def taps(self) -> int:
+        """Of a kernel's phase, on either axis."""
+        return phase_taps(self.conv)
+
+    @property
+    def depth(self) -> int:
+        """Channels of all phases of the input."""
+        return self.channels * self.conv.stride[0] ** 2
 
     @property
     def winograd_loops(self) -> WinogradLoops:
         """As its cost model sees it."""
         (height, width), m, outputs = self.output_size, self.m, self.conv.out_channels
-        size, columns = m + self.conv.kernel[0] - 1, -(-width // m)
+        size, columns = m + self.taps - 1, -(-width // m)
         tile = TileLoops(
             batch=self.batch,
             height=-(-height // m),
             width=columns,
             out_channels=outputs,
             groups=1,
-            reduction=self.channels,
-            strip_row_bytes=4 * size**2 * columns * (self.channels + outputs),
-            weight_bytes=4 * size**2 * self.channels * outputs,
-            neighbours=self.channels,
+            reduction=self.depth,
+            strip_row_bytes=4 * size**2 * columns * (self.depth + outputs),
+            weight_bytes=4 * size**2 * self.depth * outputs,
+            neighbours=self.depth,
         )
         return WinogradLoops(tile=tile, m=m, size=size)
 
@@ -57,8 +70,8 @@ class WinogradProblem(ConvProblem):
             rows=tiles,
             columns=self.conv.out_channels,
             taps=1,
-            depth=self.channels,
-            input_bytes=4 * loops.size**2 * tiles * self.channels,
+            depth=self.depth,
+            input_bytes=4 * loops.size**2 * tiles * self.depth,
         )
 
 
@@ -66,15 +79,17 @@ def winograd_conv2d_reference(
     data: np.ndarray, weight: np.ndarray, params: Conv2dParams, m: int
 ) -> np.ndarray:
     """The same algorithm in NumPy, float32 throughout; arguments as for `conv2d_reference`."""
-    taps = weight.shape[-1]
+    taps, s = phase_taps(params), params.stride[0]
     a, _, b = (matrix.astype(np.float32) for matrix in winograd_matrices(m, taps))
-    transformed, size = transform_weight(weight, m), m + taps - 1
+    transformed, size = transform_weight(phases_of_kernel(weight, s), m), m + taps - 1
     n, h, w, c = data.shape
     oh, ow = params.output_size(h, w)
     rows, cols = -(-oh // m), -(-ow // m)
     top, left = params.padding[:2]
-    padded = np.zeros((n, rows * m + taps - 1, cols * m + taps - 1, c), np.float32)
+    padded = np.zeros((n, (rows * m + taps - 1) * s, (cols * m + taps - 1) * s, c), np.float32)
     padded[:, top : top + h, left : left + w] = data[:, : padded.shape[1] - top, : padded.shape[2] - left]
+    padded = padded.reshape(n, -1, s, padded.shape[2] // s, s, c).transpose(0, 1, 3, 2, 4, 5)
+    padded = padded.reshape(*padded.shape[:3], -1)
     out = np.zeros((n, rows * m, cols * m, params.out_channels), np.float32)
     for y in range(0, rows * m, m):
         for x in range(0, cols * m, m):
@@ -85,23 +100,39 @@ def winograd_conv2d_reference(
     return out[:, :oh, :ow]
 
 
+def phase_taps(params: Conv2dParams) -> int:
+    """Taps of a phase of a square kernel, on either axis."""
+    return -(-params.kernel[0] // params.stride[0])
+
+
+def phases_of_kernel(weight: np.ndarray, stride: int) -> np.ndarray:
+    """(o, c, k, k) → (o, stride² · c, taps, taps) in the order of `padded_window`; what is beyond the kernel is 0."""
+    o, c, k, _ = weight.shape
+    taps = -(-k // stride)
+    padded = np.zeros((o, c, taps * stride, taps * stride), np.float32)
+    padded[..., :k, :k] = weight
+    phases = padded.reshape(o, c, taps, stride, taps, stride).transpose(0, 3, 5, 1, 2, 4)
+    return np.ascontiguousarray(phases.reshape(o, -1, taps, taps))
+
+
 def transform_weight(weight: np.ndarray, m: int) -> np.ndarray:
     """(o, c, r, r) → G g Gᵀ as (size, size, c, o), computed in float64."""
     _, g, _ = winograd_matrices(m, weight.shape[-1])
     return np.einsum("ai,ocij,bj->abco", g, weight.astype(np.float64), g, optimize=True).astype(np.float32)
 
 
-def pack_winograd_weight(weight: np.ndarray, m: int, panel: int) -> np.ndarray:
-    """(o, c, r, r) → (size, size, panels, c, panel), output channels padded with zeros."""
-    transformed = transform_weight(weight, m)
+def pack_winograd_weight(weight: np.ndarray, m: int, panel: int, stride: int = 1) -> np.ndarray:
+    """(o, c, k, k) → (size, size, panels, depth, panel), output channels padded with zeros."""
+    transformed = transform_weight(phases_of_kernel(weight, stride), m)
     *size, c, o = transformed.shape
     padded = np.zeros((*size, c, -(-o // panel) * panel), np.float32)
     padded[..., :o] = transformed
     return np.ascontiguousarray(padded.reshape(*size, c, -1, panel).swapaxes(2, 3))
 
 
-def winograd_error(weight: np.ndarray, m: int, tiles: int = 16) -> float:
+def winograd_error(weight: np.ndarray, m: int, stride: int = 1, tiles: int = 16) -> float:
     """Largest error of F(m×m) for these weights on random ReLU inputs, relative to the largest output."""
+    weight = phases_of_kernel(weight, stride)
     rng, taps = np.random.default_rng(0), weight.shape[-1]
     size = m + taps - 1
     data = np.maximum(rng.standard_normal((tiles, size, size, weight.shape[1])), 0).astype(np.float32)
@@ -121,15 +152,16 @@ def winograd_conv2d(
     tile: WinogradKnobs | WinogradGemmKnobs,
     attrs: dict[str, str],
 ) -> te.Tensor:
-    """Convolve ``data`` with transformed and packed square kernels, stride 1.
+    """Convolve ``data`` with transformed and packed square kernels.
 
     Parameters
     ----------
     data : Tensor, (n, h, w, c) or, for ``data_layout`` "NCHW", (n, c, h, w), float32
-    weight : Tensor, (size, size, panels, c, panel)
+    weight : Tensor, (size, size, panels, depth, panel)
         From `pack_winograd_weight` with ``panel = tile.panel``.
     params : Conv2dParams
-        Kernel 3×3 or 5×5, stride, dilations and groups 1.
+        Square kernel and stride, of as many taps for each phase as `winograd_transforms.OUTPUTS` has; dilations and
+        groups 1.
     m : int
         Outputs per side of a tile, see `winograd_transforms.OUTPUTS`.
 
@@ -143,9 +175,13 @@ def winograd_conv2d(
     rows, cols = -(-oh // m), -(-ow // m)
     if isinstance(tile, WinogradKnobs):
         rows, cols = tile.round_up(rows, cols)
-    around, taps = size - m, params.kernel[0]
+    around, taps = size - m, phase_taps(params)
     window = padded_window(
-        data, (rows * m + around, cols * m + around), params.padding, 0.0, data_layout=params.data_layout
+        data,
+        (rows * m + around, cols * m + around),
+        params.padding,
+        data_layout=params.data_layout,
+        phases=params.stride[0],
     )
 
     def columns(a: tirx.Var, b: tirx.Var, ty: tirx.Var, x: tirx.Var, k: tirx.Var) -> tvm.ir.Expr:
@@ -224,7 +260,8 @@ def make_winograd_conv2d(
 ) -> Sample:
     """`winograd_conv2d` alone."""
     (data, weight), m, params = problem.random(rng), problem.m, problem.conv
-    arrays = (problem.stored(data), pack_winograd_weight(weight, m, knobs.panel))
+    packed = pack_winograd_weight(weight, m, knobs.panel, params.stride[0])
+    arrays = (problem.stored(data), packed)
     attrs = operator_attrs("winograd_conv2d", problem, knobs)
     how = {"params": params, "m": m, "tile": knobs, "attrs": attrs}
 

@@ -18,7 +18,7 @@ from tvm import tirx
 POINTS = {4: (Fraction(1),), 6: (Fraction(3, 4), Fraction(3, 2))}
 """Side of a tile, m + r − 1 → the positive ones of the interpolation points."""
 
-OUTPUTS = {3: (2, 4), 5: (2,)}
+OUTPUTS = {3: (2, 4), 4: (3,), 5: (2,)}
 """r → every m there is."""
 
 

@@ -1,9 +1,10 @@
-"""3×3 and 5×5 convolutions of stride 1 → Winograd, where it is faster by estimate and the weights allow it.
+"""Convolutions of 3, 4 or 5 taps a phase → Winograd, where it is faster by estimate and the weights allow it.
 
-F(4×4) and F(2×2) compete with each other and with the direct convolution. A candidate is tried on the layer's own
-weights first: `MAX_ERROR` bounds what it may cost in accuracy. A layer whose output decides something (a sign, a
-comparison, a rounding) stays direct. Winograd's weights are four times as large, or 1.8 times: where that is too much
-for a device, the layers that gain the least for it stay direct.
+Those are kernels of 3×3 to 5×5 with stride 1, of 5×5 to 10×10 with stride 2, 11×11 with stride 4. F(m×m) of several m
+compete with each other and with the direct convolution. A candidate is tried on the layer's own weights first:
+`MAX_ERROR` bounds what it may cost in accuracy. A layer whose output decides something (a sign, a comparison, a
+rounding) stays direct. Winograd's weights are four times as large, or 1.8 times: where that is too much for a device,
+the layers that gain the least for it stay direct.
 """
 
 import math
@@ -21,6 +22,7 @@ from tvm_fastconv.topi.planner import Plan, Planner
 from tvm_fastconv.topi.winograd_conv2d import (
     WinogradProblem,
     pack_winograd_weight,
+    phase_taps,
     winograd_conv2d,
     winograd_error,
 )
@@ -84,11 +86,10 @@ class DispatchWinograd:
         cycles = {m: plan.cycles for m, plan in plans.items()}
         costs = on_one_footing(cycles | {DIRECT: plan_direct(self.planner, problem).cycles})
         faster = [m for m in plans if costs[m] < costs[DIRECT]]
-        errors = {m: error for m in faster if (error := winograd_error(weight, m)) <= MAX_ERROR}
-        taps = weight.shape[-1]
-        choices = {
-            m: Choice(costs[m], weight.nbytes * (m + taps - 1) ** 2 // taps**2) for m in (*errors, DIRECT)
-        }
+        stride = params.stride[0]
+        errors = {m: error for m in faster if (error := winograd_error(weight, m, stride)) <= MAX_ERROR}
+        choices = {m: Choice(costs[m], plans[m].problem.winograd_loops.tile.weight_bytes) for m in errors}
+        choices[DIRECT] = Choice(costs[DIRECT], weight.nbytes)
         self.candidates[rewriter.binding] = _Candidate(weight, plans, errors, choices)
 
     def _conv2d(self, rewriter: CallRewriter, call: relax.Call) -> relax.Expr | None:
@@ -124,17 +125,15 @@ def _constant_bytes(func: relax.Function) -> int:
 
 
 def winograd_plans(planner: Planner, problem: ConvProblem) -> list[Plan[Any]]:
-    """One for each F(m×m) that the convolution can be: 3×3 or 5×5, of one group and stride 1."""
+    """One for each F(m×m) that the convolution can be: square, of one group, without dilation."""
     conv = problem.conv
-    plain = conv.stride == conv.dilation == conv.input_dilation == (1, 1) and conv.groups == 1
-    if (
-        not planner.has("winograd_conv2d")
-        or not plain
-        or conv.kernel[0] != conv.kernel[1]
-        or min(conv.padding) < 0
-    ):
+    plain = conv.dilation == conv.input_dilation == (1, 1) and conv.groups == 1 and min(conv.padding) >= 0
+    square = conv.kernel[0] == conv.kernel[1] and conv.stride[0] == conv.stride[1]
+    if not planner.has("winograd_conv2d") or not plain or not square:
         return []
-    outputs = OUTPUTS.get(conv.kernel[0], ())
+    if planner.machine.kind == "cuda" and conv.stride[0] > 1:  # never measured
+        return []
+    outputs = OUTPUTS.get(phase_taps(conv), ())
     return [planner.planned("winograd_conv2d", WinogradProblem(**vars(problem), m=m)) for m in outputs]
 
 
@@ -147,7 +146,7 @@ def _winograd(
     reason: str,
 ) -> relax.Expr:
     problem = plan.problem
-    packed = pack_winograd_weight(weight, problem.m, plan.knobs.panel)
+    packed = pack_winograd_weight(weight, problem.m, plan.knobs.panel, problem.conv.stride[0])
     report = layer_report("dense", call, weight, reason)
     report |= {"weight_bytes": packed.nbytes, "operations": _operations(problem)}
     args = [data, relax.const(packed)]

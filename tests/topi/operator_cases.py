@@ -72,6 +72,9 @@ CASES: dict[str, tuple[str, Problem]] = {
     ),
     "winograd_conv2d": ("winograd_conv2d", WinogradProblem(**INPUT, conv=conv(20), m=4)),
     "winograd_conv2d, 2 of 5": ("winograd_conv2d", WinogradProblem(batch=2, **INPUT, conv=conv(20, 5), m=2)),
+    "winograd_conv2d, strided": (
+        "winograd_conv2d", WinogradProblem(**PLANE, channels=3, conv=conv(20, 7, stride=(2, 2)), m=3),
+    ),
     "depthwise_conv2d": ("depthwise_conv2d", DepthwiseProblem(batch=2, **INPUT, conv=conv(24, groups=24))),
     "depthwise_conv2d, multiplier": ("depthwise_conv2d", DepthwiseProblem(**INPUT, conv=conv(48, groups=24))),
     "depthwise_conv2d, kernel major": (

@@ -18,7 +18,7 @@ from ..close import assert_close
 from ..processors import ROWS
 from .run_operator import each_isa, machine, run_operator
 
-FORMS = [(2, 3), (4, 3), (2, 5)]
+FORMS = [(2, 3), (4, 3), (3, 4), (2, 5)]
 TOLERANCE = {
     4: 1e-6,
     6: 1e-5,
@@ -32,6 +32,10 @@ CASES = {
     "several strips": ((1, 60, 48, 32), 32, (1, 1, 1, 1)),
     "plane of one pixel": ((3, 1, 1, 8), 16, (2, 2, 2, 2)),
 }
+
+
+STRIDED = [(5, 2, 4), (5, 2, 2), (7, 2, 3), (9, 2, 2), (11, 4, 4)]
+"""Kernel, stride and m."""
 
 
 def _case(name: str, taps: int) -> tuple[np.ndarray, np.ndarray, Conv2dParams]:
@@ -79,6 +83,30 @@ def test_equals_direct(whole: bool, name: str, m: int, taps: int, isa: str) -> N
     packed = pack_winograd_weight(weight, m, knobs.panel)
     got = run_operator(winograd_conv2d, [data, packed], knobs, "winograd_conv2d", isa, params=params, m=m)
     assert_close(got, want, TOLERANCE[m + taps - 1])
+
+
+@each_isa
+@pytest.mark.parametrize(("kernel", "stride", "m"), STRIDED)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_strided_equals_direct(layout: str, kernel: int, stride: int, m: int, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((2, 31, 26, 3), np.float32)
+    weight = rng.standard_normal((20, 3, kernel, kernel), np.float32)
+    pad = kernel // 2
+    params = Conv2dParams(
+        kernel=(kernel, kernel), stride=(stride, stride), out_channels=20, padding=(pad, pad, pad - 1, pad),
+        data_layout=layout,
+    )  # fmt: skip
+    want = conv2d_reference(data, weight, params)
+    problem = WinogradProblem(batch=2, height=31, width=26, channels=3, conv=params, m=m)
+    tolerance = TOLERANCE[m + problem.taps - 1]
+    assert_close(winograd_conv2d_reference(data, weight, params, m), want, tolerance)
+    assert winograd_error(weight, m, stride) < tolerance
+    knobs = WinogradKnobs.default(problem, machine(isa))
+    assert knobs is not None
+    arrays = [problem.stored(data), pack_winograd_weight(weight, m, knobs.panel, stride)]
+    got = run_operator(winograd_conv2d, arrays, knobs, "winograd_conv2d", isa, params=params, m=m)
+    assert_close(got, want, tolerance)
 
 
 def test_error_grows_where_the_weights_cancel() -> None:

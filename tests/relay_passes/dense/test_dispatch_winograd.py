@@ -6,8 +6,10 @@ import pytest
 import tvm
 from tvm import relax
 
+from tvm_fastconv.relay_passes.dense.dispatch_winograd import winograd_plans
 from tvm_fastconv.relay_passes.module.collect_layers import recorded_calls
 from tvm_fastconv.relay_passes.pipeline import canonicalize, dispatch, fuse, simplify
+from tvm_fastconv.topi.conv2d import Conv2dParams, ConvProblem
 from tvm_fastconv.topi.machines import machine_of
 from tvm_fastconv.topi.planner import Planner
 
@@ -47,6 +49,20 @@ def _norm_then_sign(bb: relax.BlockBuilder, y: relax.Expr) -> relax.Expr:
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_takes_a_wide_layer(kernel: int) -> None:
     assert _operators(lambda bb, y: bb.emit(op.nn.relu(y)), kernel) == ["winograd_conv2d"]
+
+
+@pytest.mark.parametrize("kernel", [5, 7])
+def test_takes_the_phases_of_a_wide_kernel(kernel: int) -> None:
+    assert _operators(kernel=kernel, stride=2, plane=56) == ["winograd_conv2d"]
+
+
+def test_not_on_a_gpu_where_they_were_never_measured() -> None:
+    conv = Conv2dParams(kernel=(7, 7), stride=(2, 2), out_channels=64, padding=(3, 3, 3, 3))
+    problem = ConvProblem(height=56, width=56, channels=64, conv=conv)
+    assert winograd_plans(PLANNER, problem)
+    assert not winograd_plans(
+        Planner(machine_of(tvm.target.Target({"kind": "cuda", "arch": "sm_80"}))), problem
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 DATA_OPERATIONS = {4: 70, 6: 280}
-OUTPUT_OPERATIONS = {(2, 4): 45, (4, 6): 180, (2, 6): 100}
+OUTPUT_OPERATIONS = {(2, 4): 45, (4, 6): 180, (3, 6): 140, (2, 6): 100}
 """Vector operations, loads and stores among them, to transform one tile of one vector of channels, by its sides."""
 
 
