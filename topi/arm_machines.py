@@ -66,9 +66,15 @@ _CORTEX_A72_32 = replace(_CORTEX_A72, name="cortex-a72-32", registers=16)
 ARMV7_ROWS = {"cortex-a7": CORTEX_A7, "cortex-a53": _CORTEX_A53_32, "cortex-a72": _CORTEX_A72_32}
 """Of 32 bits, likewise."""
 
-ARM_ROWS = {
+_ROWS = {
     "cortex-a53": _CORTEX_A53, "cortex-a55": _CORTEX_A55, "cortex-a72": _CORTEX_A72, "cortex-a76": _CORTEX_A76,
     "cortex-a78": _CORTEX_A78, "cortex-x1": _CORTEX_X1, "neoverse-n1": _NEOVERSE_N1, "neoverse-v1": _NEOVERSE_V1,
     "neoverse-v2": _NEOVERSE_V2, "apple-a14": _APPLE_M1,
 }  # fmt: skip
+
+WINDOW_SHARE = 0.44
+"""14 of 32 registers. Beside a quarter of them, MobileNetV2 takes 0.94 of the cycles on a Neoverse V1, 0.985 on an N1,
+0.99 on a Cortex-A72 and 0.96 on an A53, by LLVM's models."""
+
+ARM_ROWS = {name: replace(row, window_share=WINDOW_SHARE) for name, row in _ROWS.items()}
 """LLVM's name of a processor → its row."""

@@ -53,6 +53,8 @@ class Machine:
         How many times longer that takes from L2.
     tap_cost, window_cost : float
         In a depthwise convolution, for each vector of outputs: every tap, and what else there is.
+    window_share : float
+        Of the registers, what the outputs of a tile of a depthwise convolution take.
     gather_cost : float
         How many times slower one with a channel multiplier is, which reads its input lane by lane.
     digit_cost : float
@@ -94,6 +96,7 @@ class Machine:
     l2_load_factor: float = 2.0
     tap_cost: float = 1.05
     window_cost: float = 5.0
+    window_share: float = 0.25
     gather_cost: float = 10.0
     digit_cost: float = 2.75
     transpose_cycles: float = 0.4

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import tvm
 from tvm.target import codegen
 
-from .arm_machines import ARM_ROWS, ARMV7_ROWS, CORTEX_A7
+from .arm_machines import ARM_ROWS, ARMV7_ROWS, CORTEX_A7, WINDOW_SHARE
 from .gpu import gpu_of
 from .machine import Machine
 from .x86_machines import X86_ROWS
@@ -44,7 +44,9 @@ GENERIC = (
     Level("v7", CORTEX_A7, ARMV7_ROWS),
     Level(
         "neon",
-        Machine(name="neon", lanes=4, registers=32, dot_bits=7, byte_popcount_cost=3.0),
+        Machine(
+            name="neon", lanes=4, registers=32, dot_bits=7, byte_popcount_cost=3.0, window_share=WINDOW_SHARE
+        ),
         ARM_ROWS,
         dot_products="dotprod",
         whole_bytes="i8mm",

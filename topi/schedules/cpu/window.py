@@ -103,9 +103,7 @@ class WindowKnobs(KnobSet):
     def space(cls, problem: Windowed, machine: Machine) -> Iterator[Self]:
         """Any number of rows, tiles that leave registers for the weights and inputs, the widest vectors that fit."""
         loops = problem.window_loops
-        for rows, tile_w in itertools.product(
-            range(1, loops.height + 1), _tiles(loops, machine, registers=2)
-        ):
+        for rows, tile_w in itertools.product(range(1, loops.height + 1), _tiles(loops, machine, share=0.5)):
             yield cls(lanes=_lanes(loops, machine), tile_w=tile_w, rows=rows)
 
     @classmethod
@@ -113,12 +111,12 @@ class WindowKnobs(KnobSet):
         """The tile that wastes least, and the most rows that divide the plane into enough tasks.
 
         Rows that fill the last task up would be computed for nothing: 5×5 on a 14×14 plane takes 1.2 times as long in
-        tasks of 4 rows as in tasks of 2 (Zen 4). A tile has a quarter of the registers, beside nine weights and the
-        inputs under it: 7 outputs beat 14 by 1.5 times on 3×3.
+        tasks of 4 rows as in tasks of 2 (Zen 4). A tile has its share of the registers, beside nine weights and the
+        inputs under it: 7 outputs beat 14 by 1.5 times on 3×3 there.
         """
         loops = problem.window_loops
         tile_w = min(
-            _tiles(loops, machine, registers=4),
+            _tiles(loops, machine, machine.window_share),
             key=lambda tile: (-(-loops.width // tile) * (tile + 1), -tile),
         )
         tasks, height = max(1, MIN_TASKS // loops.batch), loops.height
@@ -145,9 +143,9 @@ def _lanes(loops: WindowLoops, machine: Machine) -> int:
     return next((n for n in (16, 8, 4) if n <= machine.lanes and loops.channels % n == 0), machine.lanes)
 
 
-def _tiles(loops: WindowLoops, machine: Machine, registers: int) -> range:
-    """Outputs of a tile, in at most one of so many registers."""
-    return range(1, min(loops.width, machine.registers // registers) + 1)
+def _tiles(loops: WindowLoops, machine: Machine, share: float) -> range:
+    """Outputs of a tile, in at most this share of the registers."""
+    return range(1, min(loops.width, int(machine.registers * share)) + 1)
 
 
 def _schedule_window(site: Site) -> LoopRV:
