@@ -92,10 +92,10 @@ def run_counted(command: Sequence[str], qemu_cpu: str, folder: Path, *options: s
         subprocess.run(compiler, check=True)
         emulator = [QEMU, "-cpu", qemu_cpu, *options, "-plugin", f"{plugin},out={out}"]
         subprocess.run([*emulator, *command], cwd=folder, check=True)
-        return _joined(out.read_text().splitlines())
+        return joined(out.read_text().splitlines())
 
 
-def _joined(lines: Iterable[str]) -> list[Block]:
+def joined(lines: Iterable[str]) -> list[Block]:
     """The blocks of the plugin's ``lines``; qemu ends one at each end of a page, even in the middle of a loop."""
     counts: Counter[tuple[int, tuple[str, ...]]] = Counter()
     for count, address, *code in map(str.split, lines):

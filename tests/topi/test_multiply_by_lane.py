@@ -32,12 +32,13 @@ def test_products_take_their_float_from_a_lane(cpu: str) -> None:
     assert "ld1r" not in code
 
 
-def _product(scope: str, dtype: str = "float32") -> tvm.tirx.PrimFunc:
+def _product(scope: str, dtype: str = "float32", first: bool = True) -> tvm.tirx.PrimFunc:
     buffer = tvm.tirx.decl_buffer((4,), dtype, "data", scope=scope)
     result = tvm.tirx.decl_buffer((4,), dtype, "result")
     spread = tvm.tirx.Broadcast(buffer[1], 4)
     lanes = tvm.tirx.Ramp(0, 1, 4)
-    store = tvm.tirx.BufferStore(result, spread * tvm.tirx.BufferLoad(result, [lanes]), [lanes])
+    vector = tvm.tirx.BufferLoad(result, [lanes])
+    store = tvm.tirx.BufferStore(result, spread * vector if first else vector * spread, [lanes])
     return tvm.tirx.PrimFunc([buffer, result], store)
 
 
@@ -48,8 +49,9 @@ def _passed(func: tvm.tirx.PrimFunc, target: str) -> tvm.tirx.PrimFunc:
 ARM, X86 = "aarch64-linux-gnu", "x86_64-linux-gnu"
 
 
-def test_a_float_of_memory_is_fenced() -> None:
-    assert "arithmetic.fence" in _passed(_product("global"), ARM).script()
+@pytest.mark.parametrize("first", [True, False])
+def test_a_float_of_memory_is_fenced(first: bool) -> None:
+    assert "arithmetic.fence" in _passed(_product("global", first=first), ARM).script()
 
 
 @pytest.mark.parametrize(

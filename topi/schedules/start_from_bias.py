@@ -57,7 +57,7 @@ def _addition_to(anchor: SBlock, blocks: Sequence[SBlock], func: tirx.PrimFunc) 
 
 
 def _is_zero(value: tvm.ir.Expr) -> bool:
-    return isinstance(value, tirx.FloatImm) and value.value == 0 and str(value.ty.dtype) == "float32"
+    return isinstance(value, tirx.FloatImm) and value.value == 0
 
 
 def _only_reader(block: SBlock, blocks: Sequence[SBlock]) -> SBlock | None:
