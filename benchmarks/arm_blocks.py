@@ -101,14 +101,14 @@ def joined(lines: Iterable[str]) -> list[Block]:
     for count, address, *code in map(str.split, lines):
         counts[int(address, 16), tuple(code)] += int(count)
     starts = dict(counts.keys())
-    joined: list[Block] = []
+    blocks: list[Block] = []
     for address, code in sorted(counts):
         times = counts[address, code]
         while not _is_branch(code[-1]) and (rest := starts.get(address + 4 * len(code))):
             counts[address + 4 * len(code), rest] -= times
             code += rest
-        joined.append(Block(times, code))
-    return [block for block in joined if block.count]
+        blocks.append(Block(times, code))
+    return [block for block in blocks if block.count]
 
 
 def _is_branch(word: str) -> bool:

@@ -69,5 +69,5 @@ def padded_window(
         at = (b, row, col, c) if data_layout == "NHWC" else (b, c, row, col)
         return tirx.if_then_else(tirx.all(*inside), data[at], tirx.const(fill, data.dtype))
 
-    depth = extents(channels)[0] * phases**2 if phases > 1 else channels
-    return te.compute(extents(data.shape[0], *size, depth), pixel, name="window", attrs=stage("window"))
+    shape = extents(data.shape[0], *size, channels * phases**2)
+    return te.compute(shape, pixel, name="window", attrs=stage("window"))
