@@ -127,7 +127,7 @@ class Ours:
         path = Path(self._folder.name, "model.so")
         fc.compile(module, inputs, target=OUR_TARGETS[settings.isa], methods=methods).save(path)
         self._model = fc.load(path, threads=settings.threads)
-        self._call = bound_call(self._model, inputs)
+        self._inputs, self._call = inputs, bound_call(self._model, inputs)
 
     def __call__(self) -> Any:
         """One inference."""
