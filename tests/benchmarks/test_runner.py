@@ -166,4 +166,4 @@ def test_table_says_why_an_engine_has_no_time(capsys):
 def test_ours_is_timed_by_layer():
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU()).eval()
     ours = runner.Ours(module, (torch.ones(1, 1, 5, 5),), SETTINGS)
-    assert list(ours.layers_ms(repeat=1)) == ["0"]
+    assert ours.layers_ms(repeat=1)["0"] > 0
