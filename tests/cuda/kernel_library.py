@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tvm_ffi
-
 HEADER = Path(__file__).with_name("emulator.h")
 STACKS = mmap.mmap(-1, 1024 * 61760)  # LARGEST_BLOCK times STACK_BYTES of the header, touched where used
 FLAGS = [
@@ -25,7 +23,6 @@ FLAGS = [
 ]
 
 
-@tvm_ffi.register_error
 class EmulationError(RuntimeError):
     """A kernel does what CUDA forbids, or cannot be compiled."""
 
@@ -98,16 +95,27 @@ def library_of(source: str, names: tuple[str, ...]) -> ctypes.CDLL:
 @functools.cache
 def _build(source: str, names: tuple[str, ...], flags: str) -> ctypes.CDLL:
     folder = Path(tempfile.mkdtemp(dir=_folder().name))
+    library = ctypes.CDLL(str(build_library(source, names, folder, _header(flags), flags)))
+    library.source = source
+    return library
+
+
+def build_library(
+    source: str,
+    names: Sequence[str],
+    folder: Path,
+    header: str | Path = HEADER,
+    flags: str = " ".join(FLAGS),
+) -> Path:
+    """Compile kernels of CUDA source to a library in ``folder``, which has a ``launch_NAME`` for each."""
     code, objects, built = (str(folder / f"kernels.{suffix}") for suffix in ("cc", "o", "so"))
     Path(code).write_text(
         "\n".join([_as_cplusplus(source, names), *(_launcher(source, name) for name in names)])
     )
-    _compile(["g++", *flags.split(), "-include", _header(flags), "-c", code, "-o", objects])
+    _compile(["g++", *flags.split(), "-include", str(header), "-c", code, "-o", objects])
     # Linked apart: with the flags it would link g++'s handlers, and the header has its own.
     _compile(["g++", "-shared", objects, "-o", built])
-    library = ctypes.CDLL(built)
-    library.source = source
-    return library
+    return Path(built)
 
 
 def _as_cplusplus(source: str, names: Sequence[str]) -> str:
@@ -153,6 +161,7 @@ def _launcher(source: str, name: str) -> str:
     return f"""
 extern "C" char {start}[] __attribute__((weak, visibility("hidden")));
 extern "C" char {stop}[] __attribute__((weak, visibility("hidden")));
+extern "C" {{ __attribute__((visibility("default"))) int parameters_{name} = {len(types)}; }}
 extern "C" __attribute__((visibility("default")))
 const char* launch_{name}(void** a, const unsigned* n, unsigned shared_bytes, int order, char* stacks) {{
   return fastconv_emulated::launch({{{{n[0], n[1], n[2]}}, {{n[3], n[4], n[5]}}, shared_bytes, order}},
