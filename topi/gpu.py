@@ -1,5 +1,7 @@
 """What the schedules and their cost models know of a GPU: one row of data, and the table of rows."""
 
+import itertools
+import re
 from dataclasses import dataclass, replace
 
 import tvm
@@ -125,6 +127,13 @@ _OF_ARCH = {75: _T4, 80: _A100, 86: _RTX_3090, 87: _ORIN, 89: _RTX_4090, 90: _H1
 """What is assumed where only an architecture is known."""
 
 
+def gpu_named(name: str) -> Gpu | None:
+    """The row that a GPU's ``name`` has a word of: ``h200``, ``nvidia/nvidia-h200`` or ``NVIDIA H200``; if any."""
+    words = re.findall("[a-z0-9]+", name.lower())
+    joined = {*words, *(first + second for first, second in itertools.pairwise(words))}
+    return next((row for known, row in GPUS.items() if known in joined), None)
+
+
 def gpu_of(target: tvm.target.Target) -> Gpu:
     """The row that the tag of ``target`` names, else one of its architecture.
 
@@ -133,10 +142,11 @@ def gpu_of(target: tvm.target.Target) -> Gpu:
     ValueError
         We know no GPU of its architecture.
     """
-    tag = str(getattr(target, "tag", "") or "").lower().replace("geforce-rtx-", "rtx").replace("-", "")
-    named = [row for name, row in GPUS.items() if name in tag]
+    named = gpu_named(str(getattr(target, "tag", "") or ""))
     arch = str(target.attrs.get("arch", "")).removeprefix("sm_").rstrip("af")
-    if not named and (not arch.isdigit() or int(arch) not in _OF_ARCH):
+    if named is not None and arch == str(named.arch):
+        return named
+    if not arch.isdigit() or int(arch) not in _OF_ARCH:
         allowed = ", ".join(f"sm_{known}" for known in _OF_ARCH)
         raise ValueError(f"no GPU is known of architecture {target.attrs.get('arch')!r}; allowed: {allowed}")
-    return named[0] if named else _OF_ARCH[int(arch)]
+    return _OF_ARCH[int(arch)]

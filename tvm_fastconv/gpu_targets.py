@@ -6,8 +6,10 @@ from typing import Any
 
 import tvm
 
+from tvm_fastconv.topi.gpu import GPUS, Gpu, gpu_named
+
 from .errors import TargetError
-from .runtime.gpu import compute_capability
+from .runtime.gpu import compute_capability, device_name
 
 ARCHES = (75, 80, 86, 89, 90)
 """Compute capabilities that a file is compiled for where the target names none; the last also as PTX."""
@@ -19,7 +21,7 @@ _KNOWN = (75, 80, 86, 87, 89, 90)
 _EVERY = "every-arch"
 """Among the libraries of a TVM target: machine code is made for all of `ARCHES`."""
 
-GRAMMAR = '"cuda", optionally followed by -arch=sm_NN, or a TVM tag of an NVIDIA GPU'
+GRAMMAR = '"cuda", optionally followed by -arch=sm_NN and -gpu=NAME, or a TVM tag of an NVIDIA GPU'
 
 
 def is_cuda(target: tvm.target.Target) -> bool:
@@ -57,27 +59,44 @@ def cuda_target(
         word, *options = spec.split()
         # A tag may name a host: a Jetson's CPU is none of this machine's.
         tagged = None if word == "cuda" else tvm.target.Target(word)
-        config: dict[str, Any] = {"kind": "cuda"} if tagged is None else dict(tagged.export())
+        config: dict[str, Any] = {} if tagged is None else dict(tagged.export())
         own_host = None if tagged is None else tagged.host
         for option in options:
-            if not option.startswith("-arch="):
+            name, equals, value = option.partition("=")
+            if name not in ("-arch", "-gpu") or not equals:
                 raise TargetError(f"unknown target option {option!r}; allowed: {GRAMMAR}")
-            config["arch"] = option.removeprefix("-arch=")
+            config[name.removeprefix("-")] = value
     else:
         config = dict(spec.export() if isinstance(spec, tvm.target.Target) else spec)
         own_host = getattr(spec, "host", None)
-        if isinstance(spec, Mapping) and (unknown := set(config) - {"kind", "arch"}):
-            raise TargetError(f"unknown entries {sorted(map(str, unknown))} of a target; allowed: kind, arch")
-    arch = None if config.get("arch") is None else _digits(str(config["arch"]))
-    if arch is None or _EVERY in [str(item) for item in config.get("libs", ())]:
-        made: dict[str, Any] = {
-            "kind": "cuda",
-            "arch": f"sm_{arch or present_arch() or ASSUMED}",
-            "libs": [_EVERY],
-        }
-    else:
-        made = {"kind": "cuda", "arch": f"sm_{arch}"}
-    return tvm.target.Target(made, host=host(own_host))
+        if isinstance(spec, Mapping) and (unknown := set(config) - {"kind", "arch", "gpu"}):
+            raise TargetError(
+                f"unknown entries {sorted(map(str, unknown))} of a target; allowed: kind, arch, gpu"
+            )
+    return tvm.target.Target(_config(config), host=host(own_host))
+
+
+def _config(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A target of TVM's whose tag is the name of the GPU's row, where one is meant."""
+    row = _row(str(asked["gpu"])) if asked.get("gpu") is not None else gpu_named(str(asked.get("tag", "")))
+    arch = None if asked.get("arch") is None else _digits(str(asked["arch"]))
+    if arch is None and row is not None:
+        arch = row.arch
+    every = arch is None or _EVERY in [str(item) for item in asked.get("libs", ())]
+    if arch is None:
+        arch, row = present_arch() or ASSUMED, gpu_named(device_name() or "")
+    if row is not None and row.arch != arch:
+        if asked.get("gpu") is not None:
+            raise TargetError(f"the GPU {row.name} is sm_{row.arch}, not sm_{arch}")
+        row = None
+    named = {} if row is None else {"tag": row.name}
+    return {"kind": "cuda", "arch": f"sm_{arch}"} | named | ({"libs": [_EVERY]} if every else {})
+
+
+def _row(name: str) -> Gpu:
+    if name not in GPUS:
+        raise TargetError(f"unknown GPU {name[:40]!r}; allowed: {', '.join(GPUS)}")
+    return GPUS[name]
 
 
 def _digits(arch: str) -> int:
@@ -94,6 +113,14 @@ def arches_of(target: tvm.target.Target) -> tuple[int, ...]:
     if _EVERY in [str(item) for item in target.attrs.get("libs", ())]:
         return ARCHES
     return (int(str(target.attrs["arch"]).removeprefix("sm_")),)
+
+
+def gpu_spec(target: tvm.target.Target, one_arch: bool = False) -> str:
+    """The text that ``target`` is made from; with ``one_arch``, for its own architecture alone."""
+    if len(arches_of(target)) > 1 and not one_arch:
+        return "cuda"
+    tag = str(getattr(target, "tag", "") or "")
+    return f"cuda -arch={target.attrs['arch']}" + (f" -gpu={tag}" if tag else "")
 
 
 def present_arch() -> int | None:

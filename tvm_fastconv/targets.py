@@ -18,7 +18,7 @@ from tvm_fastconv.topi.machines import machine_of
 from .architectures import ARCHITECTURES, Architecture
 from .errors import TargetError
 from .gpu_targets import GRAMMAR as GPU_GRAMMAR
-from .gpu_targets import arches_of, cuda_target, host_of, is_cuda, names_cuda
+from .gpu_targets import cuda_target, gpu_spec, host_of, is_cuda, names_cuda
 from .runtime.cpu import host_features
 
 DEFAULT_CORES = 4
@@ -58,8 +58,8 @@ def resolve_target(spec: str | tvm.target.Target | Mapping[str, Any]) -> tvm.tar
         ``native`` is this machine's CPU less what its hypervisor or operating system hides. Where the
         environment variable ``FASTCONV_NATIVE_CPU`` names another CPU, it is that one less what this one lacks:
         what is chosen and scheduled for it, in code that runs here. A GPU is ``"cuda"``, ``"cuda -arch=sm_90"``, a tag
-        such as ``"nvidia/nvidia-h100"`` or ``{"kind": "cuda", "arch": "sm_90"}``; its host is any CPU of
-        this architecture, since it only calls kernels.
+        such as ``"nvidia/nvidia-h100"``, ``"cuda -gpu=l4"`` or ``{"kind": "cuda", "arch": "sm_90"}``;
+        its host is any CPU of this architecture, since it only calls kernels.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def _checked_host(host: tvm.target.Target | None) -> tvm.target.Target:
 def spec_of(target: tvm.target.Target) -> str:
     """Return the text that `resolve_target` makes ``target``, which it has made, from."""
     if is_cuda(target):
-        return "cuda" if len(arches_of(target)) > 1 else f"cuda -arch={target.attrs['arch']}"
+        return gpu_spec(target)
     options = [str(target.attrs["mtriple"])]
     if cpu := str(target.attrs.get("mcpu", "")):
         options.append(f"-mcpu={cpu}")

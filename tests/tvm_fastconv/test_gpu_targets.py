@@ -9,14 +9,16 @@ import tvm
 import tvm_fastconv as fc
 from tvm_fastconv import gpu_targets
 from tvm_fastconv.errors import TargetError
-from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, host_of, is_cuda
+from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, gpu_spec, host_of, is_cuda
 from tvm_fastconv.targets import cpu_features, resolve_target, spec_of, triple_of
+from tvm_fastconv.topi.gpu import gpu_named
 from tvm_fastconv.topi.machines import machine_of
 
 
 @pytest.fixture(autouse=True)
 def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_targets, "present_arch", lambda: None)
+    monkeypatch.setattr(gpu_targets, "device_name", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,13 @@ def test_a_gpu_that_is_there_is_compiled_for_too(monkeypatch: pytest.MonkeyPatch
         ("cuda -arch=", "cannot compile for ''"),
         ("cuda -arch=sm_090", "cannot compile for 'sm_090'"),
         ("cuda -arch=sm_\u0669\u0660", "cannot compile for"),
-        ({"kind": "cuda", "libs": ["cudnn"]}, "unknown entries ['libs'] of a target; allowed: kind, arch"),
+        (
+            {"kind": "cuda", "libs": ["cudnn"]},
+            "unknown entries ['libs'] of a target; allowed: kind, arch, gpu",
+        ),
+        ("cuda -gpu=l40", "unknown GPU 'l40'; allowed: t4, a100, "),
+        ("cuda -gpu", "unknown target option '-gpu'"),
+        ("cuda -arch=sm_80 -gpu=h100", "the GPU h100 is sm_90, not sm_80"),
         ({"arch": "sm_90"}, "cannot compile for target kind None"),
     ],
 )
@@ -74,17 +82,54 @@ def test_what_is_unknown_is_named(spec: str, message: str) -> None:
 
 
 def test_the_spec_makes_the_same_target_again() -> None:
-    for spec in ("cuda", "cuda -arch=sm_86"):
+    for spec in ("cuda", "cuda -arch=sm_86", "cuda -gpu=l4"):
         target = resolve_target(spec)
         assert str(resolve_target(target)) == str(target)
         assert str(resolve_target(spec_of(target))) == str(target)
 
 
 @pytest.mark.parametrize(
-    ("spec", "name"), [("cuda -arch=sm_75", "t4"), ("cuda -arch=sm_90", "h100"), ("cuda", "a100")]
+    ("spec", "name"),
+    [
+        ("cuda -arch=sm_75", "t4"),
+        ("cuda -arch=sm_90", "h100"),
+        ("cuda", "a100"),
+        ("cuda -gpu=l4", "l4"),
+        ("cuda -arch=sm_90 -gpu=h200", "h200"),
+        ({"kind": "cuda", "gpu": "rtx3090"}, "rtx3090"),
+        ("nvidia/geforce-rtx-4090", "rtx4090"),
+        ("nvidia/nvidia-a10", "rtx3090"),
+        ("nvidia/jetson-agx-orin-64gb", "orin"),
+    ],
 )
-def test_the_row_is_one_of_its_architecture(spec: str, name: str) -> None:
+def test_the_row_is_that_of_its_name_or_one_of_its_architecture(spec: str, name: str) -> None:
     assert machine_of(resolve_target(spec)).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40", None),
+        ("NVIDIA RTX A1000", None),
+    ],
+)
+def test_rows_are_found_by_what_the_driver_calls_a_gpu(name: str, row: str | None) -> None:
+    found = gpu_named(name)
+    assert (found and found.name) == row
+
+
+def test_a_gpu_that_is_there_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_targets, "present_arch", lambda: 90)
+    monkeypatch.setattr(gpu_targets, "device_name", lambda: "NVIDIA H200")
+    target = resolve_target("cuda")
+    assert machine_of(target).name == "h200"
+    assert arches_of(target) == ARCHES
+    assert gpu_spec(target, one_arch=True) == "cuda -arch=sm_90 -gpu=h200"
 
 
 def test_an_architecture_without_a_row_is_an_error() -> None:

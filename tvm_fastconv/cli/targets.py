@@ -42,6 +42,7 @@ def _explain(target: str, json: bool) -> None:
     from tvm_fastconv.gpu_targets import is_cuda
     from tvm_fastconv.machine_files import target_and_machine
     from tvm_fastconv.targets import architecture, cpu_features, known_cpus, known_tags, triple_of
+    from tvm_fastconv.topi.gpu import GPUS
 
     resolved, machine = target_and_machine(target)
     if is_cuda(resolved):
@@ -60,7 +61,12 @@ def _explain(target: str, json: bool) -> None:
         "cpu_features": list(cpu_features(resolved)),
         f"mcpu_for_{architecture(resolved)}": list(known_cpus(triple)),
         "tags": list(known_tags()),
+        "gpus": list(GPUS),
     }
+    _print(facts, json)
+
+
+def _print(facts: dict[str, object], json: bool) -> None:
     if json:
         print_json(facts)
     else:
@@ -71,21 +77,20 @@ def _explain(target: str, json: bool) -> None:
 
 def _explain_gpu(target: str, resolved: "tvm.target.Target", machine: "Machine", json: bool) -> None:
     from tvm_fastconv.gpu_targets import arches_of
-    from tvm_fastconv.runtime.gpu import compute_capability
+    from tvm_fastconv.runtime.gpu import compute_capability, device_name
     from tvm_fastconv.targets import triple_of
+    from tvm_fastconv.topi.gpu import GPUS
 
     present = compute_capability()
-    facts = {
+    facts: dict[str, object] = {
         "target": target,
         "machine_code": [f"sm_{arch}" for arch in arches_of(resolved)],
         "machine": machine.name,
         "triple": triple_of(resolved),
-        "gpu_here": "none" if present is None else f"sm_{present}",
+        "gpu_here": "none" if present is None else f"{device_name()} (sm_{present})",
+        "gpus": list(GPUS),
     }
-    if json:
-        print_json(facts)
-    else:
-        print_facts(facts | {"machine_code": " ".join(facts["machine_code"])})
+    _print(facts, json)
 
 
 def _measure(output: str | None, json: bool) -> None:

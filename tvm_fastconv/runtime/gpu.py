@@ -41,17 +41,31 @@ def gpu_obstacle(arches: Sequence[int]) -> str | None:
 @cache
 def compute_capability() -> int | None:
     """Return that of the first GPU, as 90 for 9.0; ``None`` where there is no GPU or no driver."""
+    if (driver := _driver()) is None:
+        return None
+    digits = (ctypes.c_int(), ctypes.c_int())
+    for digit, attribute in zip(digits, (_MAJOR, _MINOR), strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(digit), attribute, 0):
+            return None
+    return 10 * digits[0].value + digits[1].value
+
+
+def device_name() -> str | None:
+    """Return what the driver calls the first GPU; ``None`` where there is no GPU or no driver."""
+    name = ctypes.create_string_buffer(256)
+    if (driver := _driver()) is None or driver.cuDeviceGetName(name, len(name), 0):
+        return None
+    return name.value.decode(errors="replace")
+
+
+@cache
+def _driver() -> ctypes.CDLL | None:
+    """The driver, if it has a GPU."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
-    device, digits = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return None
-    for digit, attribute in zip(digits, (_MAJOR, _MINOR), strict=True):
-        if driver.cuDeviceGetAttribute(ctypes.byref(digit), attribute, device):
-            return None
-    return 10 * digits[0].value + digits[1].value
+    return None if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(ctypes.c_int()), 0) else driver
 
 
 class _Turns:
