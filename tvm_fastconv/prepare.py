@@ -21,7 +21,7 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
 from .artifact.c_compiler import find_compiler, find_runtime_compiler
-from .artifact.fatbin import find_nvcc
+from .artifact.cuda_compiler import find_nvcc
 from .configs import Method
 from .errors import FastconvError, InputError, ModelError
 from .frontend import import_model

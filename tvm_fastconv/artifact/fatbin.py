@@ -2,15 +2,12 @@
 
 TVM compiles CUDA source where it finds a GPU, and elsewhere leaves it to the machine that loads the file. Its saved
 form of a module, ``[format][functions][code]``, is the same for both: here the source in it is replaced by a fat binary
-from nvcc, which the driver of the loading machine picks from.
+of NVIDIA's compiler, which the driver of the loading machine picks from.
 """
 
 import contextlib
-import importlib.metadata
 import os
-import shutil
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,68 +23,12 @@ from ..targets import triple_of
 from ..temporary import temporary_folder
 from .binary_stream import StreamReader, text
 from .c_compiler import find_compiler
+from .cuda_compiler import compile_cuda
 
 KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 """Environment variable of TVM's."""
 
 _environment = threading.Lock()
-
-MAGIC = b"\x50\xed\x55\xba"
-"""What a fat binary begins with."""
-
-NVCC_OPTIONS = ("-O3", "-std=c++17", "-diag-suppress=177")
-
-
-def find_nvcc() -> str:
-    """NVIDIA's compiler: ``$NVCC``, else that of the PATH, of the Python packages, or of the toolkit's usual place.
-
-    Raises
-    ------
-    TargetError
-        There is none.
-    """
-    named = os.environ.get("NVCC")
-    for place in [named] if named else ["nvcc", *_in_packages(), "/usr/local/cuda/bin/nvcc"]:
-        if (found := shutil.which(place)) is not None:
-            return os.path.abspath(found)
-    raise TargetError(
-        f"no CUDA compiler found{f' at {named} (NVCC)' if named else ''}: pip install tvm-fastconv[cuda], or install "
-        "NVIDIA's CUDA toolkit 13 and put nvcc into the PATH or its path into NVCC"
-    )
-
-
-def _in_packages() -> list[str]:
-    try:
-        return [str(importlib.metadata.distribution("nvidia-cuda-nvcc").locate_file("nvidia/cu13/bin/nvcc"))]
-    except importlib.metadata.PackageNotFoundError:
-        return []
-
-
-def compile_fatbin(source: str, arches: Sequence[int]) -> bytes:
-    """Machine code of CUDA C++ ``source`` for every compute capability of ``arches``, and PTX of the last.
-
-    Raises
-    ------
-    TargetError
-        nvcc is not installed, or refuses the source.
-    """
-    nvcc = find_nvcc()
-    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in arches]
-    codes.append(f"-gencode=arch=compute_{arches[-1]},code=compute_{arches[-1]}")
-    with temporary_folder() as folder:
-        Path(folder, "kernels.cu").write_text(source)
-        command = [nvcc, "-fatbin", *NVCC_OPTIONS, *codes, "kernels.cu", "-o", "kernels.fatbin"]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
-            )
-            made = Path(folder, "kernels.fatbin").read_bytes() if done.returncode == 0 else b""
-        except OSError as error:
-            raise TargetError(f"nvcc failed: {' '.join(command)}: {error.strerror}") from None
-    if not made.startswith(MAGIC):
-        said = done.stderr or done.stdout or f"it ended with {done.returncode} and wrote no machine code"
-        raise TargetError(f"nvcc failed: {' '.join(command)}\n{said}")
-    return made
 
 
 @contextlib.contextmanager
@@ -104,12 +45,21 @@ def source_kept() -> Iterator[None]:
                 os.environ[KEEP_SOURCE] = before
 
 
+def _with_source(func: tirx.PrimFunc, target: tvm.target.Target) -> tvm.runtime.Executable:
+    module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    with source_kept():
+        return tvm.compile(module, target=target)
+
+
+def cuda_source(func: tirx.PrimFunc, target: tvm.target.Target) -> str:
+    """CUDA C++ of a scheduled function's kernels."""
+    return str(_with_source(func, target).mod.imports[0].inspect_source())
+
+
 def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..., None]:
     """Machine code of a scheduled function, ready to be called with tensors of the GPU."""
+    executable = _with_source(func, target)
     with temporary_folder() as folder:
-        module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
-        with source_kept():
-            executable = tvm.compile(module, target=target)
 
         def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
             names = [Path(name).name for name in objects]
@@ -155,7 +105,7 @@ def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..
     def compiled(source: str) -> bytes:
         if keep is not None:
             Path(keep, "kernels.cu").write_text(source)
-        return compile_fatbin(source, arches)
+        return compile_cuda(source, arches).fatbin
 
     def pack(module: Any, is_system_lib: bool, prefix: str, workspace: str) -> str:
         packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)
@@ -171,7 +121,7 @@ def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..
     return pack
 
 
-def with_machine_code(packed: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
+def with_machine_code(packed: bytes, compiled: Callable[[str], bytes]) -> bytes:
     """The packed modules with machine code in place of every CUDA source."""
     reader = StreamReader(packed)
     reader.take(8)  # the size of all that follows
@@ -184,12 +134,12 @@ def with_machine_code(packed: bytes, compile_cuda: Callable[[str], bytes]) -> by
         if kind == b"_lib":  # the library that holds all this
             continue
         body = reader.text()
-        parts.append(text(_compiled_module(body, compile_cuda) if kind == b"cuda" else body))
+        parts.append(text(_compiled_module(body, compiled) if kind == b"cuda" else body))
     content = b"".join(parts)
     return struct.pack("<Q", len(content)) + content
 
 
-def _compiled_module(body: bytes, compile_cuda: Callable[[str], bytes]) -> bytes:
+def _compiled_module(body: bytes, compiled: Callable[[str], bytes]) -> bytes:
     """A saved CUDA module, ``[format][functions][code]``, with its source compiled."""
     reader = StreamReader(body)
     if reader.text() != b"cuda":
@@ -203,4 +153,4 @@ def _compiled_module(body: bytes, compile_cuda: Callable[[str], bytes]) -> bytes
             reader.text()
         reader.take(4 * reader.number())
     functions = body[start : reader.at]
-    return text(b"cubin") + functions + text(compile_cuda(reader.text().decode()))
+    return text(b"cubin") + functions + text(compiled(reader.text().decode()))

@@ -1,4 +1,4 @@
-"""GPU machine code in place of source; the compiler is a stand-in where it is not what is tested."""
+"""GPU machine code in place of source; the compiler is a stand-in."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import tvm
 from tvm import te
 
 from tvm_fastconv.artifact import fatbin
+from tvm_fastconv.artifact.cuda_compiler import MachineCode
 from tvm_fastconv.artifact.fatbin import (
-    compile_fatbin,
     kept_source,
     pack_imports,
     source_kept,
@@ -64,43 +64,8 @@ def test_a_damaged_pack_is_an_error(packed: bytes, size: int) -> None:
         with_machine_code(packed[:size], lambda _source: CODE)
 
 
-def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NVCC", "/nowhere/nvcc")
-    with pytest.raises(
-        TargetError,
-        match=r"no CUDA compiler found at /nowhere/nvcc \(NVCC\): pip install tvm-fastconv\[cuda\]",
-    ):
-        compile_fatbin("", (90,))
-
-
-def test_what_the_compiler_refuses_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    refusing = tmp_path / "nvcc"
-    refusing.write_text("#!/bin/sh\necho kernels.cu: error: this is no C++ >&2; exit 2\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("NVCC", str(refusing))
-    with pytest.raises(TargetError, match=r"nvcc failed: .*\n.*error: this is no C\+\+"):
-        compile_fatbin("what", (90,))
-
-
-def test_the_compiler_is_asked_for_every_architecture_and_for_ptx(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    writing = tmp_path / "nvcc"
-    writing.write_text(
-        '#!/bin/sh\nfor last in "$@"; do :; done; printf "\\120\\355\\125\\272" > "$last"; echo "$@" >> "$last"\n'
-    )
-    writing.chmod(0o755)
-    monkeypatch.setenv("NVCC", str(writing))
-    asked = compile_fatbin("", (75, 90))[4:].decode().split()
-    assert [word for word in asked if word.startswith("-gencode")] == [
-        "-gencode=arch=compute_75,code=sm_75",
-        "-gencode=arch=compute_90,code=sm_90",
-        "-gencode=arch=compute_90,code=compute_90",
-    ]
-
-
 def test_the_source_is_kept_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fatbin, "compile_fatbin", lambda _source, _arches: CODE)
+    monkeypatch.setattr(fatbin, "compile_cuda", lambda _source, _arches: MachineCode(CODE, ()))
     x = te.placeholder((64,), "float32")
     func = te.create_prim_func([x, te.compute((64,), lambda i: x[i] + np.float32(1), name="more")])
     sch = tvm.s_tir.Schedule(tvm.IRModule({"main": func.with_attr("global_symbol", "main")}))
@@ -113,32 +78,6 @@ def test_the_source_is_kept_on_request(monkeypatch: pytest.MonkeyPatch, tmp_path
     pack_imports((90,), kept_source(tmp_path / "kept", "cuda"))(module, False, "", str(work))
     assert "__global__" in (tmp_path / "kept" / "kernels.cu").read_text()
     assert CODE in (work / "devices.bin").read_bytes()
-
-
-def test_the_compiler_of_the_python_packages_is_found(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    packaged = tmp_path / "nvcc"
-    packaged.write_text("#!/bin/sh\n")
-    packaged.chmod(0o755)
-    monkeypatch.delenv("NVCC", raising=False)
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(fatbin, "_in_packages", lambda: [str(packaged)])
-    assert fatbin.find_nvcc() == str(packaged)
-
-
-@pytest.mark.parametrize(
-    "body", ["exit 0", 'for last in "$@"; do :; done; echo garbage > "$last"', "kill -9 $$"]
-)
-def test_a_compiler_that_makes_no_machine_code_is_an_error(
-    body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    broken = tmp_path / "nvcc"
-    broken.write_text(f"#!/bin/sh\n{body}\n")
-    broken.chmod(0o755)
-    monkeypatch.setenv("NVCC", str(broken))
-    with pytest.raises(TargetError, match="nvcc failed: "):
-        compile_fatbin("", (90,))
 
 
 def test_a_file_in_place_of_the_folder_for_the_source_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tvm_ffi
 from torch import nn
 
 import tvm_fastconv as fc
+from tvm_fastconv.artifact.cuda_compiler import MachineCode
 from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.runtime import gpu
 from tvm_fastconv.runtime.gpu import gpu_obstacle, without_graphs
@@ -47,7 +48,8 @@ def test_graphs_are_left_out_and_put_back() -> None:
 
 @pytest.mark.skipif(gpu.compute_capability() is not None, reason="there is a GPU")
 def test_a_file_for_a_gpu_is_made_and_described_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tvm_fastconv.artifact.fatbin.compile_fatbin", lambda _source, _arches: b"code")
+    made_code = MachineCode(b"code", ())
+    monkeypatch.setattr("tvm_fastconv.artifact.fatbin.compile_cuda", lambda _source, _arches: made_code)
     monkeypatch.setattr("tvm_fastconv.prepare.find_nvcc", lambda: "nvcc")
     torch.manual_seed(0)
     model, images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
