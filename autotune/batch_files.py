@@ -74,12 +74,15 @@ class Batch:
         Of the processor, that the libraries need.
     threads : int
     jobs : tuple of Job
+    gpu_arch : int, optional
+        The compute capability of the GPU that candidates run on; without, it is the processor.
     """
 
     conditions: str
     features: tuple[str, ...]
     threads: int
     jobs: tuple[Job, ...]
+    gpu_arch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

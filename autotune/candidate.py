@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_fastconv.topi.gpu import Gpu
 from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.machine import Machine
 
@@ -63,12 +64,22 @@ class Device:
         As `resolve_target` takes it.
     machine : Machine
     threads : int
-        Of parallel loops.
+        Of parallel loops; 1 for a GPU.
     """
 
     target: str
     machine: Machine
     threads: int = 1
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether candidates run on a GPU."""
+        return isinstance(self.machine, Gpu)
+
+    @property
+    def nominal_clock(self) -> float | None:
+        """Cycles in a second as estimates for a GPU count them; ``None`` for a CPU, which tells its own."""
+        return 1e9 * self.machine.clock if isinstance(self.machine, Gpu) else None
 
 
 @dataclass(frozen=True)

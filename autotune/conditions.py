@@ -11,11 +11,14 @@ from .records import Conditions
 
 def conditions_of(device: Device) -> Conditions:
     """Processor, threads and versions."""
-    triple, *words = device.target.split()
-    cpu = " ".join(word for word in words if not word.startswith("-num-cores")) or triple
     return Conditions(
-        cpu=cpu,
+        cpu=device.machine.name if device.on_gpu else _cpu(device.target),
         threads=device.threads,
         package=tvm_fastconv.__version__,
         tvm=installed_version("apache-tvm") or "unknown",
     )
+
+
+def _cpu(target: str) -> str:
+    triple, *words = target.split()
+    return " ".join(word for word in words if not word.startswith("-num-cores")) or triple

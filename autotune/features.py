@@ -25,6 +25,8 @@ def features(candidate: Candidate, device: Device) -> Features:
         "l2": _log(machine.l2_bytes),
     }
     loops = _tile_loops(problem)
+    if device.on_gpu:
+        return found  # what follows is of a CPU's caches and threads
     if loops is not None and hasattr(knobs, "tile_h"):
         found |= _of_tile(knobs, loops, device)
     elif hasattr(problem, "window_loops") and hasattr(knobs, "rows"):

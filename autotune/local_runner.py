@@ -10,14 +10,18 @@ from typing import Any, Protocol
 from tvm_fastconv.measure.roofline import measure_clock
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import processor_name
+from tvm_fastconv.runtime.gpu import device_name
 
 from . import measure_candidate
 from .candidate import Candidate, Device, Outcome
+from .gpu_calls import GpuBroken
 from .model_times import ModelTimes, time_models
 from .processes import Worker, WorkerError
 
 BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0
 """After which a candidate counts as hanging; a layer takes 0.1 to 1 s to build, and its reference a few."""
+
+GPU_WORKERS = 8
 
 TRIAL_TURNS, TURN_SECONDS = 3, 0.01
 """Of a trial, whose time is the best turn: what a shared machine adds, it adds to some."""
@@ -70,14 +74,16 @@ class LocalRunner:
     device : Device
         This machine.
     workers : int, optional
-        Processes that build side by side; by default one for each core that this process may use.
+        Processes that build side by side; by default one for each core that this process may use, and for a GPU at
+        most `GPU_WORKERS`, each of which takes half a gigabyte of its memory.
     """
 
     def __init__(self, device: Device, workers: int | None = None) -> None:
         self.device = device
-        count = workers or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
+        count = workers or (min(cores, GPU_WORKERS) if device.on_gpu else cores)
         self._workers = [Worker(device.threads) for _ in range(count)]
-        self.processor = processor_name()
+        self.processor = device_name() or "a GPU" if device.on_gpu else processor_name()
 
     @property
     def width(self) -> int:
@@ -87,7 +93,7 @@ class LocalRunner:
     @cached_property
     def clock(self) -> float:
         """Cycles in a second."""
-        return measure_clock()
+        return self.device.nominal_clock or measure_clock()
 
     def run(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Build, check and time candidates; a failure is that candidate's outcome."""
@@ -106,9 +112,10 @@ class LocalRunner:
                 arguments = slot, candidate, self.device
                 worker.call(measure_candidate.build_candidate, *arguments, seconds=BUILD_SECONDS)
             seconds = TIME_SECONDS + len(candidates) * turns
-            slots = list(range(len(candidates)))
-            return worker.call(measure_candidate.time_as_in_network, slots, turns, footprint, seconds=seconds)
-        except WorkerError:
+            asked = list(range(len(candidates))), self.device, turns, footprint
+            return worker.call(measure_candidate.time_as_in_network, *asked, seconds=seconds)
+        except WorkerError as error:
+            _end_if_broken(worker, error)
             return None
 
     def time_models(
@@ -132,6 +139,7 @@ class LocalRunner:
                 worker.receive(BUILD_SECONDS)
             except WorkerError as error:
                 failed[place] = str(error)
+                _end_if_broken(worker, error)
         return [
             Outcome(None, failed[place]) if place in failed else self._time(worker)
             for place, worker in enumerate(workers)
@@ -139,8 +147,15 @@ class LocalRunner:
 
     def _time(self, worker: Worker) -> Outcome:
         try:
-            arguments = [0], TRIAL_TURNS, TURN_SECONDS
+            arguments = [0], self.device, TRIAL_TURNS, TURN_SECONDS
             (times,) = worker.call(measure_candidate.time_candidates, *arguments, seconds=TIME_SECONDS)
         except WorkerError as error:
+            _end_if_broken(worker, error)
             return Outcome(None, str(error))
         return Outcome(min(times))
+
+
+def _end_if_broken(worker: Worker, error: WorkerError) -> None:
+    """A process that has lost its GPU is of no more use; the next call starts another."""
+    if error.kind == GpuBroken.__name__:
+        worker.close()

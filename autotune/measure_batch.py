@@ -31,33 +31,32 @@ from tvm_fastconv.autotune.batch_files import (
     read_batch,
     write,
 )
-from tvm_fastconv.autotune.check_answer import check_answer, unset
+from tvm_fastconv.autotune.gpu_calls import require_gpu
+from tvm_fastconv.autotune.measure_job import measure_job
 from tvm_fastconv.autotune.worker import end_with_parent
-from tvm_fastconv.measure.cold_caches import Call, time_in_turns
+from tvm_fastconv.measure.gpu_timing import gpu_works
 from tvm_fastconv.measure.roofline import measure_clock
-from tvm_fastconv.measure.timing import interleave
 from tvm_fastconv.regular_files import open_regular
 from tvm_fastconv.runtime.cpu import missing_features, processor_name
-from tvm_fastconv.runtime.threads import use_threads
-from tvm_fastconv.runtime.tvm_runtime import open_library, tvm_ffi
+from tvm_fastconv.runtime.gpu import device_name, gpu_clock
+from tvm_fastconv.runtime.tvm_runtime import tvm_ffi
 from tvm_fastconv.typed_json import from_json, one_line, to_json
 
 CLOCK = "clock.so"
 MEASURED = "measured.jsonl"
 """One line for each job that is done."""
 
-TURN_SECONDS = 0.01
 JOB_SECONDS = 180.0
 """After which a job counts as hanging."""
 
 STOPPED = 75
 """Exit code of what measures, where no candidate is to blame; it has said why."""
 
+BROKEN = 76
+"""Exit code of what measures, where it has noted a candidate after which its GPU refuses all work: another goes on."""
+
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """A process that these end is not ended by its candidate."""
-
-ALIGNMENT = 64
-"""Bytes, which generated code relies on."""
 
 
 def main() -> None:
@@ -82,16 +81,21 @@ def _measure_batch(batch: Batch, folder: Path) -> None:
     if missing := missing_features(batch.features):
         sys.exit(f"this is not the processor that the batch is for: it lacks {', '.join(missing)}")
     tvm_ffi()  # which says here what is missing, and not once for each candidate
+    if batch.gpu_arch is not None:
+        require_gpu(batch.gpu_arch)
     with (folder / BATCH).open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit("another process measures this batch")
         _check_files(batch, folder)
-        clock = measure_clock(ctypes.CDLL(str(folder / CLOCK)))
+        if batch.gpu_arch is None:
+            name, clock = processor_name(), measure_clock(ctypes.CDLL(str(folder / CLOCK)))
+        else:
+            name, clock = device_name() or "a GPU", gpu_clock()
         done = _measure_all(batch, folder)
     write(
-        Results(conditions=batch.conditions, processor=processor_name(), clock=clock, results=tuple(done)),
+        Results(conditions=batch.conditions, processor=name, clock=clock, results=tuple(done)),
         folder / RESULTS,
     )
     failed = sum(result.error is not None for result in done)
@@ -109,7 +113,8 @@ def _check_files(batch: Batch, folder: Path) -> None:
             np.load(folder / name, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             _refuse(name)
-    for name in (CLOCK, *(made.library for job in batch.jobs for made in job.candidates)):
+    clock = [CLOCK] if batch.gpu_arch is None else []
+    for name in (*clock, *(made.library for job in batch.jobs for made in job.candidates)):
         try:
             with open_regular(folder / name) as file:
                 if file.read(4) != b"\x7fELF":
@@ -145,6 +150,8 @@ def _measure_all(batch: Batch, folder: Path) -> list[Result]:
                 child.kill()
         if child.returncode == STOPPED:
             sys.exit(1)
+        if child.returncode == BROKEN:
+            continue
         if (place := _count(path)) < len(batch.jobs):
             if not hangs and -child.returncode in FROM_OUTSIDE and place != ended_at:
                 ended_at = place  # for want of memory it ends so each time
@@ -195,47 +202,17 @@ def _append(path: Path, result: Result) -> None:
 def _measure_from(place: int, batch: Batch, folder: Path) -> None:
     for job in batch.jobs[place:]:
         try:
-            result = _result(job, _measure(job, batch.threads, folder), None)
+            result = _result(job, measure_job(job, batch, folder), None)
         except (MemoryError, OSError) as error:  # of the device, and no candidate's
             print(f"cannot measure: {str(error) or type(error).__name__}", file=sys.stderr)
             sys.exit(STOPPED)
         except Exception as error:  # of whatever other kind: it is this job's result
             line = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            result = _result(job, (), line[:300])
-        _append(folder / MEASURED, result)
-
-
-def _measure(job: Job, threads: int, folder: Path) -> tuple[tuple[float, ...], ...]:
-    """Seconds of each candidate by turns, once their answers have been checked."""
-    use_threads(threads, tvm_ffi())
-    expected = np.load(folder / job.expected, allow_pickle=False)
-    calls = [
-        _call(folder / c.library, [folder / name for name in c.arrays], expected) for c in job.candidates
-    ]
-    if job.footprint is not None:
-        times = time_in_turns(calls, job.turns, job.footprint)
-        return tuple(map(tuple, times))
-    timings = interleave({str(i): run for i, (run, _) in enumerate(calls)}, job.turns, TURN_SECONDS)
-    return tuple(timing.samples for timing in timings.values())
-
-
-def _call(library: Path, arrays: list[Path], expected: np.ndarray) -> Call:
-    values = [_aligned(np.load(path, allow_pickle=False)) for path in arrays]
-    out = _aligned(unset(expected.shape, str(expected.dtype)))
-    tensors = [tvm_ffi().from_dlpack(array) for array in (*values, out)]
-    run = open_library(str(library)).function("main")
-    run(*tensors)
-    check_answer(out, expected)
-    return lambda: run(*tensors), values[0]
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that starts at a multiple of `ALIGNMENT`."""
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
+            _append(folder / MEASURED, _result(job, (), line[:300]))
+            if batch.gpu_arch is not None and not gpu_works():
+                sys.exit(BROKEN)
+        else:
+            _append(folder / MEASURED, result)
 
 
 def _result(job: Job, times: tuple[tuple[float, ...], ...], error: str | None) -> Result:

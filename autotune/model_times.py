@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ class ModelTimes:
 
 def time_models(models: Sequence[CompiledModel], inputs: Sequence[Any], turns: int) -> list[ModelTimes]:
     """Time models in turns: whole, and then call by call."""
-    whole = interleave({str(i): functools.partial(model, *inputs) for i, model in enumerate(models)}, turns)
+    whole = interleave({str(i): model.prepared_call(*inputs) for i, model in enumerate(models)}, turns)
     timers = [model.call_timer(*inputs) for model in models]
     layers: list[dict[str, list[float]]] = [{} for _ in models]
     for turn in range(turns + 1):

@@ -38,7 +38,7 @@ class Conditions:
     Attributes
     ----------
     cpu : str
-        LLVM's name of the processor, and the features that were added to or taken from it.
+        LLVM's name of the processor, and the features that were added to or taken from it; of a GPU, our row's.
     threads : int
     package, tvm : str
         Versions: another one may give the same knobs other code.

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tvm_fastconv.artifact.c_compiler import find_compiler
-from tvm_fastconv.targets import cpu_features, resolve_target
+from tvm_fastconv.gpu_targets import arches_of
+from tvm_fastconv.targets import cpu_features, resolve_target, triple_of
 
 from .batch_files import BATCH, Batch, Built, Job, write
 from .batch_program import check_program_compiler, compile_candidate, write_program
@@ -28,9 +29,10 @@ SCRIPT = "measure.pyz"
 MODULES = (
     "", "architectures", "architectures.aarch64", "architectures.architecture", "architectures.armv7l",
     "architectures.x86_64", "autotune",
-    "autotune.batch_files", "autotune.check_answer", "autotune.measure_batch", "autotune.worker", "errors",
-    "measure", "measure.cold_caches", "measure.roofline", "measure.timing", "notices", "regular_files", "runtime",
-    "runtime.cpu", "runtime.device", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
+    "autotune.batch_files", "autotune.check_answer", "autotune.gpu_calls", "autotune.measure_batch",
+    "autotune.measure_job", "autotune.worker", "errors", "measure", "measure.cold_caches", "measure.gpu_timing",
+    "measure.roofline", "measure.timing", "notices", "regular_files", "runtime", "runtime.cpu", "runtime.device",
+    "runtime.gpu", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
 )  # fmt: skip
 """Of this package, what the script imports."""
 
@@ -82,15 +84,18 @@ def write_batch(
     try:
         if program:
             check_program_compiler(device)
-        else:
+        elif not device.on_gpu:
             write_clock(device, folder)
         built, expected, failed = _build(groups, device, folder, show, program)
         jobs = tuple(_jobs(groups, built, expected))
         if program:
             write_program(jobs, device, conditions, folder)
             return len(jobs), failed
-        features = tuple(cpu_features(resolve_target(device.target)))
-        batch = Batch(conditions=conditions, features=features, threads=device.threads, jobs=jobs)
+        target = resolve_target(device.target)
+        batch = Batch(
+            conditions=conditions, features=tuple(cpu_features(target)), threads=device.threads, jobs=jobs,
+            gpu_arch=arches_of(target)[0] if device.on_gpu else None,
+        )  # fmt: skip
         _write_script(folder / SCRIPT)
         write(batch, folder / BATCH)
         return len(jobs), failed
@@ -101,7 +106,7 @@ def write_batch(
 
 def write_clock(device: Device, folder: Path) -> None:
     """Compile what tells the device's clock."""
-    compiler = find_compiler(str(resolve_target(device.target).attrs["mtriple"]))
+    compiler = find_compiler(triple_of(resolve_target(device.target)))
     source = _file_of("measure").with_name("clock.c")
     shutil.copy(source, folder)
     compiler.compile(folder, source.name, "clock.o")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tvm_fastconv.runtime.gpu import compute_capability
 from tvm_fastconv.targets import NATIVE_CPU
 
 torch.set_num_threads(1)
@@ -30,7 +31,7 @@ NEEDS = {
         ),
         "needs ziglang (the extra [cross]) and qemu-aarch64 and qemu-arm (Debian: qemu-user)",
     ),
-    "cuda": (lambda: shutil.which("nvidia-smi"), "needs a CUDA device"),
+    "cuda": (lambda: compute_capability() is not None, "needs an NVIDIA GPU"),
 }
 
 

@@ -74,6 +74,11 @@ class Gpu(Machine):
         return self.cache_bandwidth / self.clock
 
     @property
+    def own_l3_bytes(self) -> int:
+        """Of L2, which no other network shares."""
+        return self.l2_bytes
+
+    @property
     def launch_cycles(self) -> float:
         """Of a kernel that does nothing."""
         return self.launch_seconds * self.clock * 1e9

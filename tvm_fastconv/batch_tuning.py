@@ -14,23 +14,24 @@ import tvm
 
 from tvm_fastconv.autotune.batch_files import Results, read_results
 from tvm_fastconv.autotune.batch_plan import plan_batch, take_results
-from tvm_fastconv.autotune.candidate import Device
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.records import Conditions, Verdict, read_records
 from tvm_fastconv.autotune.tasks import Tasks
 from tvm_fastconv.autotune.write_batch import write_batch
+from tvm_fastconv.topi.gpu import gpu_named
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.typed_json import from_json, one_line
 
 from .artifact.artifact import check_output_path, reason
-from .errors import ArtifactError, InputError
+from .errors import ArtifactError, InputError, TargetError
 from .extras import require
+from .gpu_targets import is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .notices import notify
 from .prepare import prepare
-from .record_files import threads_for
-from .targets import refuse_gpu, require_runtime, spec_of
+from .record_files import device_for
+from .targets import require_runtime
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
@@ -142,8 +143,11 @@ def export_batch(
     require("xgboost")
     if not trials > 0:
         raise InputError(f"trials is {trials!r}; allowed: more than 0")
+    resolved = target_and_machine(target, machine)[0]
     if not program:
-        require_runtime(target_and_machine(target, machine)[0])
+        require_runtime(resolved)
+    elif is_cuda(resolved):
+        raise TargetError("no static program can measure on a GPU; the script for Python can")
     path = Path(folder)
     if path.exists():
         raise ArtifactError(f"{folder} is there already; a batch goes into a new folder")
@@ -213,10 +217,14 @@ def import_batch(
     tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
     if found.conditions != _told(tasks.conditions):
         raise InputError(f"the results are for {_words(found.conditions)}, not for {tasks.conditions}")
-    if re.search(r"\b(AMD|Intel)\b", found.processor) and not tasks.device.target.startswith("x86"):
+    elsewhere = not tasks.device.on_gpu and not tasks.device.target.startswith("x86")
+    if elsewhere and re.search(r"\b(AMD|Intel)\b", found.processor):
         notify(
             f"these times are an emulator's: the results for {tasks.conditions.cpu} are of {found.processor}"
         )
+    seen = gpu_named(found.processor) if tasks.device.on_gpu else None
+    if seen is not None and seen.name != tasks.conditions.cpu:
+        notify(f"the results for {tasks.conditions.cpu} are of {found.processor}")
     taken = take_results(tasks, found.results)
     if found.results and taken.alien == len(found.results):
         raise InputError(f"none of the {taken.alien} results is of a layer of this model")
@@ -238,10 +246,10 @@ def _tasks(
     """What is known of a model's tasks on the device."""
     known = read_records(records) if os.path.exists(records) else []
     resolved, row = target_and_machine(target, machine)
-    refuse_gpu(resolved)
-    device = Device(spec_of(resolved), row, threads_for(threads, resolved))
+    device = device_for(resolved, row, threads)
     network = TunedNetwork(prepare(model, example_inputs, device.target, row, methods, None, tell))
     clock, processor = (NOMINAL_CLOCK, "") if results is None else (results.clock, results.processor)
+    clock = device.nominal_clock or clock
     return Tasks(network, device, conditions_of(device), str(records), clock, processor, known, seed)
 
 

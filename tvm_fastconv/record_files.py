@@ -13,6 +13,7 @@ from tvm_fastconv.autotune.records import Line, Verdict, measured, read_records
 from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Records
 
+from .gpu_targets import gpu_spec, is_cuda
 from .notices import notify
 from .runtime.threads import check_threads
 from .targets import spec_of
@@ -25,6 +26,20 @@ VARIABLE = "FASTCONV_RECORDS"
 
 SHIPPED = "shipped"
 """In place of a file's name: the records that come with this package."""
+
+
+def device_for(target: tvm.target.Target, machine: Machine, threads: int | None) -> Device:
+    """What measurements for ``target`` are of; machine code is made for one GPU alone.
+
+    Raises
+    ------
+    InputError
+        ``threads`` is no positive number.
+    """
+    if is_cuda(target):
+        check_threads(threads)
+        return Device(gpu_spec(target, one_arch=True), machine)
+    return Device(spec_of(target), machine, threads_for(threads, target))
 
 
 def threads_for(threads: int | None, target: tvm.target.Target) -> int:
@@ -52,7 +67,7 @@ def records_for(
     InputError
         ``threads`` is no positive number.
     """
-    device = Device(spec_of(target), machine, threads_for(threads, target))
+    device = device_for(target, machine, threads)
     paths = [path for name in _names(files) for path in _paths(name)]
     if not paths:
         return {}

@@ -109,18 +109,6 @@ def cpu_features(target: tvm.target.Target) -> tuple[str, ...]:
     return tuple(sorted(_llvm_features(host_of(target)) & set(ARCHITECTURES[architecture(target)].features)))
 
 
-def refuse_gpu(target: tvm.target.Target) -> None:
-    """Raise for a GPU, which nothing can measure candidates on yet.
-
-    Raises
-    ------
-    TargetError
-        The target is one.
-    """
-    if is_cuda(target):
-        raise TargetError("tuning measures on CPUs only; code for a GPU runs with the planner's estimates")
-
-
 def require_runtime(target: tvm.target.Target) -> None:
     """Raise where TVM has no runtime.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import tvm
 
-from tvm_fastconv.autotune.candidate import Device
 from tvm_fastconv.autotune.comparison import Ratio
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
@@ -22,12 +21,15 @@ from .artifact.artifact import check_output_path
 from .confirm_records import confirm_records
 from .errors import InputError
 from .extras import require
+from .gpu_targets import arches_of, is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods
 from .prepare import prepare
+from .record_files import device_for
 from .runtime.cpu import missing_features
+from .runtime.gpu import gpu_obstacle
 from .runtime.threads import check_threads
-from .targets import cpu_features, refuse_gpu, spec_of
+from .targets import cpu_features
 from .tuned_network import TunedNetwork
 from .tvm_log import quiet_tvm
 
@@ -52,6 +54,14 @@ class Tuning:
     trials: int
     network: Ratio | None
     withdrawn: tuple[Withdrawal, ...]
+
+
+def _obstacle(target: tvm.target.Target) -> str | None:
+    """Why candidates for ``target`` cannot run here."""
+    if is_cuda(target):
+        return gpu_obstacle(arches_of(target))
+    missing = missing_features(cpu_features(target))
+    return f"it lacks {', '.join(missing)}" if missing else None
 
 
 @quiet_tvm()
@@ -88,7 +98,7 @@ def tune(
         Time to search at most; verdicts, and comparing the whole model at the end, come on top. Without ``trials``
         and ``seconds``, the search ends where little is left to expect.
     threads : int, optional
-        That the model is to run with; by default one for each core.
+        That the model is to run with; by default one for each core. Says nothing to a GPU.
     runner : Runner, optional
         Where candidates are measured, such as an `RPCRunner`, which then says what ``target``, ``machine`` and
         ``threads`` are; by default worker processes of this machine.
@@ -116,12 +126,9 @@ def tune(
     known = read_records(records) if os.path.exists(records) else []
     if runner is None:
         resolved, row = target_and_machine(target, machine)
-        refuse_gpu(resolved)
-        if missing := missing_features(cpu_features(resolved)):
-            raise InputError(
-                f"this machine cannot run what is compiled for {target}: it lacks {', '.join(missing)}"
-            )
-        runner = LocalRunner(Device(spec_of(resolved), row, threads))
+        if reason := _obstacle(resolved):
+            raise InputError(f"this machine cannot run what is compiled for {target}: {reason}")
+        runner = LocalRunner(device_for(resolved, row, threads))
     device = runner.device
     prepared = prepare(model, example_inputs, device.target, device.machine, methods, None, tell)
     conditions = conditions_of(device)

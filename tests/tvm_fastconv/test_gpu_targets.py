@@ -8,8 +8,12 @@ import tvm
 
 import tvm_fastconv as fc
 from tvm_fastconv import gpu_targets
-from tvm_fastconv.errors import TargetError
+from tvm_fastconv.autotune.conditions import conditions_of
+from tvm_fastconv.errors import InputError, TargetError
 from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, gpu_spec, host_of, is_cuda
+from tvm_fastconv.machine_files import target_and_machine
+from tvm_fastconv.record_files import device_for
+from tvm_fastconv.runtime.gpu import compute_capability
 from tvm_fastconv.targets import cpu_features, resolve_target, spec_of, triple_of
 from tvm_fastconv.topi.gpu import gpu_named
 from tvm_fastconv.topi.machines import machine_of
@@ -137,14 +141,21 @@ def test_an_architecture_without_a_row_is_an_error() -> None:
         machine_of(tvm.target.Target({"kind": "cuda", "arch": "sm_120"}))
 
 
-def test_tuning_for_a_gpu_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(compute_capability() is not None, reason="there is a GPU")
+def test_tuning_needs_the_gpu(tmp_path: Path) -> None:
     model, images = torch.nn.Conv2d(3, 8, 3).eval(), torch.randn(1, 3, 8, 8)
-    with pytest.raises(TargetError, match="tuning measures on CPUs only"):
+    with pytest.raises(InputError, match="cannot run what is compiled for cuda: it needs an NVIDIA GPU"):
         fc.tune(model, images, target="cuda", records=tmp_path / "records.jsonl", trials=1)
-    with pytest.raises(TargetError, match="tuning measures on CPUs only"):
-        fc.export_batch(
-            model, images, target="cuda", records=tmp_path / "records.jsonl", folder=tmp_path / "batch"
-        )
+
+
+def test_measurements_are_of_a_gpu_by_its_name_whatever_else_is_compiled_for() -> None:
+    for spec, name in (("cuda", "a100"), ("cuda -gpu=l4", "l4"), ("cuda -arch=sm_90", "h100")):
+        target, machine = target_and_machine(spec)
+        device = device_for(target, machine, 4)
+        assert len(arches_of(resolve_target(device.target))) == 1
+        assert machine_of(resolve_target(device.target)) == machine
+        conditions = conditions_of(device)
+        assert (conditions.cpu, conditions.threads) == (name, 1)
 
 
 def test_a_host_that_is_named_is_checked() -> None:

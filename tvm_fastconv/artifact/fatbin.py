@@ -7,6 +7,7 @@ of NVIDIA's compiler, which the driver of the loading machine picks from.
 
 import contextlib
 import os
+import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from ..temporary import temporary_folder
 from .binary_stream import StreamReader, text
 from .c_compiler import find_compiler
 from .cuda_compiler import compile_cuda
+from .kernel_resources import KernelResources
 
 KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 """Environment variable of TVM's."""
@@ -58,18 +60,41 @@ def cuda_source(func: tirx.PrimFunc, target: tvm.target.Target) -> str:
 
 def loaded_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target) -> Callable[..., None]:
     """Machine code of a scheduled function, ready to be called with tensors of the GPU."""
+    with temporary_folder() as folder:
+        path = Path(folder, "main.so")
+        link_on_gpu(func, target, path)
+        code: Callable[..., None] = Library(str(path)).function("main")
+        return code
+
+
+def link_on_gpu(func: tirx.PrimFunc, target: tvm.target.Target, path: Path) -> tuple[KernelResources, ...]:
+    """Write machine code of a scheduled function to the shared library ``path``, whose function is ``main``.
+
+    Returns
+    -------
+    tuple of KernelResources
+        What its kernels take.
+
+    Raises
+    ------
+    TargetError
+        There is no C compiler for the host of ``target``.
+    """
+    compiler, kernels = find_compiler(triple_of(target)), list[KernelResources]()
     executable = _with_source(func, target)
     with temporary_folder() as folder:
 
         def link(_output: str, objects: list[str], options: Sequence[str] = ()) -> None:
-            names = [Path(name).name for name in objects]
-            find_compiler(triple_of(target)).link(Path(folder), names, "main.so", options)
+            compiler.link(Path(folder), [Path(name).name for name in objects], path.name, options)
 
-        path = str(Path(folder, "main.so"))
-        packing = pack_imports(arches_of(target))
-        executable.mod.export_library(path, fcompile=link, fpack_imports=packing, workspace_dir=str(folder))
-        code: Callable[..., None] = Library(path).function("main")
-        return code
+        executable.mod.export_library(
+            str(Path(folder, path.name)),
+            fcompile=link,
+            fpack_imports=pack_imports(arches_of(target), note=kernels.extend),
+            workspace_dir=str(folder),
+        )
+        shutil.move(Path(folder, path.name), path)
+    return tuple(kernels)
 
 
 def kept_source(
@@ -93,19 +118,27 @@ def kept_source(
     return Path(folder)
 
 
-def pack_imports(arches: Sequence[int], keep: Path | None = None) -> Callable[..., str]:
+def pack_imports(
+    arches: Sequence[int],
+    keep: Path | None = None,
+    note: Callable[[Sequence[KernelResources]], None] = lambda kernels: None,
+) -> Callable[..., str]:
     """What ``export_library`` is to pack device modules by: as machine code for ``arches``.
 
     Parameters
     ----------
     keep : Path, optional
         A folder that the CUDA source is written to as well.
+    note : callable, optional
+        Called with what the kernels take.
     """
 
     def compiled(source: str) -> bytes:
         if keep is not None:
             Path(keep, "kernels.cu").write_text(source)
-        return compile_cuda(source, arches).fatbin
+        made = compile_cuda(source, arches)
+        note(made.kernels)
+        return made.fatbin
 
     def pack(module: Any, is_system_lib: bool, prefix: str, workspace: str) -> str:
         packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)

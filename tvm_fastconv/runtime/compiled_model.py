@@ -201,9 +201,21 @@ class CompiledModel:
         InputError
             When an input is wrong or ``repeat`` is no number from 1 on.
         """
-        self.require_runnable()
         timer = self.call_timer(*inputs)
-        return profile_calls(self._call.on(inputs), timer, repeat)
+        return profile_calls(self.prepared_call(*inputs), timer, repeat)
+
+    def prepared_call(self, *inputs: Any) -> Callable[[], None]:
+        """A function that runs the model on these inputs, leaves its outputs where they are, and returns when they are.
+
+        Inputs are copied to a GPU before and not in each call.
+
+        Raises
+        ------
+        InputError
+            When an input is wrong.
+        """
+        self.require_runnable()
+        return self._call.on(inputs)
 
     def call_timer(self, *inputs: Any) -> CallTimer:
         """A function that runs the model on these inputs and times every call in it.

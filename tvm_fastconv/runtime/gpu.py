@@ -19,7 +19,7 @@ from .tvm_runtime import runtime_library, tvm_ffi
 
 CUDART = "libcudart.so.13"
 
-_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
+_MAJOR, _MINOR, _KILOHERTZ = 75, 76, 13  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR, CLOCK_RATE
 
 
 def gpu_obstacle(arches: Sequence[int]) -> str | None:
@@ -56,6 +56,14 @@ def device_name() -> str | None:
     if (driver := _driver()) is None or driver.cuDeviceGetName(name, len(name), 0):
         return None
     return name.value.decode(errors="replace")
+
+
+def gpu_clock() -> float:
+    """Return the highest cycles in a second of the first GPU's multiprocessors, as the driver tells; 0 without one."""
+    kilohertz = ctypes.c_int()
+    if (driver := _driver()) is not None:
+        driver.cuDeviceGetAttribute(ctypes.byref(kilohertz), _KILOHERTZ, 0)
+    return 1e3 * kilohertz.value
 
 
 @cache
@@ -141,10 +149,23 @@ def _runs_on(arch: int, present: int) -> bool:
 
 
 @cache
+def cudart() -> ctypes.CDLL:
+    """CUDA's runtime library.
+
+    Raises
+    ------
+    ArtifactError
+        It is not installed.
+    """
+    return _first(_cudart_paths())
+
+
+@cache
 def _cuda_runtime() -> ctypes.CDLL | None:
+    """TVM's."""
     tvm_ffi()
     try:
-        _first(_cudart_paths())
+        cudart()
         return _first([os.path.join(os.path.dirname(runtime_library()), "libtvm_runtime_cuda.so")])
     except ArtifactError:
         return None

@@ -14,6 +14,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
+SPILLED, BREAKS_THE_GPU = "FASTCONV_SPILLED", "FASTCONV_BREAKS_THE_GPU"
+"""Variables for tests: bytes that every kernel spills; the name of a file that the next launch takes away, and with it
+the GPU of its process."""
+
+STAND_IN = "FASTCONV_STAND_IN_GPU"
+
 VERSION = "libcudart.so.13 { global: cu*; local: *; };\n"
 
 
@@ -37,7 +43,12 @@ def environment() -> dict[str, str]:
     nvcc.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m {__spec__.parent}.nvcc "$@"\n')
     nvcc.chmod(0o755)
     paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-    return {"LD_LIBRARY_PATH": os.pathsep.join(paths), "NVCC": str(nvcc), "FASTCONV_STAND_IN_GPU": "1"}
+    return {"LD_LIBRARY_PATH": os.pathsep.join(paths), "NVCC": str(nvcc), STAND_IN: "1"}
+
+
+def is_stand_in() -> bool:
+    """Whether the GPU of this process is none."""
+    return STAND_IN in os.environ
 
 
 @functools.cache
