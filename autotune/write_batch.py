@@ -31,8 +31,8 @@ MODULES = (
     "architectures.x86_64", "autotune",
     "autotune.batch_files", "autotune.check_answer", "autotune.gpu_calls", "autotune.measure_batch",
     "autotune.measure_job", "autotune.worker", "errors", "measure", "measure.cold_caches", "measure.gpu_timing",
-    "measure.roofline", "measure.timing", "notices", "regular_files", "runtime", "runtime.cpu", "runtime.device",
-    "runtime.gpu", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
+    "measure.roofline", "measure.timing", "notices", "regular_files", "runtime", "runtime.cpu", "runtime.cudart",
+    "runtime.device", "runtime.gpu", "runtime.threads", "runtime.tvm_runtime", "temporary", "typed_json",
 )  # fmt: skip
 """Of this package, what the script imports."""
 

@@ -158,9 +158,9 @@ def schedule_passes(target: tvm.target.Target, machine: Machine) -> Passes:
     return [SchedulePrimFuncs(target, machine)]
 
 
-def plan_weights() -> Passes:
-    """The constants of ``main`` become a table beside the module."""
-    return [PlanWeights()]
+def plan_weights(device_type: int | None = None) -> Passes:
+    """The constants of ``main`` become a table beside the module; argument as for `PlanWeights`."""
+    return [PlanWeights(device_type)]
 
 
 GRAPHS = {"relax.backend.use_cuda_graph": True}

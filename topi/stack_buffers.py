@@ -10,16 +10,19 @@ MOST_ON_STACK = 16384
 
 @tvm.transform.module_pass(opt_level=0, name="StackBuffers")
 class StackBuffers:
-    """Keep buffers of functions for CPUs on the stack, as long as there is room for them."""
+    """Keep buffers of functions for CPUs on the stack, as long as there is room for them.
+
+    A module with kernels for a GPU is left alone: what its functions for the CPU allocate, the kernels read.
+    """
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the module with such buffers annotated."""
         mod = mod.clone()
-        for var, func in mod.functions.items():
-            if isinstance(func, tirx.PrimFunc) and func.attrs["target"].kind.name == "llvm":
-                mod.update_func(
-                    var, tirx.PrimFunc(func.params, _on_stack(func.body), func.ret_type, func.attrs)
-                )
+        functions = {var: func for var, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)}
+        if any(func.attrs["target"].kind.name != "llvm" for func in functions.values()):
+            return mod
+        for var, func in functions.items():
+            mod.update_func(var, tirx.PrimFunc(func.params, _on_stack(func.body), func.ret_type, func.attrs))
         return mod
 
 

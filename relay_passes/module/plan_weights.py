@@ -14,6 +14,9 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 WEIGHT_FUNCTION = "fastconv_weight"
 WEIGHTS_ATTR = "fastconv.weights"
 
+TO_DEVICE = "vm.builtin.to_device"
+"""Of TVM's runtime: a copy of a tensor in the memory of a device."""
+
 
 @tvm.transform.module_pass(opt_level=0, name="PlanWeights")
 class PlanWeights:
@@ -21,11 +24,19 @@ class PlanWeights:
 
     The tensors end up in the module's attribute ``fastconv.weights``, in the order of their first use; equal
     constants are one tensor.
+
+    Parameters
+    ----------
+    device_type : int, optional
+        DLPack's number of the device whose memory the virtual machine copies weights to, each time that it runs.
     """
+
+    def __init__(self, device_type: int | None = None) -> None:
+        self.device_type = device_type
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Return the module with weights lifted out of ``main``."""
-        lifter = _Lifter(mod)
+        lifter = _Lifter(mod, self.device_type)
         main = mod.get_global_var("main")
         lifter.builder_.update_func(main, lifter.visit_expr(mod[main]))
         return lifter.builder_.get().with_attr(WEIGHTS_ATTR, lifter.weights)
@@ -33,8 +44,9 @@ class PlanWeights:
 
 @mutator
 class _Lifter(PyExprMutator):
-    def __init__(self, mod: tvm.IRModule) -> None:
+    def __init__(self, mod: tvm.IRModule, device_type: int | None) -> None:
         super().__init__(mod)
+        self._device_type = device_type
         self.weights: list[tvm.runtime.Tensor] = []
         self._numbers: dict[tuple[tuple[int, ...], str], list[int]] = {}
 
@@ -43,7 +55,11 @@ class _Lifter(PyExprMutator):
         if not isinstance(value, tvm.runtime.Tensor) or not value.shape:
             return const
         number = relax.prim_value(self._number(value))
-        return self.builder_.emit(relax.op.call_pure_packed(WEIGHT_FUNCTION, number, ty_args=const.ty))
+        weight = self.builder_.emit(relax.op.call_pure_packed(WEIGHT_FUNCTION, number, ty_args=const.ty))
+        if self._device_type is None:
+            return weight
+        place = relax.prim_value(self._device_type), relax.prim_value(0)
+        return self.builder_.emit(relax.op.call_pure_packed(TO_DEVICE, weight, *place, ty_args=const.ty))
 
     def _number(self, value: tvm.runtime.Tensor) -> int:
         """Return the number of the weight equal to ``value``, a new one where there is none."""

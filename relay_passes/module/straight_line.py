@@ -12,7 +12,7 @@ import tvm
 from tvm import relax, tirx
 
 from .plan_memory import Life, plan_memory
-from .plan_weights import WEIGHT_FUNCTION
+from .plan_weights import TO_DEVICE, WEIGHT_FUNCTION
 
 
 class Place(NamedTuple):
@@ -148,6 +148,8 @@ class _Reader:
             self._calls.append((value.op.name_hint, [self._tensor(arg) for arg in value.args]))
         elif isinstance(value.op, relax.ExternFunc) and value.op.global_symbol == WEIGHT_FUNCTION:
             self._values[binding.var] = _Value("weight", int(value.args[0].value))
+        elif isinstance(value.op, relax.ExternFunc) and value.op.global_symbol == TO_DEVICE:
+            self._values[binding.var] = self._tensor(value.args[0])
         elif _name(value) == "relax.builtin.alloc_tensor":
             self._values[binding.var] = _Value("buffer", len(self._sizes))
             self._sizes.append(_bytes(binding.var.ty))

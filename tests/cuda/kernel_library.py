@@ -156,12 +156,13 @@ def _launcher(source: str, name: str) -> str:
         for p in parameters.split(",")
         if p.strip()
     ]
+    kinds = "".join("p" if type_.endswith("*") else "v" for type_ in types)  # pointers and values
     arguments = ", ".join(f"*({type_}*)a[{i}]" for i, type_ in enumerate(types))
     start, stop = (f"__{end}_{_section(name)}" for end in ("start", "stop"))
     return f"""
 extern "C" char {start}[] __attribute__((weak, visibility("hidden")));
 extern "C" char {stop}[] __attribute__((weak, visibility("hidden")));
-extern "C" {{ __attribute__((visibility("default"))) int parameters_{name} = {len(types)}; }}
+extern "C" {{ __attribute__((visibility("default"))) char parameters_{name}[] = "{kinds}"; }}
 extern "C" __attribute__((visibility("default")))
 const char* launch_{name}(void** a, const unsigned* n, unsigned shared_bytes, int order, char* stacks) {{
   return fastconv_emulated::launch({{{{n[0], n[1], n[2]}}, {{n[3], n[4], n[5]}}, shared_bytes, order}},

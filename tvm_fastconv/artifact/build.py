@@ -31,11 +31,13 @@ from .. import __version__
 from ..errors import ModelError
 from ..gpu_targets import arches_of, is_cuda
 from ..report import ALIGNMENT, LayerReport, StoredTensor, TensorSpec
+from ..runtime.device import CUDA
 from ..targets import architecture, cpu_features, spec_of, triple_of
 from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, replacing, seal
 from .c_compiler import CCompiler, find_runtime_compiler
 from .entry_source import call_workspace_bytes, calls_source, run_source
 from .fatbin import pack_imports, source_kept
+from .gpu_entry_source import gpu_entry_source, scratch_on_gpu
 from .kernels import compile_kernels, entry_of
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
 from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, WEIGHTS_SYMBOL, weights_source
@@ -107,19 +109,24 @@ def build_artifact(
     """
     check_output_path(path)
     compiler = find_runtime_compiler(triple_of(target), cc)
-    # The virtual machine copies a GPU's weights there once, and a graph needs them to stay where they are.
+    on_gpu = is_cuda(target)
+    scratch_bytes = scratch_on_gpu(mod) if on_gpu else None
+    planned = tvm.transform.Sequential(pipeline.plan_weights(CUDA.type if on_gpu else None))(mod)
+    entry = entry_of(planned, target, scratch_bytes)
     weights: Sequence[tvm.runtime.Tensor] = ()
-    if not is_cuda(target):
-        mod = tvm.transform.Sequential(pipeline.plan_weights())(mod)
-        weights = mod.attrs[WEIGHTS_ATTR]
+    # A virtual machine copies the constants of its code to a GPU once, and a table's weights in each run.
+    if captures := on_gpu and isinstance(entry, str):
+        planned = mod
+    else:
+        weights = planned.attrs[WEIGHTS_ATTR]
+    mod = planned
     inputs, outputs = specs_of(mod["main"], input_names, output_names)
     with target:
         lowered = flat = tvm.transform.Sequential(pipeline.lower())(mod)
-        if is_cuda(target):
+        if captures:
             with tvm.transform.PassContext(config=pipeline.GRAPHS):
                 lowered = tvm.transform.Sequential(pipeline.lower())(mod)
     own = {var.name_hint for var in mod.get_global_vars()}
-    entry = entry_of(mod, target)
     calls_made = _calls_made(flat["main"], own, calls)
     with replacing(path) as temporary:
         folder = temporary.parent
@@ -143,12 +150,16 @@ def build_artifact(
             verify=verify,
             notices=tuple(notices),
             virtual_machine=entry if isinstance(entry, str) else "",
-            workspace_bytes=0 if isinstance(entry, str) else call_workspace_bytes(entry, (*inputs, *outputs)),
-            gpu_arches=arches_of(target) if is_cuda(target) else (),
+            workspace_bytes=_workspace_bytes(entry, (*inputs, *outputs), on_gpu),
+            gpu_arches=arches_of(target) if on_gpu else (),
         )
         (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
         sections, objects = weights_source(weight_table), ["sections.o"]
-        if isinstance(entry, StraightLine):
+        if isinstance(entry, StraightLine) and scratch_bytes is not None:
+            functions = {var.name_hint: func for var, func in mod.functions.items()}
+            counts = len(inputs), len(outputs)
+            sections += gpu_entry_source(entry, functions, weight_table, scratch_bytes, *counts)
+        elif isinstance(entry, StraightLine):
             start = WEIGHTS_SYMBOL if weight_table else "0"
             sections += run_source(entry, weight_table, KERNEL_PREFIX)
             sections += calls_source(entry, inputs, outputs, KERNEL_PREFIX, start)
@@ -164,6 +175,12 @@ def build_artifact(
         seal(temporary)
         manifest = read_artifact(temporary).manifest
     return manifest
+
+
+def _workspace_bytes(entry: StraightLine | str, specs: Sequence[TensorSpec], on_gpu: bool) -> int:
+    if isinstance(entry, str):
+        return 0
+    return entry.workspace_bytes if on_gpu else call_workspace_bytes(entry, specs)
 
 
 def _link(

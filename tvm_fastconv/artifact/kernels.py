@@ -48,13 +48,14 @@ def entry_of(
 
     ``scratch_bytes`` as for ``straight_line``.
     """
-    if is_cuda(target):
-        return "the target is a GPU"
     try:
         main = tvm.transform.Sequential(pipeline.lower_calls())(mod)["main"]
-        return straight_line(main, scratch_bytes)
+        line = straight_line(main, scratch_bytes)
     except NotStraightError as error:
         return str(error)
+    if is_cuda(target) and (line.copies or not line.calls):
+        return "an output is no kernel's own"
+    return line
 
 
 def compile_kernels(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from ..report import LayerReport, StoredTensor, TensorSpec
 from ..typed_json import AtMost, from_json, to_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever a loader of the previous version could misread a file."""
 
 MAX_BYTES = 8 << 20
@@ -90,7 +90,7 @@ class Manifest:
     virtual_machine
         Why calls go through TVM's virtual machine; empty where one entry function makes them.
     workspace_bytes
-        Memory that the entry function takes from its caller.
+        Memory that the entry function takes from its caller; on a GPU, beside that of inputs and outputs.
     gpu_arches
         Compute capabilities (90 is 9.0) that it holds machine code for; none where it runs on a CPU.
     file_size, checksum
@@ -138,8 +138,8 @@ class Manifest:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights, without the gaps between them; of a GPU's, which have no table, those of its layers."""
-        if self.gpu_arches:
+        """Bytes of all weights, without the gaps between them; of its layers' where a GPU's code holds them itself."""
+        if self.gpu_arches and self.virtual_machine:
             return sum(layer.weight_bytes for layer in self.layers)
         return sum(weight.nbytes for weight in self.weights)
 

@@ -96,7 +96,8 @@ def report_verb(
 def _calls(manifest: "Manifest") -> str:
     if manifest.virtual_machine:
         return f"by TVM's virtual machine, since {manifest.virtual_machine}"
-    return f"by one entry function, in {manifest.workspace_bytes} bytes of workspace"
+    how = "as one CUDA graph" if manifest.gpu_arches else "by one entry function"
+    return f"{how}, in {manifest.workspace_bytes} bytes of workspace"
 
 
 def _chosen_by(layer: "LayerReport") -> str:

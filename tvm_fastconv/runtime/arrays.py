@@ -22,8 +22,15 @@ from .tvm_runtime import tvm_ffi
 _HALVES = ("torch.float16", "torch.bfloat16", "float16")
 
 
-def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec], device: Device = CPU) -> list[Any]:
-    """Return the inputs as tensors that a virtual machine of ``device`` takes, checked against what the model expects.
+def bind_inputs(
+    inputs: Sequence[Any], specs: Sequence[TensorSpec], device: Device = CPU, upload: bool = True
+) -> list[Any]:
+    """Return the inputs as tensors that code for ``device`` takes, checked against what the model expects.
+
+    Parameters
+    ----------
+    upload
+        Copy what lies on the host to ``device``, where that is another place; without, dense tensors stay there.
 
     Raises
     ------
@@ -40,7 +47,7 @@ def bind_inputs(inputs: Sequence[Any], specs: Sequence[TensorSpec], device: Devi
             tensors.append(_on_gpu(tensor, value, spec))
             continue
         usable = tensor if _is_usable(tensor) else _aligned_copy(tensor, spec)
-        tensors.append(usable if device == CPU else to_gpu(usable))
+        tensors.append(to_gpu(usable) if device == CUDA and upload else usable)
     return tensors
 
 

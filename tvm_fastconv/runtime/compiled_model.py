@@ -14,6 +14,7 @@ from ..report import LayerReport
 from ..temporary import temporary_folder
 from .arrays import stored_arrays
 from .entry import BoundCall, Entry
+from .gpu_entry import GpuEntry
 from .machines import Machines, device_of
 from .obstacles import obstacle_of, relative_error
 from .shutdown import waited_for_at_exit
@@ -112,9 +113,12 @@ class CompiledModel:
             path, manifest = artifact.path, artifact.manifest
             library = open_library(path, device_of(manifest))
             self._machines = Machines(library, path, manifest, self._threads)
+            self._call: Machines | Entry | GpuEntry
             if manifest.virtual_machine:
                 self._machines.make_one()
-                self._call: Machines | Entry = self._machines
+                self._call = self._machines
+            elif manifest.gpu_arches:
+                self._call = GpuEntry(library, path, manifest)
             else:
                 self._call = Entry(library, path, manifest, self._threads)
 
@@ -165,15 +169,14 @@ class CompiledModel:
         Raises
         ------
         InputError
-            When an array is not as it must be, an output shares memory with another array, or the model needs TVM's
-            virtual machine (``manifest.virtual_machine`` says why).
+            When an array is not as it must be, an output shares memory with another array, or the model runs on a GPU
+            or needs TVM's virtual machine (``manifest.virtual_machine`` says why).
         """
         self.require_runnable()
         if not isinstance(self._call, Entry):
-            reason = self.manifest.virtual_machine
-            raise InputError(
-                f"{self._artifact.path} cannot be bound: it runs in TVM's virtual machine, since {reason}"
-            )
+            machine = self.manifest.virtual_machine
+            reason = f"in TVM's virtual machine, since {machine}" if machine else "on a GPU"
+            raise InputError(f"{self._artifact.path} cannot be bound: it runs {reason}")
         outputs = out if out is None or isinstance(out, tuple) else (out,)
         return self._call.bind(inputs, outputs)
 

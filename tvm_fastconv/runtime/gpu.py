@@ -1,23 +1,20 @@
 """The GPU of this process: whether it can run a file, and TVM's CUDA runtime, loaded without a compiler.
 
-TVM's library for CUDA needs the driver and ``libcudart``, which is looked for where the dynamic linker looks, and in
-NVIDIA's Python packages, where PyTorch has it too.
+TVM's library for CUDA needs the driver and ``libcudart``.
 """
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from ..errors import ArtifactError
+from .cudart import CUDART, cudart, load_first
 from .device import CPU, CUDA
 from .tvm_runtime import runtime_library, tvm_ffi
-
-CUDART = "libcudart.so.13"
 
 _MAJOR, _MINOR, _KILOHERTZ = 75, 76, 13  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR, CLOCK_RATE
 
@@ -97,6 +94,11 @@ class _Turns:
                 self._last = stream
             yield
 
+    def forget(self, stream: int) -> None:
+        """Wait for ``stream``, which is about to be destroyed, once it has had its turn."""
+        with self.on(0):
+            assert self._last != stream
+
 
 TURNS = _Turns()
 """Of this process."""
@@ -149,45 +151,11 @@ def _runs_on(arch: int, present: int) -> bool:
 
 
 @cache
-def cudart() -> ctypes.CDLL:
-    """CUDA's runtime library.
-
-    Raises
-    ------
-    ArtifactError
-        It is not installed.
-    """
-    return _first(_cudart_paths())
-
-
-@cache
 def _cuda_runtime() -> ctypes.CDLL | None:
     """TVM's."""
     tvm_ffi()
     try:
         cudart()
-        return _first([os.path.join(os.path.dirname(runtime_library()), "libtvm_runtime_cuda.so")])
+        return load_first([os.path.join(os.path.dirname(runtime_library()), "libtvm_runtime_cuda.so")])
     except ArtifactError:
         return None
-
-
-def _cudart_paths() -> Iterable[str]:
-    yield CUDART
-    for package, place in (
-        ("nvidia-cuda-runtime", "nvidia/cu13/lib"),
-        ("nvidia-cuda-runtime-cu13", "nvidia/cuda_runtime/lib"),
-    ):
-        try:
-            yield str(importlib.metadata.distribution(package).locate_file(f"{place}/{CUDART}"))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-
-
-def _first(paths: Iterable[str]) -> ctypes.CDLL:
-    """Load the first of ``paths`` that there is, for all libraries of the process."""
-    for path in paths:
-        try:
-            return ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            continue
-    raise ArtifactError("none of them can be loaded")

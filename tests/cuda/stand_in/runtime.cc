@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string>
@@ -34,7 +35,7 @@ struct Event { std::chrono::steady_clock::time_point time; };
 struct Module { void* library; };
 struct Kernel {
   const char* (*launch)(void**, const unsigned*, unsigned, int, char*);
-  int parameters;
+  std::string name, parameters;  // of these, 'p' is a pointer
 };
 
 constexpr Error ILLEGAL_ADDRESS = Error(700);
@@ -44,6 +45,14 @@ std::recursive_mutex one_at_a_time;
 Stream default_stream;
 std::atomic<Error> last_error{SUCCESS};
 std::string said;  // of the kernel that failed
+std::map<const char*, size_t> allocated;  // of the GPU's memory
+
+// Whether it is an address of the GPU's memory: a host's works here, and nowhere else.
+bool is_on_gpu(uint64_t value) {
+  const char* address = reinterpret_cast<const char*>(value);
+  auto behind = allocated.upper_bound(address);
+  return behind != allocated.begin() && address < std::prev(behind)->first + std::prev(behind)->second;
+}
 
 Stream& stream_of(void* handle) { return handle ? *static_cast<Stream*>(handle) : default_stream; }
 
@@ -142,7 +151,7 @@ EXPORTED Error cuModuleGetFunction(Kernel** made, Module* module, const char* na
   void* launch = dlsym(module->library, ("launch_" + kernel).c_str());
   void* parameters = dlsym(module->library, ("parameters_" + kernel).c_str());
   if (!launch || !parameters) return NOT_FOUND;
-  *made = new Kernel{reinterpret_cast<decltype(Kernel::launch)>(launch), *static_cast<int*>(parameters)};
+  *made = new Kernel{reinterpret_cast<decltype(Kernel::launch)>(launch), kernel, static_cast<char*>(parameters)};
   return SUCCESS;
 }
 EXPORTED Error cuFuncSetAttribute(Kernel*, int, int) { return SUCCESS; }
@@ -156,8 +165,13 @@ struct LaunchConfig {
 };
 EXPORTED Error cuLaunchKernelEx(const LaunchConfig* config, Kernel* kernel, void** parameters, void**) {
   if (breaks_now()) broken = true;
-  std::vector<uint64_t> values(kernel->parameters);
-  for (int i = 0; i < kernel->parameters; ++i) memcpy(&values[i], parameters[i], sizeof values[i]);
+  std::vector<uint64_t> values(kernel->parameters.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    memcpy(&values[i], parameters[i], sizeof values[i]);
+    if (kernel->parameters[i] != 'p' || is_on_gpu(values[i])) continue;
+    said = kernel->name + ": parameter " + std::to_string(i) + " is no address of the GPU's memory";
+    return remembered(ILLEGAL_ADDRESS);
+  }
   return begin(config->stream, [config = *config, kernel, values]() mutable {
     std::vector<void*> pointers(values.size() + 1);
     for (size_t i = 0; i < values.size(); ++i) pointers[i] = &values[i];
@@ -202,9 +216,13 @@ EXPORTED Error cudaMalloc(void** memory, size_t bytes) {
   *memory = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
   if (!*memory) return remembered(OUT_OF_MEMORY);
   memset(*memory, POISON, bytes);
+  std::lock_guard<std::recursive_mutex> turn(one_at_a_time);
+  allocated[static_cast<char*>(*memory)] = bytes ? bytes : 1;
   return SUCCESS;
 }
 EXPORTED Error cudaFree(void* memory) {
+  std::lock_guard<std::recursive_mutex> turn(one_at_a_time);
+  allocated.erase(static_cast<char*>(memory));
   free(memory);
   return SUCCESS;
 }
