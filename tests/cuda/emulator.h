@@ -2,7 +2,8 @@
 // function, every CUDA thread of a block a fiber, and the blocks of a grid run one after another.
 //
 // A thread runs until it waits: at a barrier, in a warp intrinsic. In which order threads and blocks run is a number:
-// 0 forwards, 1 backwards, 2 first the even ones and then the odd. Right results depend on none of them, so a missing
+// 0 forwards and 1 backwards, each warp up to the next barrier of the block before another begins; 2 first the even
+// threads and then the odd, all warps from one intrinsic to the next. Right results depend on none of them, so a missing
 // barrier shows as results that differ. What else is wrong ends the launch with a message: barriers that not every
 // thread reaches, lanes missing from a warp intrinsic, addresses off their alignment, indices outside of an array,
 // writes past the dynamic shared memory, launches larger than the hardware takes. Shared memory holds 0xFF bytes, thus
@@ -250,20 +251,19 @@ inline unsigned lanes_that_came(const Thread* warp, int lanes, const Thread& wai
   return came;
 }
 
-inline bool release_warps() {
+// Opens the warp barriers of a warp that all lanes have reached; whether there was one.
+inline bool release_warp(int first) {
   const int waited = in_state[AT_WARP_BARRIER];
-  for (int first = 0; first < block_size(); first += 32) {
-    Thread* warp = threads + first;
-    const int lanes = block_size() - first < 32 ? block_size() - first : 32;
-    for (int i = 0; i < lanes; ++i) {
-      if (warp[i].state != AT_WARP_BARRIER) continue;
-      const unsigned came = lanes_that_came(warp, lanes, warp[i]);
-      for (int lane = i; lane < lanes; ++lane) {
-        if (!(came >> lane & 1)) continue;
-        memcpy(collected[first + lane], handed[first + lane], sizeof handed[0]);
-        warp[lane].came = came;
-        enter(warp[lane], RUNS);
-      }
+  Thread* warp = threads + first;
+  const int lanes = block_size() - first < 32 ? block_size() - first : 32;
+  for (int i = 0; i < lanes; ++i) {
+    if (warp[i].state != AT_WARP_BARRIER) continue;
+    const unsigned came = lanes_that_came(warp, lanes, warp[i]);
+    for (int lane = i; lane < lanes; ++lane) {
+      if (!(came >> lane & 1)) continue;
+      memcpy(collected[first + lane], handed[first + lane], sizeof handed[0]);
+      warp[lane].came = came;
+      enter(warp[lane], RUNS);
     }
   }
   return in_state[AT_WARP_BARRIER] < waited;
@@ -295,18 +295,24 @@ inline void release_block() {
   }
 }
 
+// Threads of one warp that follow each other run as far as they come: a warp ahead of another is where barriers count.
 inline void run_threads(char* stacks) {
   start_threads(stacks);
   const int n = block_size();
   while (in_state[RETURNED] < n) {
-    for (int place = 0; place < n; ++place) {
-      Thread& thread = threads[sequence[place]];
-      if (thread.state != RUNS) continue;
-      resume(thread);
-      if (report[0]) return;
+    for (int place = 0, end; place < n; place = end) {
+      const int warp = sequence[place] / 32 * 32;
+      for (end = place; end < n && sequence[end] / 32 * 32 == warp; ++end) continue;
+      do {
+        for (int i = place; i < end; ++i) {
+          Thread& thread = threads[sequence[i]];
+          if (thread.state != RUNS) continue;
+          resume(thread);
+          if (report[0]) return;
+        }
+      } while (in_state[AT_WARP_BARRIER] && release_warp(warp));
     }
-    if (in_state[AT_WARP_BARRIER] && release_warps()) continue;
-    if (in_state[RETURNED] < n) release_block();
+    if (!in_state[RUNS] && in_state[RETURNED] < n) release_block();
     if (report[0]) return;
   }
 }

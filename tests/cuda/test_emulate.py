@@ -243,6 +243,19 @@ def test_a_barrier_less_in_code_of_tvm() -> None:
         in_all_orders(session, lambda: emulate.call(executable["main"], [a, b], (64, 64), "float32"))
 
 
+def test_a_warp_runs_ahead_of_another() -> None:
+    """Up to the next barrier of the block, whatever it waits for itself; not where even threads are first."""
+    body = """
+  __shared__ int came[2];
+  int warp = threadIdx.x / 32;
+  __syncwarp();
+  came[warp] = in[threadIdx.x];
+  __syncwarp();
+  out[threadIdx.x] = came[1 - warp];"""
+    seen = [_run(body, np.ones(64, "int32"), order, threads=64)[::32].tolist() for order in ORDERS]
+    assert seen == [[-1, 1], [1, -1], [1, 1]]
+
+
 def test_an_edit_that_changes_nothing_is_refused() -> None:
     with pytest.raises(EmulationError, match="changes nothing"):
         run_emulated(_matmul(), _operands(), (64, 64), "float32", source_edit=lambda source: source)
