@@ -10,7 +10,7 @@
     fuse           element-wise operators into the operator before them; equal functions shared
     schedule       loops, vectors, registers, for one target
     plan weights   constants leave the executable, for the table that a file maps
-    lower          what TVM's virtual machine takes, its memory planned
+    lower          what TVM's virtual machine takes, its memory planned, also that between kernels of one function
 
 ``fc.compile`` runs all of it; the plugin, which makes no file, leaves the weights where they are.
 """
@@ -47,6 +47,7 @@ from .module.follow_values import CollectValues, MarkValues
 from .module.legalize import LEGALIZATIONS
 from .module.limit_fusion import LimitFusion
 from .module.plan_weights import PlanWeights
+from .module.plan_workspaces import PlanWorkspaces
 from .module.schedule_primfuncs import SchedulePrimFuncs
 from .separable.approximate_separable import ApproximateSeparable
 from .separable.canonicalize_low_rank import CanonicalizeLowRank
@@ -173,6 +174,7 @@ def lower_calls() -> Passes:
         relax.transform.RewriteDataflowReshape(),
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),
+        PlanWorkspaces(),
         relax.transform.CallTIRRewrite(),
     ]
 

@@ -43,6 +43,15 @@ class Kernel(NamedTuple):
     tags: tuple[str, ...]
 
 
+class Captured(NamedTuple):
+    """A kernel that was launched, to be launched again with the same arguments."""
+
+    again: Callable[[], None]
+    name: str
+    addresses: set[int]
+    """Of the arrays that it was given."""
+
+
 class Session:
     """The emulated kernels of an executable, while they are attached.
 
@@ -55,6 +64,8 @@ class Session:
     def __init__(self, order: int | None) -> None:
         self.order = order
         self.launches: list[Launch] = []
+        self.captured: list[Captured] | None = None
+        """Where a list, kernels are noted there as well."""
 
 
 def run_emulated(
@@ -144,7 +155,7 @@ def attach(
     """
     session = Session(order)
     no_device = {"__tvm_set_device": lambda *_: None}
-    with _global_functions(_emulated_kernels(executable.mod, session, source_edit) | no_device):
+    with global_functions(_emulated_kernels(executable.mod, session, source_edit) | no_device):
         yield session
 
 
@@ -190,15 +201,24 @@ def _function(kernel: Kernel, source: str, names: tuple[str, ...], session: Sess
             for index in ("blockIdx", "threadIdx")
         )
         launch = Launch(kernel.name, grid, block, int(tags.get("tirx.use_dyn_shared_memory", 0)))
-        session.launches.append(launch)
-        if session.order is not None:
-            run_kernel(library_of(source, names), launch, kernel.arguments, values[:count], session.order)
+        # Of pointers the addresses: what TVM hands over is only there for the call.
+        arguments = [getattr(value, "value", value) or 0 for value in values[:count]]
+
+        def launch_again() -> None:
+            session.launches.append(launch)
+            if session.order is not None:
+                run_kernel(library_of(source, names), launch, kernel.arguments, arguments, session.order)
+
+        if session.captured is not None:
+            pointers = {at for at, type_ in zip(arguments, kernel.arguments, strict=True) if type_[0] == 3}
+            session.captured.append(Captured(launch_again, kernel.name, pointers))
+        launch_again()
 
     return launch_with
 
 
 @contextmanager
-def _global_functions(functions: dict[str, Callable]) -> Iterator[None]:
+def global_functions(functions: dict[str, Callable]) -> Iterator[None]:
     before = {name: tvm_ffi.get_global_func(name, allow_missing=True) for name in functions}
     for name, function in functions.items():
         tvm_ffi.register_global_func(name, function, override=True)

@@ -58,7 +58,7 @@ def run_kernel(
 def _cell(value: Any, type_: tuple[int, int, int]) -> ctypes._SimpleCData:
     code, bits, _ = type_
     if code == 3:
-        return ctypes.c_uint64(getattr(value, "value", value) or 0)
+        return ctypes.c_uint64(value)
     if code == 2:
         return {32: ctypes.c_float, 64: ctypes.c_double}[bits](value)
     return ctypes.c_int64(int(value))  # its low bytes are those of a narrower integer
