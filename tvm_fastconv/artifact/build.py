@@ -37,7 +37,7 @@ from .artifact import abi_name, check_output_path, pad_manifest, read_artifact, 
 from .c_compiler import CCompiler, find_runtime_compiler
 from .entry_source import call_workspace_bytes, calls_source, run_source
 from .fatbin import pack_imports, source_kept
-from .gpu_entry_source import gpu_entry_source, scratch_on_gpu
+from .gpu_entry_source import gpu_entry_source
 from .kernels import compile_kernels, entry_of
 from .manifest import FORMAT_VERSION, CallRecord, Manifest, ReferencePair
 from .weights_source import MANIFEST_FILE, REFERENCE_FILE, WEIGHTS_FILE, WEIGHTS_SYMBOL, weights_source
@@ -110,9 +110,8 @@ def build_artifact(
     check_output_path(path)
     compiler = find_runtime_compiler(triple_of(target), cc)
     on_gpu = is_cuda(target)
-    scratch_bytes = scratch_on_gpu(mod) if on_gpu else None
     planned = tvm.transform.Sequential(pipeline.plan_weights(CUDA.type if on_gpu else None))(mod)
-    entry = entry_of(planned, target, scratch_bytes)
+    entry = entry_of(planned, target)
     weights: Sequence[tvm.runtime.Tensor] = ()
     # A virtual machine copies the constants of its code to a GPU once, and a table's weights in each run.
     if captures := on_gpu and isinstance(entry, str):
@@ -155,10 +154,9 @@ def build_artifact(
         )
         (folder / MANIFEST_FILE).write_bytes(pad_manifest(manifest))
         sections, objects = weights_source(weight_table), ["sections.o"]
-        if isinstance(entry, StraightLine) and scratch_bytes is not None:
-            functions = {var.name_hint: func for var, func in mod.functions.items()}
-            counts = len(inputs), len(outputs)
-            sections += gpu_entry_source(entry, functions, weight_table, scratch_bytes, *counts)
+        if isinstance(entry, StraightLine) and on_gpu:
+            functions = {var.name_hint: func for var, func in flat.functions.items()}
+            sections += gpu_entry_source(entry, functions, weight_table, len(inputs), len(outputs))
         elif isinstance(entry, StraightLine):
             start = WEIGHTS_SYMBOL if weight_table else "0"
             sections += run_source(entry, weight_table, KERNEL_PREFIX)

@@ -1,19 +1,14 @@
 """The C source of a GPU's entry function: the host's functions that launch a network's kernels, in order.
 
-They are TVM's, which take tensors of fixed shapes; only where those lie is said anew by each run. Memory that functions
-want for themselves is planned as well, since a CUDA graph of a run keeps every address: while it runs, TVM's two
-pointers to what gives out such memory are set to what hands out the planned one.
+They are TVM's, which take tensors of fixed shapes; only where those lie is said anew by each run. None of them takes
+memory of its own (`PlanWorkspaces`): a CUDA graph of a run keeps every address.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from math import prod
 
-import tvm
 from tvm import tirx
-from tvm_ffi import structural_walk
 
-from tvm_fastconv.relay_passes.module.plan_memory import ALIGNMENT
 from tvm_fastconv.relay_passes.module.straight_line import Place, StraightLine
 
 from ..report import ITEM_BYTES, StoredTensor
@@ -29,7 +24,6 @@ struct call {{
   int (*function)(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
   int32_t count;
   const struct argument* arguments;
-  int64_t scratch, scratch_bytes;
 }};
 
 {declarations}
@@ -38,22 +32,6 @@ static const struct argument arguments[] = {{
 {arguments}}};
 static const struct call calls[] = {{
 {calls}}};
-
-/* Not there where no function asks for memory. */
-extern void* (*__TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) __attribute__((weak));
-extern int (*__TVMBackendFreeWorkspace)(int, int, void*) __attribute__((weak));
-
-static char *scratch, *scratch_end;
-
-static void* take_scratch(int device_type, int device_id, uint64_t bytes, int code, int bits) {{
-  uint64_t whole = (bytes + {alignment} - 1) / {alignment} * {alignment};
-  if (whole > (uint64_t)(scratch_end - scratch)) return NULL;
-  char* taken = scratch;
-  scratch += whole;
-  return taken;
-}}
-
-static int give_scratch(int device_type, int device_id, void* memory) {{ return 0; }}
 
 static int run(char* const* bases) {{
   enum {{ MOST = {most} }};
@@ -68,8 +46,6 @@ static int run(char* const* bases) {{
       given[k].type_index = kTVMFFIDLTensorPtr;
       given[k].v_ptr = &tensors[k];
     }}
-    scratch = bases[{workspace}] + calls[i].scratch;
-    scratch_end = scratch + calls[i].scratch_bytes;
     if (calls[i].function(NULL, given, calls[i].count, &result)) return -1;
   }}
   return 0;
@@ -83,52 +59,17 @@ __attribute__((visibility("default"))) int __tvm_ffi_{function}(
     return -1;
   }}
   for (int32_t i = 0; i < num_args; i++) bases[i] = (char*)(intptr_t)args[i].v_int64;
-  void* (*take)(int, int, uint64_t, int, int) = NULL;
-  int (*give)(int, int, void*) = NULL;
-  if (&__TVMBackendAllocWorkspace) {{
-    take = __TVMBackendAllocWorkspace;
-    give = __TVMBackendFreeWorkspace;
-    __TVMBackendAllocWorkspace = take_scratch;
-    __TVMBackendFreeWorkspace = give_scratch;
-  }}
   int status = run(bases);
-  if (take) {{
-    __TVMBackendAllocWorkspace = take;
-    __TVMBackendFreeWorkspace = give;
-  }}
   result->type_index = kTVMFFINone;
   return status;
 }}
 """
 
 
-def scratch_on_gpu(mod: tvm.IRModule) -> dict[str, int]:
-    """What functions of fixed shapes want for themselves in the GPU's memory, by their names: between their kernels."""
-    functions = {
-        var.name_hint: func for var, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)
-    }
-    return {name: size for name, func in functions.items() if (size := _scratch_bytes(func))}
-
-
-def _scratch_bytes(func: tirx.PrimFunc) -> int:
-    sizes: list[int] = []
-
-    def note(block: tvm.s_tir.SBlock) -> None:
-        for buffer in block.alloc_buffers:
-            fixed = all(isinstance(extent, tirx.IntImm) for extent in buffer.shape)
-            if buffer.scope() == "global" and fixed:
-                elements = prod(int(extent) for extent in buffer.shape)
-                sizes.append(-(-elements * tvm.DataType(str(buffer.dtype)).itemsize // ALIGNMENT) * ALIGNMENT)
-
-    structural_walk(func.body, (tvm.s_tir.SBlock, note))
-    return sum(sizes)
-
-
 def gpu_entry_source(
     line: StraightLine,
     functions: Mapping[str, tirx.PrimFunc],
     weights: Sequence[StoredTensor],
-    scratch_bytes: Mapping[str, int],
     inputs: int,
     outputs: int,
 ) -> str:
@@ -164,8 +105,7 @@ def gpu_entry_source(
     counts = [len(call.arguments) for call in line.calls]
     starts = accumulate(counts, initial=0)
     calls = [
-        f"  {{__tvm_ffi_{call.function}, {count}, arguments + {start}, {call.scratch or 0}, "
-        f"{scratch_bytes.get(call.function, 0)}}},\n"
+        f"  {{__tvm_ffi_{call.function}, {count}, arguments + {start}}},\n"
         for call, count, start in zip(line.calls, counts, starts, strict=False)
     ]
     declared = dict.fromkeys(
@@ -178,8 +118,6 @@ def gpu_entry_source(
         arguments="".join(rows),
         calls="".join(calls),
         most=max(counts),
-        alignment=ALIGNMENT,
-        workspace=inputs + outputs + 1,
         bases=inputs + outputs + 2,
         function=RUN_ON_GPU_FUNCTION,
     )
