@@ -21,7 +21,7 @@ from tvm_fastconv.topi.machine import Machine
 from tvm_fastconv.topi.planner import Planner
 
 from .artifact.c_compiler import find_compiler, find_runtime_compiler
-from .artifact.cuda_compiler import find_nvcc
+from .artifact.cuda_compiler import find_cuda_compiler
 from .configs import Method
 from .errors import FastconvError, InputError, ModelError
 from .frontend import import_model
@@ -106,7 +106,7 @@ def prepare(
     find_compiler(triple_of(resolved), cc)
     find_runtime_compiler(triple_of(resolved), cc)
     if is_cuda(resolved):
-        find_nvcc()
+        find_cuda_compiler()
     tell("optimising")
     run = _Runner(resolved, None if dump_ir is None else Path(dump_ir))
     # An exported upper bound of the batch would become the size of the memory plan, and a larger batch a crash.

@@ -1,11 +1,14 @@
-"""NVIDIA's compiler is found, asked and understood; it is a stand-in here."""
+"""nvcc is found, asked and understood; it is a stand-in here."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tvm_fastconv.artifact import cuda_compiler
-from tvm_fastconv.artifact.cuda_compiler import KernelResources, compile_cuda
+from tvm_fastconv.artifact.cuda_compiler import Nvcc, compile_cuda, find_cuda_compiler
+from tvm_fastconv.artifact.machine_code import KernelResources
+from tvm_fastconv.artifact.nvrtc import Nvrtc
 from tvm_fastconv.errors import TargetError
 
 
@@ -16,6 +19,25 @@ def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.M
         match=r"no CUDA compiler found at /nowhere/nvcc \(NVCC\): pip install tvm-fastconv\[cuda\]",
     ):
         compile_cuda("", (90,))
+
+
+def test_with_neither_compiler_the_error_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_compiler, "find_nvcc", lambda: None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
+    with pytest.raises(
+        TargetError,
+        match=r"nvcc: none; NVRTC: .*\): pip install tvm-fastconv\[cuda\] for nvcc or .*\[nvrtc\]",
+    ):
+        compile_cuda("", (90,))
+
+
+def test_nvcc_is_taken_before_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvrtc = Nvrtc(None, None)
+    monkeypatch.setattr(cuda_compiler, "find_nvrtc", lambda: nvrtc)
+    monkeypatch.setattr(cuda_compiler, "find_nvcc", lambda: None)
+    assert find_cuda_compiler() is nvrtc
+    monkeypatch.setattr(cuda_compiler, "find_nvcc", lambda: "/somewhere/nvcc")
+    assert isinstance(find_cuda_compiler(), Nvcc)
 
 
 def test_what_the_compiler_refuses_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

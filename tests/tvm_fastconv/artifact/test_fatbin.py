@@ -8,13 +8,13 @@ import tvm
 from tvm import te
 
 from tvm_fastconv.artifact import fatbin
-from tvm_fastconv.artifact.cuda_compiler import MachineCode
 from tvm_fastconv.artifact.fatbin import (
     kept_source,
     pack_imports,
     source_kept,
     with_machine_code,
 )
+from tvm_fastconv.artifact.machine_code import MachineCode
 from tvm_fastconv.errors import ArtifactError, TargetError
 from tvm_fastconv.topi.build_operator import build
 from tvm_fastconv.topi.gpu import GPUS

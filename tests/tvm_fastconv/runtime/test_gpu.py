@@ -6,7 +6,7 @@ import tvm_ffi
 from torch import nn
 
 import tvm_fastconv as fc
-from tvm_fastconv.artifact.cuda_compiler import MachineCode
+from tvm_fastconv.artifact.machine_code import MachineCode
 from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.runtime import gpu
 from tvm_fastconv.runtime.gpu import gpu_obstacle, without_graphs
@@ -50,7 +50,7 @@ def test_graphs_are_left_out_and_put_back() -> None:
 def test_a_file_for_a_gpu_is_made_and_described_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     made_code = MachineCode(b"code", ())
     monkeypatch.setattr("tvm_fastconv.artifact.fatbin.compile_cuda", lambda _source, _arches: made_code)
-    monkeypatch.setattr("tvm_fastconv.prepare.find_nvcc", lambda: "nvcc")
+    monkeypatch.setattr("tvm_fastconv.prepare.find_cuda_compiler", object)
     torch.manual_seed(0)
     model, images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
     made = fc.compile(model, images, target="cuda -arch=sm_86")

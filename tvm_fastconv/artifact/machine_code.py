@@ -1,7 +1,10 @@
-"""What a kernel takes of a multiprocessor, as NVIDIA's assembler reports it."""
+"""Machine code of several GPU architectures, and what its kernels take, as NVIDIA's assembler reports it."""
 
 import re
 from dataclasses import dataclass
+
+MAGIC = b"\x50\xed\x55\xba"
+"""What a fat binary begins with."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,22 @@ class KernelResources:
     stack: int
     spill_stores: int
     spill_loads: int
+
+
+@dataclass(frozen=True)
+class MachineCode:
+    """Compiled CUDA source.
+
+    Parameters
+    ----------
+    fatbin : bytes
+        Machine code of every architecture asked for and PTX of the last, which a driver picks from.
+    kernels : tuple of KernelResources
+        Every kernel on every architecture.
+    """
+
+    fatbin: bytes
+    kernels: tuple[KernelResources, ...]
 
 
 _ENTRY = re.compile(r"Compiling entry function '([^']+)' for 'sm_(\d+)\w?'")
