@@ -10,6 +10,9 @@ from .machine_code import MachineCode, read_report
 OPTIONS = ("-std=c++17", "-diag-suppress=177", "--ptxas-options=-v")
 """As nvcc is asked; fused multiply-adds, exact division and square roots, and denormal numbers are what both assume."""
 
+OLDEST = (13, 2)
+"""13.0 addresses shared memory by 64 bits, which nvcc does not."""
+
 HEADERS = {
     "cuda/std/cstdint": """
 namespace cuda { namespace std {
@@ -127,8 +130,10 @@ def find_nvrtc() -> Nvrtc | str:
     try:
         nvrtc = importlib.import_module("cuda.bindings.nvrtc")
         nvfatbin = importlib.import_module("cuda.bindings.nvfatbin")
-        nvrtc.nvrtcVersion()  # the libraries are opened at the first call
+        _, *version = nvrtc.nvrtcVersion()  # the libraries are opened at the first call
         nvfatbin.version()
     except (ImportError, RuntimeError) as error:
-        return str(error)
+        return str(error).partition("\n")[0]
+    if tuple(version) < OLDEST:
+        return "version {}.{}, and {}.{} is the oldest that is taken".format(*version, *OLDEST)
     return Nvrtc(nvrtc, nvfatbin)

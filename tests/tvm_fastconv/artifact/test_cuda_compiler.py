@@ -2,13 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tvm_fastconv.artifact import cuda_compiler
 from tvm_fastconv.artifact.cuda_compiler import Nvcc, compile_cuda, find_cuda_compiler
 from tvm_fastconv.artifact.machine_code import KernelResources
-from tvm_fastconv.artifact.nvrtc import Nvrtc
+from tvm_fastconv.artifact.nvrtc import Nvrtc, find_nvrtc
 from tvm_fastconv.errors import TargetError
 
 
@@ -29,6 +30,13 @@ def test_with_neither_compiler_the_error_names_both(monkeypatch: pytest.MonkeyPa
         match=r"nvcc: none; NVRTC: .*\): pip install tvm-fastconv\[cuda\] for nvcc or .*\[nvrtc\]",
     ):
         compile_cuda("", (90,))
+
+
+def test_an_old_nvrtc_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SimpleNamespace(nvrtcVersion=lambda: (0, 12, 9), version=lambda: (12, 9))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", old)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvfatbin", old)
+    assert find_nvrtc() == "version 12.9, and 13.2 is the oldest that is taken"
 
 
 def test_nvcc_is_taken_before_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
