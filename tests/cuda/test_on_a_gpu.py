@@ -5,7 +5,10 @@ Where there is none, `test_stand_in.py` runs what needs none of PyTorch's tensor
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,13 @@ from torch import nn
 import tvm_fastconv as fc
 from tvm_fastconv.errors import InputError
 from tvm_fastconv.gpu_targets import ARCHES
+from tvm_fastconv.runtime.cudart import cudart
 from tvm_fastconv.runtime.gpu import compute_capability, gpu_obstacle
 from tvm_fastconv.train.layers import BinaryConv2d
 
 from ..close import assert_close
 from .networks import residual_network, settled
+from .stand_in import is_stand_in
 
 REASON = gpu_obstacle((compute_capability() or max(ARCHES),))
 
@@ -89,6 +94,46 @@ def test_tensors_of_the_gpu_stay_there(
     assert_close(loaded(strided).cpu(), want, 1e-5)
 
 
+def test_threads_take_turns(compiled: fc.CompiledModel, images: torch.Tensor) -> None:
+    inputs = [np.random.default_rng(seed).random(images.shape, np.float32) for seed in range(4)]
+    wanted = [compiled(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for got, want in zip(pool.map(compiled, inputs * 5), wanted * 5, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_models_do_not_share_memory(compiled: fc.CompiledModel, images: torch.Tensor) -> None:
+    other = fc.compile(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), images, target="cuda")
+    first, second = compiled(images.numpy()), other(images.numpy())
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(images.numpy()), first)
+        np.testing.assert_array_equal(other(images.numpy()), second)
+
+
+def test_memory_is_given_back(compiled: fc.CompiledModel, images: torch.Tensor, tmp_path: Path) -> None:
+    def unused() -> int:
+        gc.collect()
+        sizes = (ctypes.c_size_t(), ctypes.c_size_t())
+        assert not cudart().cudaMemGetInfo(*map(ctypes.byref, sizes))
+        return sizes[0].value
+
+    compiled.save(tmp_path / "model.so")
+    fc.load(tmp_path / "model.so")(images.numpy())
+    before = unused()
+    for _ in range(3):
+        loaded = fc.load(tmp_path / "model.so")
+        loaded(images.numpy())
+        assert not is_stand_in() or unused() < before
+        del loaded
+    assert unused() >= before
+
+
+def test_it_is_one_graph(compiled: fc.CompiledModel) -> None:
+    assert compiled.manifest.virtual_machine == ""
+    with pytest.raises(InputError, match="cannot be bound: it runs on a GPU"):
+        compiled.bind(np.zeros((2, 3, 20, 20), np.float32))
+
+
 @of_torch
 @torch.no_grad()
 def test_streams_in_turn_do_not_disturb_each_other(compiled: fc.CompiledModel, images: torch.Tensor) -> None:
@@ -137,6 +182,7 @@ def test_threads_with_streams_of_their_own(model: nn.Module, images: torch.Tenso
 def test_any_batch(model: nn.Module, images: torch.Tensor) -> None:
     program = torch.export.export(model, (images,), dynamic_shapes=[{0: torch.export.Dim("n", min=1)}])
     found = fc.compile(program, images, target="cuda")
+    assert found.manifest.virtual_machine == "shapes are dynamic"
     for batch in (2, 1, 5):
         x = torch.randn(batch, 3, 20, 20)
         assert_close(found(x), model(x), 1e-5)

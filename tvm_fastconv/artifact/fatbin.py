@@ -25,7 +25,7 @@ from ..temporary import temporary_folder
 from .binary_stream import StreamReader, text
 from .c_compiler import find_compiler
 from .cuda_compiler import compile_cuda
-from .kernel_resources import KernelResources
+from .machine_code import KernelResources
 
 KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 """Environment variable of TVM's."""

@@ -229,7 +229,9 @@ EXPORTED Error cudaFree(void* memory) {
 EXPORTED Error cudaMallocHost(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
 EXPORTED Error cudaFreeHost(void* memory) { return cudaFree(memory); }
 EXPORTED Error cudaMemGetInfo(size_t* unused, size_t* total) {
+  std::lock_guard<std::recursive_mutex> turn(one_at_a_time);
   *unused = *total = DEVICE_BYTES;
+  for (const auto& block : allocated) *unused -= block.second;
   return SUCCESS;
 }
 EXPORTED Error cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, void* stream) {
