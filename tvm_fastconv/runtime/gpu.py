@@ -94,11 +94,6 @@ class _Turns:
                 self._last = stream
             yield
 
-    def forget(self, stream: int) -> None:
-        """Wait for ``stream``, which is about to be destroyed, once it has had its turn."""
-        with self.on(0):
-            assert self._last != stream
-
 
 TURNS = _Turns()
 """Of this process."""

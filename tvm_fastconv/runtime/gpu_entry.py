@@ -58,7 +58,8 @@ class GpuEntry:
         self._addresses = [memory + offset for offset in offsets]
         if weights:
             source = library.function(WEIGHT_FUNCTION)(0).data_ptr()
-            cudart.copy(self._addresses[len(ports)], source, weight_bytes, 0)
+            with TURNS.on(0):
+                cudart.copy(self._addresses[len(ports)], source, weight_bytes, 0)
         graphs.append(self._captured(run))
         self._graph = graphs[0]
 
@@ -78,7 +79,8 @@ class GpuEntry:
 
     def on(self, inputs: Sequence[Any]) -> Callable[[], None]:
         """A function that runs the model on ``inputs``, which are copied to the GPU now, and waits for the outputs."""
-        arguments = bind_inputs(inputs, self._inputs, CUDA)
+        with TURNS.on(0):
+            arguments = bind_inputs(inputs, self._inputs, CUDA)
 
         def run() -> None:
             with TURNS.on(0):
@@ -97,7 +99,8 @@ class GpuEntry:
                 cudart.call("cudaStreamSynchronize", stream)
                 with cudart.capturing(stream) as graphs:
                     run(*self._addresses)
-            TURNS.forget(stream)
+            with TURNS.on(0):  # the next turn is not to wait for a stream that is gone
+                pass
         return graphs[0]
 
     def _launch(self, arguments: Sequence[Any], stream: int) -> None:
