@@ -18,7 +18,8 @@ import tvm
 from tvm_fastconv.runtime.device import CPU
 from tvm_fastconv.runtime.tvm_runtime import runtime_library
 
-from .emulate import Captured, EmulationError, Session, global_functions
+from .attach import Captured, Session, global_functions
+from .kernel_library import EmulationError
 
 MOST_PAGES = 16
 """Of TVM's pool, that a function without calls of others has at once."""
