@@ -71,7 +71,7 @@ def _as_products(a: te.Tensor, b: te.Tensor, knobs: GemmKnobs, attrs: dict[str, 
         return tirx.if_then_else(tirx.all(o < columns, k < inner), b[(*outer, k, o)], zero)
 
     sums = matrix_product(left, right, rows, int(columns), steps, knobs, attrs, lead)
-    return product_result(sums, knobs, (*lead, rows, columns), len(lead))
+    return product_result(sums, knobs.slices, (*lead, rows, columns), len(lead))
 
 
 def make_batch_matmul(

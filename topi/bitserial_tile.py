@@ -105,14 +105,9 @@ def _tap(
     word: tvm.ir.Expr,
 ) -> tvm.ir.Expr:
     """One word under the window of ``pixel``, 0 outside the plane."""
-    height, width = geometry.out_plane
-    y = tirx.floormod(tirx.floordiv(pixel, width), height) * geometry.stride[0]
-    x = tirx.floormod(pixel, width) * geometry.stride[1]
-    row = y + ry * geometry.dilation[0] - geometry.padding[0]
-    column = x + rx * geometry.dilation[1] - geometry.padding[1]
+    image, row, column = geometry.under(pixel, ry, rx)
     inside = tirx.all(row >= 0, row < geometry.plane[0], column >= 0, column < geometry.plane[1])
-    value = words[tirx.floordiv(pixel, height * width), row, column, word]
-    return tirx.if_then_else(inside, value, tirx.const(0, WORD))
+    return tirx.if_then_else(inside, words[image, row, column, word], tirx.const(0, WORD))
 
 
 def _unit(units: tuple[int, ...], p: tirx.IterVar) -> tvm.ir.Expr:

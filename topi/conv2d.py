@@ -132,6 +132,11 @@ class ConvProblem(Problem):
             input_bytes=4 * self.batch * self.height * self.width * self.channels,
         )
 
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether the channels of a pixel are neighbours."""
+        return self.conv.data_layout == "NHWC"
+
     def random(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Data (n, h, w, c) and weight, float32."""
         data = rng.standard_normal((self.batch, self.height, self.width, self.channels), np.float32)
@@ -280,7 +285,7 @@ def _as_product(
         return tirx.if_then_else(tirx.all(*conditions), value, zero) if conditions else value
 
     sums = matrix_product(pixel, tap, pixels, panels * panel, steps, knobs, attrs)
-    return product_result(sums, knobs, (n, oh, ow, params.out_channels))
+    return product_result(sums, knobs.slices, (n, oh, ow, params.out_channels))
 
 
 def packed_conv_maker(name: str, compute: Callable[..., te.Tensor]) -> Make:

@@ -1,6 +1,6 @@
 """Fully connected layer: the register tile of `conv2d` over rows instead of pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from tvm import te, tirx
 
 from .conv2d import pack_weight
 from .machine import Machine
-from .matrix_product import matrix_product, product_result, rows_of
+from .matrix_product import matrix_product, product_result, rows_of, unravel
 from .operators import Sample, activated_sample, operator_attrs, register_knobs, register_operator
 from .problem import Problem
 from .product_steps import Steps
@@ -83,7 +83,7 @@ def dense(
 
         def left(step: tirx.Var, term: tirx.Var, m: tirx.Var) -> tvm.ir.Expr:
             _, k = steps.place(step, term)
-            return tirx.if_then_else(tirx.all(m < rows, k < inner), data[(*_unravel(m, lead), k)], zero)
+            return tirx.if_then_else(tirx.all(m < rows, k < inner), data[(*unravel(m, lead), k)], zero)
 
         def right(step: tirx.Var, term: tirx.Var, o: tirx.Var) -> tvm.ir.Expr:
             _, k = steps.place(step, term)
@@ -91,21 +91,12 @@ def dense(
             return tirx.if_then_else(k < inner, value, zero) if steps.is_padded else value
 
         sums = matrix_product(left, right, rows, panels * panel, steps, tile, attrs)
-        return product_result(sums, tile, (*lead, out_features))
+        return product_result(sums, tile.slices, (*lead, out_features))
 
     def column(lead: tuple[tirx.Var, ...], o: tirx.Var, rc: tirx.Var) -> tvm.ir.Expr:
         return weight[o // panel, 0, 0, rc, o % panel]
 
     return rows_times_columns(data, column, panels * panel, out_features, tile, attrs, "dense")
-
-
-def _unravel(index: tvm.ir.Expr, shape: Sequence[tvm.ir.Expr]) -> list[tvm.ir.Expr]:
-    """Positions along ``shape`` of what is ``index``-th in it."""
-    places: list[tvm.ir.Expr] = []
-    for size in reversed(shape[1:]):
-        places.insert(0, index % size)
-        index = index // size
-    return [index, *places]
 
 
 def rows_times_columns(

@@ -65,7 +65,7 @@ def matrix_product(
 
 
 def product_result(
-    sums: te.Tensor, knobs: GemmKnobs, shape: Sequence[int | tvm.ir.Expr], lead: int = 0
+    sums: te.Tensor, slices: int, shape: Sequence[int | tvm.ir.Expr], lead: int = 0
 ) -> te.Tensor:
     """The sums, of all slices, in ``shape``: ``lead`` axes, any number of axes that are rows, and columns."""
 
@@ -75,9 +75,9 @@ def product_result(
             index = index * size + var
         return index
 
-    if knobs.slices == 1:
+    if slices == 1:
         return te.compute(extents(*shape), lambda *at: sums[(*at[:lead], row(at), at[-1])], name="crop")
-    (part,) = reduce_axes(part=knobs.slices)
+    (part,) = reduce_axes(part=slices)
     return te.compute(
         extents(*shape),
         lambda *at: te.sum(sums[(part, *at[:lead], row(at), at[-1])], axis=[part]),
@@ -89,3 +89,12 @@ def product_result(
 def rows_of(shape: Sequence[int | tvm.ir.Expr]) -> int | tvm.ir.Expr:
     """The product of sizes of which the first may be symbolic."""
     return math.prod(shape[1:], start=shape[0])
+
+
+def unravel(index: tvm.ir.Expr, shape: Sequence[int | tvm.ir.Expr]) -> list[tvm.ir.Expr]:
+    """Positions along ``shape`` of what is ``index``-th in it."""
+    places: list[tvm.ir.Expr] = []
+    for size in reversed(shape[1:]):
+        places.insert(0, index % size)
+        index = index // size
+    return [index, *places]

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tvm
 from tvm import tirx
 from tvm.backend.cuda.op import cuda_func_call
-from tvm.ir import Range, TensorRegion
-from tvm.s_tir import SBlock, SBlockRealize, Schedule
+from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ...bits import WORD_BITS
@@ -24,7 +22,7 @@ from ...knobs import KnobSet
 from ..registry import Site, Template, register
 from .ballot import by_ballot
 from .bitserial_source import BitserialTile, tile_source
-from .generic import is_plain
+from .sum_tile import call_in_place, keep_in_shared, share_tile, tile_loops
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -169,47 +167,11 @@ def _schedule_bitserial(site: Site) -> None:
     if (pack := site.stages.get("pack")) is not None:
         by_ballot(sch, pack)
         last, channels = pack, [knobs.panel // WORD_BITS, WORD_BITS]
-    block, panels = _tile_loops(sch, last, knobs.pixels, channels)
-    _tile_sums(sch, anchor, knobs.pixels)
-    sch.compute_at(anchor, block, preserve_unit_loops=True)
-    sch.set_scope(anchor, 0, "shared")
+    block, (_, panels) = tile_loops(sch, last, knobs.pixels, channels)
     pitch = knobs.panel + PAD
-    sch.storage_align(anchor, 0, 1, pitch, 0)
-    _call_function(sch, anchor, last, block, panels, knobs, pitch)
-    _share(sch, last, knobs)
-
-
-def _tile_loops(sch: Schedule, last: SBlockRV, pixels: int, channels: list[int]) -> tuple[LoopRV, int]:
-    """Make the loops of ``last`` those of tiles, ``pixels`` and ``channels``; returns the first, and its panels."""
-    _flatten_pixels(sch, last, len(channels))
-    pixel, channel, *bits = sch.get_loops(last)
-    tiles, pixel = sch.split(pixel, [None, pixels])
-    panel, channel = sch.split(channel, [None, channels[0]])
-    panels = int(sch.get(panel).extent)
-    sch.reorder(tiles, panel, pixel, channel, *bits)
-    block = sch.fuse(tiles, panel)
-    sch.bind(block, "blockIdx.x")
-    return block, panels
-
-
-def _tile_sums(sch: Schedule, anchor: SBlockRV, pixels: int) -> None:
-    """Store the sums tile by tile, whole ones: the last, or the only one, may have fewer pixels."""
-    tiled = tirx.IndexMap.from_func(lambda p, o: [p // pixels, p % pixels, o], ndim=2, index_dtype="int64")
-    sch.transform_layout(anchor, ("write", 0), tiled, assume_injective_transform=True)
-
-
-def _flatten_pixels(sch: Schedule, block: SBlockRV, kept: int) -> None:
-    """Make one axis of all axes of ``block`` but the last ``kept``."""
-    sizes = [var.dom.extent for var in sch.get(block).iter_vars]
-    rows = len(sizes) - kept
-
-    def flat(*at: tirx.Var) -> list[tvm.ir.Expr]:
-        index = at[0]
-        for var, size in zip(at[1:rows], sizes[1:rows], strict=True):
-            index = index * size + var
-        return [index, *at[rows:]]
-
-    sch.transform_block_layout(block, tirx.IndexMap.from_func(flat, ndim=len(sizes), index_dtype="int64"))
+    keep_in_shared(sch, anchor, block, "shared", knobs.pixels, pitch, knobs.pixels)
+    _call_function(sch, anchor, last, block, int(panels), knobs, pitch)
+    share_tile(sch, last, knobs.panel, knobs.threads)
 
 
 def _call_function(
@@ -221,7 +183,7 @@ def _call_function(
     knobs: BitserialGpuKnobs,
     pitch: int,
 ) -> None:
-    """Put one call of the device function, by all threads, in place of the loops of the sums."""
+    """Call the device function for the tile that ``block`` is."""
     sums, number = sch.get(anchor), sch.get(block).loop_var
     column, place = tirx.floormod(number, panels), tirx.floordiv(number, panels)
     words, weight, tile = sums.reads[0].source, sums.reads[1].source, sums.writes[0].source
@@ -238,38 +200,8 @@ def _call_function(
     pixels = sch.get(last).iter_vars[0].dom.extent
     numbers = [value.astype("int32") for value in (place * knobs.pixels, column, pixels)]
     call = cuda_func_call(name, tile.data, words.data, weight.data, *numbers, source_code=source)
-    ranges = [
-        Range.from_min_extent(low, n)
-        for low, n in ((place, 1), (0, knobs.pixels), (column * knobs.panel, knobs.panel))
-    ]
-    body = SBlock(
-        [],
-        [TensorRegion(r.source, [Range(0, n) for n in r.source.shape], r.ty) for r in sums.reads[:2]],
-        [TensorRegion(tile, ranges, sums.writes[0].ty)],
-        sums.name_hint,
-        tirx.Evaluate(call),
-        annotations=sums.annotations,
-    )
-    thread = tirx.Var("thread", "int64")
-    called = tirx.For(
-        thread,
-        tirx.IntImm("int64", 0),
-        tirx.IntImm("int64", knobs.threads),
-        tirx.ForKind.THREAD_BINDING,
-        SBlockRealize([], True, body),
-        tirx.IterVar(None, tirx.Var("", "int64"), tirx.IterVar.ThreadIndex, "threadIdx.x"),
-    )
-    sch.state.replace(sch.get_sref(sch.get_loops(anchor)[1]), called)
-
-
-def _share(sch: Schedule, last: SBlockRV, knobs: BitserialGpuKnobs) -> None:
-    """Divide what is made of the sums of a tile among the threads, in vectors if possible."""
-    _, *loops = sch.get_loops(last)
-    if len(loops) == 2 and knobs.panel % 4 == 0 and is_plain(sch, last):
-        loops[-1], lane = sch.split(loops[-1], [None, 4])
-        sch.vectorize(lane)
-    _, thread = sch.split(sch.fuse(*loops), [None, knobs.threads])
-    sch.bind(thread, "threadIdx.x")
+    at = (place, column * knobs.panel)
+    call_in_place(sch, anchor, call, at, (knobs.pixels, knobs.panel), knobs.threads)
 
 
 register("cuda", ["bitserial_conv2d"], Template(_schedule_bitserial))

@@ -6,23 +6,20 @@ vectors, and stand in the registers in the order of the instruction. Both operan
 are small, its results large.
 """
 
-import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import gcd
-from typing import Any
 
 from .binary_mma import BMMA
+from .conv_geometry import ConvGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
-class BitserialTile:
+class BitserialTile(ConvGeometry):
     """Geometry of a convolution of packed words, as the device function needs it.
 
     Attributes
     ----------
-    plane, out_plane, kernel, stride, dilation, padding : tuple of int
-        (height, width), ``padding`` at the top and left.
     words : int
         Of one digit of one group's channels.
     groups, digits : int
@@ -30,39 +27,14 @@ class BitserialTile:
         u of each weight plane.
     """
 
-    plane: tuple[int, int]
-    out_plane: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int]
     words: int
     groups: int
     digits: int
     units: tuple[int, ...]
 
-    def to_json(self) -> str:
-        """As a block annotation holds it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "BitserialTile":
-        """Inverse of `to_json`."""
-        found = json.loads(text).items()
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in found
-        }
-        return cls(**fields)
-
     @property
     def constants(self) -> dict[str, int]:
         """By their names in the source."""
-        names = ("plane", "out_plane", "kernel", "stride", "dilation", "padding")
-        pairs = {
-            f"{name}_{axis}": size
-            for name in names
-            for axis, size in zip("yx", getattr(self, name), strict=True)
-        }
         sizes = {
             "per_digit": self.words,
             "groups": self.groups,
@@ -70,7 +42,9 @@ class BitserialTile:
             "planes": len(self.units),
         }
         taps = self.kernel[0] * self.kernel[1] * self.words
-        return pairs | sizes | {"row_words": taps, "pixel_words": self.groups * self.digits * self.words}
+        return (
+            self.pairs() | sizes | {"row_words": taps, "pixel_words": self.groups * self.digits * self.words}
+        )
 
 
 _COMMON = r"""

@@ -85,7 +85,7 @@ def _store_sums(site: Site, knobs: GemmKnobs, thread: LoopRV, lead: int, stores:
         _flatten_rows(sch, last, lead, rows_and_columns - 1)
         sch.set_scope(site.anchor, 0, "local")
     else:
-        _add_slices(sch, site.stages["total"])
+        add_slices(sch, site.stages["total"])
         last = sch.cache_write(site.anchor, 0, "local")
     sch.reverse_compute_at(last, thread, preserve_unit_loops=True)
     row, column = sch.get_loops(last)[-2:]
@@ -116,7 +116,7 @@ def _flatten_rows(sch: Schedule, block: SBlockRV, lead: int, rows: int) -> None:
     sch.transform_block_layout(block, tirx.IndexMap.from_func(flat, ndim=len(sizes), index_dtype="int64"))
 
 
-def _add_slices(sch: Schedule, total: SBlockRV) -> None:
+def add_slices(sch: Schedule, total: SBlockRV) -> None:
     """A thread for each result: the sum over all slices, and the epilogues."""
     readers = sch.get_consumers(total)
     last = readers[0] if readers else total

@@ -5,36 +5,12 @@ The product moves tiles of both sides into shared memory, 1024 bits of every row
 ``ldmatrix`` read then lies in different banks.
 """
 
+from .async_copies import COPIES
 from .binary_mma import BMMA
 
-_COPIES = r"""
-#ifndef FASTCONV_COPIES
-#define FASTCONV_COPIES
-__device__ __forceinline__ void fastconv_copy_16(void* to, const void* from) {
-#if defined(FASTCONV_EMULATOR)
-  fastconv_emulated::cp_async_16(to, from);
-#elif __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
-               :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from) : "memory");
-#else
-  *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
-#endif
-}
-__device__ __forceinline__ void fastconv_end_copies() {
-#if defined(FASTCONV_EMULATOR)
-  fastconv_emulated::cp_async_commit();
-#elif __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-template <int LEFT>
-__device__ __forceinline__ void fastconv_await_copies() {
-#if defined(FASTCONV_EMULATOR)
-  fastconv_emulated::cp_async_wait(LEFT);
-#elif __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group %0;" :: "n"(LEFT) : "memory");
-#endif
-}
+_LDMATRIX = r"""
+#ifndef FASTCONV_LDMATRIX
+#define FASTCONV_LDMATRIX
 __device__ __forceinline__ void fastconv_ldmatrix(unsigned* to, const void* row) {
 #if defined(FASTCONV_EMULATOR)
   fastconv_emulated::ldmatrix_x4(to, row);
@@ -330,4 +306,4 @@ def product_source(sizes: dict[str, int], mma: bool) -> tuple[str, str]:
     name = "fastconv_signs_" + "_".join(str(size) for size in sizes.values()) + ("" if mma else "_popc")
     for key, value in (sizes | {"name": name}).items():
         body = body.replace(f"@{key}@", str(value))
-    return name, BMMA + _COPIES + body
+    return name, BMMA + COPIES + _LDMATRIX + body
