@@ -46,9 +46,14 @@ def nvcc_version(path: str) -> str:
 
 
 def code_of(nvcc: Nvcc, op: str, problem: Problem, gpu: str, sass: bool = True) -> dict[str, Row]:
-    """Architecture, ``sm_90``, to the knobs, the kernels and, with ``sass``, what is remarkable about them."""
+    """Architecture, ``sm_90``, to the knobs, the kernels and, with ``sass``, what is remarkable about them.
+
+    Empty where the GPU has no such operator.
+    """
     row = GPUS[gpu]
-    knobs = Planner(row).planned(op, problem).knobs
+    if (plan := Planner(row).plan(op, problem)) is None:
+        return {}
+    knobs = plan.knobs
     made = build(op, problem, knobs, row)
     executable = compiled(made.func)
     source = executable.mod.imports[0].inspect_source()

@@ -10,6 +10,9 @@ from .machine import Machine
 
 KIB, MIB = 1024, 1024 * 1024
 
+FIRST_TF32 = 80
+"""Compute capability from which on tensor cores multiply TF32."""
+
 WARP = 32
 """Threads that execute one instruction together."""
 
@@ -34,6 +37,8 @@ class Gpu(Machine):
     binary_mma : float
         Bit products (AND and count of one pair of bits) that the tensor cores of a multiprocessor finish each cycle;
         those of 16 popcounts where they have no such instruction.
+    tf32_mma : float
+        Multiply-adds of TF32 that they finish each cycle with ``mma.sync``; nothing where there is no `has_tf32`.
     shared_bytes, block_shared_bytes : int
         Shared memory of a multiprocessor, and what one block may have of it.
     threads : int
@@ -56,12 +61,18 @@ class Gpu(Machine):
     fma_lanes: int = 128
     popcount_lanes: int = 16
     binary_mma: float = 512.0
+    tf32_mma: float = 128.0
     shared_bytes: int
     block_shared_bytes: int
     threads: int
     device_bandwidth: float
     cache_bandwidth: float
     launch_seconds: float = 0.65e-6
+
+    @property
+    def has_tf32(self) -> bool:
+        """Whether its tensor cores multiply TF32."""
+        return self.arch >= FIRST_TF32
 
     @property
     def device_bytes_per_cycle(self) -> float:
@@ -102,8 +113,9 @@ _T4 = Gpu(
     block_shared_bytes=64 * KIB, threads=1024, l2_bytes=4 * MIB, device_bandwidth=320, cache_bandwidth=1200,
 )  # fmt: skip
 _A100 = Gpu(
-    name="a100", arch=80, multiprocessors=108, clock=1.41, fma_lanes=64, binary_mma=16384, shared_bytes=164 * KIB,
-    block_shared_bytes=163 * KIB, threads=2048, l2_bytes=40 * MIB, device_bandwidth=1555, cache_bandwidth=4500,
+    name="a100", arch=80, multiprocessors=108, clock=1.41, fma_lanes=64, binary_mma=16384, tf32_mma=512,
+    shared_bytes=164 * KIB, block_shared_bytes=163 * KIB, threads=2048, l2_bytes=40 * MIB, device_bandwidth=1555,
+    cache_bandwidth=4500,
 )  # fmt: skip
 _RTX_3090 = Gpu(
     name="rtx3090", arch=86, multiprocessors=82, clock=1.695, binary_mma=8192, shared_bytes=100 * KIB,
@@ -117,16 +129,20 @@ _RTX_4090 = Gpu(
     name="rtx4090", arch=89, multiprocessors=128, clock=2.52, binary_mma=8192, shared_bytes=100 * KIB,
     block_shared_bytes=99 * KIB, threads=1536, l2_bytes=72 * MIB, device_bandwidth=1008, cache_bandwidth=5000,
 )  # fmt: skip
-_L4 = replace(_RTX_4090, name="l4", multiprocessors=58, clock=2.04, l2_bytes=48 * MIB, device_bandwidth=300)
+_L4 = replace(
+    _RTX_4090, name="l4", multiprocessors=58, clock=2.04, tf32_mma=256, l2_bytes=48 * MIB, device_bandwidth=300,
+)  # fmt: skip
 _H100 = Gpu(
-    name="h100", arch=90, multiprocessors=132, clock=1.98, binary_mma=21840, shared_bytes=228 * KIB,
-    block_shared_bytes=227 * KIB, threads=2048, l2_bytes=50 * MIB, device_bandwidth=3000, cache_bandwidth=8300,
+    name="h100", arch=90, multiprocessors=132, clock=1.98, binary_mma=21840, tf32_mma=577.5,
+    shared_bytes=228 * KIB, block_shared_bytes=227 * KIB, threads=2048, l2_bytes=50 * MIB, device_bandwidth=3000,
+    cache_bandwidth=8300,
 )  # fmt: skip
 _H200 = replace(_H100, name="h200", l2_bytes=60 * MIB, device_bandwidth=4100)
 
 GPUS = {row.name: row for row in (_T4, _A100, _RTX_3090, _ORIN, _RTX_4090, _L4, _H100, _H200)}
 """Name → row. Sizes and rates are those of the vendor's architecture white papers and of the CUDA programming guide;
-those of the H100 and H200 were measured on an H200."""
+those of the H100 and H200 were measured on an H200. Rates of TF32 are peaks without sparsity, on an H100 what
+``mma.sync`` was measured to reach there; an Orin's is not published, and assumed to be an RTX 3090's."""
 
 _OF_ARCH = {75: _T4, 80: _A100, 86: _RTX_3090, 87: _ORIN, 89: _RTX_4090, 90: _H100}
 """What is assumed where only an architecture is known."""

@@ -73,10 +73,12 @@ class Planner:
     records : mapping, optional
         Knobs that tuning has found; those of another version of an operator, which are no longer legal, count for
         nothing.
+    allow_tf32 : bool
+        Whether dense layers may run with factors rounded to TF32; only of a `Gpu` that has it.
     """
 
-    def __init__(self, machine: Machine, records: Records | None = None) -> None:
-        self.machine, self.records = machine, records or {}
+    def __init__(self, machine: Machine, records: Records | None = None, allow_tf32: bool = False) -> None:
+        self.machine, self.records, self.allow_tf32 = machine, records or {}, allow_tf32
         self._plans: dict[tuple[str, Problem], Plan[Any] | None] = {}
 
     def has(self, op: str) -> bool:

@@ -14,6 +14,7 @@ from tvm_fastconv.topi.schedules.cuda.gemm_knobs import GemmKnobs
 from tvm_fastconv.topi.schedules.cuda.lookup import GpuLookupKnobs
 from tvm_fastconv.topi.schedules.cuda.lookup_dense import GpuLookupDenseKnobs
 from tvm_fastconv.topi.schedules.cuda.pointwise_planar import GpuPointwiseKnobs
+from tvm_fastconv.topi.schedules.cuda.tf32_knobs import Tf32Knobs
 from tvm_fastconv.topi.schedules.cuda.winograd import WinogradGemmKnobs
 from tvm_fastconv.topi.schedules.cuda.words import DepthwiseWordKnobs
 from tvm_fastconv.topi.schedules.cuda.xnor_gemm import MANY_BLOCKS, THREAD_TILES, TILES, XnorGemmGpuKnobs
@@ -38,6 +39,10 @@ def _gemm(slices: int, tile_k: int = 8) -> GemmKnobs:
 
 def _winograd(tile_k: int) -> WinogradGemmKnobs:
     return WinogradGemmKnobs(tile_m=32, tile_o=32, tile_k=tile_k, thread_m=4, thread_o=4, slices=1)
+
+
+def _tf32(slices: int) -> Tf32Knobs:
+    return Tf32Knobs(tile_m=32, tile_o=32, tile_k=16, part_m=16, part_o=16, stages=3, slices=slices)
 
 
 def _bits(unit: int) -> BitserialGpuKnobs:
@@ -77,6 +82,8 @@ VARIANTS: dict[str, Variant] = {
     "batch_matmul, slices of one step": (*CASES["batch_matmul"], _gemm(7)),
     "winograd_conv2d": (*CASES["winograd_conv2d"], _winograd(8)),
     "winograd_conv2d, one step": (*CASES["winograd_conv2d, strided"], _winograd(16)),
+    "tf32_conv2d": ("tf32_conv2d", PLANE, _tf32(1)),
+    "tf32_conv2d, slices": ("tf32_conv2d", PLANE, _tf32(3)),
     "lookup_conv2d": (*CASES["lookup_conv2d"], _lookup(24, 100)),
     "lookup_conv2d, chunks": (*CASES["lookup_conv2d"], _lookup(8, 100)),
     "lookup_conv2d, chunks, lists in memory": (*CASES["lookup_conv2d"], _lookup(8, 1)),

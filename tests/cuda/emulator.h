@@ -15,6 +15,8 @@
 //
 //   fastconv_emulated::bmma_and(int* d, const unsigned* a, const unsigned* b)
 //       d[4] += a[4] x b[2]: mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc
+//   fastconv_emulated::tf32(float x) and tf32_mma(float* d, const unsigned* a, const unsigned* b)
+//       cvt.rna.tf32.f32; d[4] += a[4] x b[2]: mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32
 //   fastconv_emulated::ldmatrix_x4(unsigned* r, const void* row_address), and ldmatrix_x2, ldmatrix_x1
 //       ldmatrix.sync.aligned.m8n8.x4.shared.b16
 //   fastconv_emulated::cp_async_16(void* shared, const void* global), and with a third argument
@@ -134,7 +136,7 @@ inline void prepare(Context& made, char* stack, size_t bytes, void (*entry)()) {
 namespace fastconv_emulated {
 // --------------------------------------------------------------------------------------------- threads of a block
 constexpr int LARGEST_BLOCK = 1024;
-constexpr int WORDS = 6;               // what a lane can hand to its warp at once: the operands of bmma_and
+constexpr int WORDS = 6;               // what a lane can hand to its warp at once: the operands of an mma
 constexpr size_t STACK_BYTES = 61760;  // an odd number of cache lines, or all stacks share a few sets of the cache
 constexpr size_t LARGEST_STATIC = 48 << 10, LARGEST_SHARED = 227 << 10;  // bytes per block, of sm_90
 constexpr size_t GUARD_BYTES = 1024;
@@ -414,6 +416,37 @@ inline void bmma_and(int* d, const unsigned* a, const unsigned* b, int line = __
       const unsigned in_a = all[row % 8 * 4 + word % 4][row / 8 + 2 * (word / 4)];
       const unsigned in_b = all[column * 4 + word % 4][4 + word / 4];
       d[i] += __builtin_popcount(in_a & in_b);
+    }
+  }
+}
+
+inline unsigned tf32(float x) {
+  unsigned bits;
+  memcpy(&bits, &x, sizeof bits);
+  return std::isnan(x) ? 0x7fffffffu : (bits + 0x1000u) & 0xffffe000u;
+}
+
+inline float tf32_value(unsigned bits, int line) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  if (!std::isnan(value) && bits & 0x1fffu) {
+    fail("line %d: %g is no TF32, and what mma makes of it is undefined", line, value);
+  }
+  return value;
+}
+
+inline void tf32_mma(float* d, const unsigned* a, const unsigned* b, int line = __builtin_LINE()) {
+  memcpy(handed[thread_number()], a, 4 * sizeof *a);
+  memcpy(handed[thread_number()] + 4, b, 2 * sizeof *b);
+  wait_for_warp(line);
+  // Fragments of m16n8k8 for .tf32 in the PTX manual: a lane has terms lane % 4 and that + 4 of rows lane / 4 and that + 8.
+  const unsigned(*all)[WORDS] = collected + first_lane();
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane() / 4 + 8 * (i / 2), column = lane() % 4 * 2 + i % 2;
+    for (int term = 0; term < 8; ++term) {
+      const float in_a = tf32_value(all[row % 8 * 4 + term % 4][row / 8 + 2 * (term / 4)], line);
+      const float in_b = tf32_value(all[column * 4 + term % 4][4 + term / 4], line);
+      d[i] += in_a * in_b;
     }
   }
 }

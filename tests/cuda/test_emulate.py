@@ -11,6 +11,8 @@ import tvm_ffi
 from tvm import relax, te, tirx
 from tvm.s_tir import Schedule
 
+from tvm_fastconv.topi.tf32_conv2d import round_to_tf32
+
 from ..close import assert_close
 from . import emulate, kernel_library
 from .emulate import (
@@ -329,6 +331,55 @@ def test_product_of_bits_on_tensor_cores(loads: str, order: int) -> None:
     (a, a_words), (b, b_words) = _bits(rng, 16), _bits(rng, 8)
     got = _run(body, np.concatenate([a_words, b_words]), order, results=128)
     np.testing.assert_array_equal(got.reshape(16, 8), a @ b.T + 1000)
+
+
+def _tf32_product(load: str) -> str:
+    """A product of 16 rows of eight numbers by eight columns, each row in front of the other."""
+    return f"""
+  int lane = threadIdx.x, g = lane / 4, t = lane % 4;
+  float d[4];
+  unsigned a[4], b[2];
+  for (int i = 0; i < 4; ++i) d[i] = 1000;
+  for (int i = 0; i < 4; ++i) a[i] = {load}(in[(g + i % 2 * 8) * 8 + t + i / 2 * 4]);
+  for (int i = 0; i < 2; ++i) b[i] = {load}(in[128 + g * 8 + t + i * 4]);
+  fastconv_emulated::tf32_mma(d, a, b);
+  for (int i = 0; i < 4; ++i) out[(g + i / 2 * 8) * 8 + t * 2 + i % 2] = d[i];"""
+
+
+@each_order
+def test_product_of_tf32_on_tensor_cores(order: int) -> None:
+    numbers = np.random.default_rng(0).standard_normal((24, 8), np.float32)
+    got = _run(_tf32_product("fastconv_emulated::tf32"), numbers, order, results=128).reshape(16, 8)
+    rounded = round_to_tf32(numbers).astype(np.float64)
+    assert_close(got, rounded[:16] @ rounded[16:].T + 1000, 3e-7)  # eight additions to 1000 in float32
+
+
+def test_what_is_no_tf32_is_an_error() -> None:
+    with pytest.raises(EmulationError, match="is no TF32"):
+        _run(_tf32_product("__float_as_uint"), np.full((24, 8), 1 / 3, np.float32), results=128)
+
+
+def test_rounding_to_tf32() -> None:
+    """To the nearest, ties away from zero: 2⁻¹¹ and three times that lie in the middle."""
+    x = [
+        1 + 2**-11,
+        1 + 3 * 2**-11,
+        1 + 2**-12,
+        -1 - 2**-11,
+        2 - 2**-23,
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        3e38,
+        1e-40,
+    ]
+    numbers = np.resize(np.array(x, np.float32), 32)
+    got = _run("out[threadIdx.x] = __uint_as_float(fastconv_emulated::tf32(in[threadIdx.x]));", numbers)
+    np.testing.assert_array_equal(got, round_to_tf32(numbers))
+    want = [1 + 2**-10, 1 + 2**-9, 1, -1 - 2**-10, 2, 0, 0, np.inf, -np.inf, np.nan]
+    np.testing.assert_array_equal(got[: len(want)], np.array(want, np.float32))
 
 
 PIPELINE = """

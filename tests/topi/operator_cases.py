@@ -25,7 +25,7 @@ from tvm_fastconv.topi.knobs import KnobSet
 from tvm_fastconv.topi.lookup_conv2d import LookupProblem
 from tvm_fastconv.topi.lookup_dense import LookupDenseProblem
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.operators import Sample, operator_of
+from tvm_fastconv.topi.operators import Sample, operator_names, operator_of
 from tvm_fastconv.topi.pointwise_planar import PointwiseProblem
 from tvm_fastconv.topi.pool2d import PoolProblem
 from tvm_fastconv.topi.problem import Problem
@@ -75,6 +75,8 @@ CASES: dict[str, tuple[str, Problem]] = {
     "winograd_conv2d, strided": (
         "winograd_conv2d", WinogradProblem(**PLANE, channels=3, conv=conv(20, 7, stride=(2, 2)), m=3),
     ),
+    "tf32_conv2d": ("tf32_conv2d", ConvProblem(**INPUT, conv=conv(40))),
+    "tf32_conv2d, odd": ("tf32_conv2d", ConvProblem(batch=2, **PLANE, channels=17, conv=ODD)),
     "depthwise_conv2d": ("depthwise_conv2d", DepthwiseProblem(batch=2, **INPUT, conv=conv(24, groups=24))),
     "depthwise_conv2d, multiplier": ("depthwise_conv2d", DepthwiseProblem(**INPUT, conv=conv(48, groups=24))),
     "depthwise_conv2d, kernel major": (
@@ -126,6 +128,9 @@ CASES: dict[str, tuple[str, Problem]] = {
     "chain, multiplier": ("chain", ChainProblem(stages=(MULTIPLIED, JOINED))),
 }  # fmt: skip
 """Name of the case → name of the operator, and the problem."""
+
+ON_CPUS = {name: case for name, case in CASES.items() if case[0] in operator_names("llvm")}
+"""Those of operators that CPUs have."""
 
 
 def assert_is_reference(op: str, made: Sample, got: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from tvm_fastconv.topi.problem import Problem
 from tvm_fastconv.topi.schedules.loops import anchors_of
 
 from ..processors import ROWS
-from .operator_cases import CASES, assert_is_reference, random_knobs
+from .operator_cases import ON_CPUS, assert_is_reference, random_knobs
 from .run_operator import each_isa, machine, run_primfunc
 
 WITHOUT_ANCHOR = {"transpose", "bitpack_planar"}
@@ -52,50 +52,50 @@ def _check(op: str, problem: Problem, knobs: KnobSet, isa: str) -> None:
 
 
 def test_every_operator_has_a_case() -> None:
-    assert sorted({op for op, _ in CASES.values()}) == list(operators.operator_names("llvm"))
-    assert all(type(problem) is operators.operator_of("llvm", op).problem for op, problem in CASES.values())
+    assert sorted({op for op, _ in ON_CPUS.values()}) == list(operators.operator_names("llvm"))
+    assert all(type(problem) is operators.operator_of("llvm", op).problem for op, problem in ON_CPUS.values())
 
 
 @each_isa
-@pytest.mark.parametrize("name", [name for name in CASES if name != "int8_conv2d"])
+@pytest.mark.parametrize("name", [name for name in ON_CPUS if name != "int8_conv2d"])
 def test_the_default_equals_the_reference(name: str, isa: str) -> None:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     _check(op, problem, _default(op, problem, machine(isa)), isa)
 
 
 def test_the_default_of_dot_products_equals_the_reference() -> None:
-    op, problem = CASES["int8_conv2d"]
+    op, problem = ON_CPUS["int8_conv2d"]
     _check(op, problem, _default(op, problem, machine("vnni")), "vnni")
 
 
 def _members(name: str) -> list[KnobSet]:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     where = machine(_isa(op, "avx2"))
     return random_knobs(op, problem, where, 3)
 
 
 @pytest.mark.parametrize(
     ("name", "knobs"),
-    [pytest.param(name, k, id=f"{name}-{i}") for name in CASES for i, k in enumerate(_members(name))],
+    [pytest.param(name, k, id=f"{name}-{i}") for name in ON_CPUS for i, k in enumerate(_members(name))],
 )
 def test_any_knobs_equal_the_reference(name: str, knobs: KnobSet) -> None:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     assert type(knobs).from_json(knobs.to_json()) == knobs
     _check(op, problem, knobs, _isa(op, "avx2"))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ON_CPUS)
 def test_the_default_is_of_the_space_and_survives_json(name: str) -> None:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     for where in MACHINES.values():
         knobs = _default(op, problem, where)
         assert type(knobs).from_json(knobs.to_json()) == knobs
         assert knobs in operators.operator_of(where.kind, op).knobs.space(problem, where), where.name
 
 
-@pytest.mark.parametrize("name", [name for name, (op, _) in CASES.items() if op not in WITHOUT_ANCHOR])
+@pytest.mark.parametrize("name", [name for name, (op, _) in ON_CPUS.items() if op not in WITHOUT_ANCHOR])
 def test_a_scheduled_function_says_from_what_it_can_be_made_again(name: str) -> None:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     where = machine(_isa(op, "avx2"))
     knobs = _default(op, problem, where)
     sch = Schedule(tvm.IRModule({"main": build(op, problem, knobs, where).func}))
@@ -116,7 +116,7 @@ def test_a_scheduled_function_says_from_what_it_can_be_made_again(name: str) -> 
 
 @pytest.mark.parametrize("op", sorted(WITHOUT_ANCHOR))
 def test_what_has_no_anchor_says_so_itself(op: str) -> None:
-    problem = next(problem for name, problem in CASES.values() if name == op)
+    problem = next(problem for name, problem in ON_CPUS.values() if name == op)
     knobs = _default(op, problem, machine("avx2"))
     attrs = build(op, problem, knobs, machine("avx2")).func.attrs
     expected = operators.operator_attrs(op, problem, knobs)
@@ -142,7 +142,7 @@ def _broken(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("op", operators.operator_names("llvm"))
 def test_other_fields_and_values_than_positive_integers_are_refused(op: str) -> None:
-    problem = next(problem for name, problem in CASES.values() if name == op)
+    problem = next(problem for name, problem in ON_CPUS.values() if name == op)
     knobs = _default(op, problem, machine("avx2"))
     for text in _broken(knobs.to_json()):
         with pytest.raises(ValueError, match=r"."):
@@ -150,7 +150,7 @@ def test_other_fields_and_values_than_positive_integers_are_refused(op: str) -> 
 
 
 def test_an_unknown_operator_is_an_error_that_names_the_known_ones() -> None:
-    op, problem = CASES["conv2d"]
+    op, problem = ON_CPUS["conv2d"]
     with pytest.raises(LookupError, match="there is no operator telepathy; known: ") as error:
         build("telepathy", problem, _default(op, problem, machine("avx2")), machine("avx2"))
     assert all(name in str(error.value) for name in operators.operator_names("llvm"))
@@ -200,7 +200,7 @@ def on_an_abacus(monkeypatch: pytest.MonkeyPatch) -> list[KnobSet]:
 
 def test_each_kind_of_target_has_its_own_knobs(on_an_abacus: list[KnobSet]) -> None:
     """The problem is the same; what the planner says and what is built belong to the machine's kind."""
-    op, problem = CASES["conv2d"]
+    op, problem = ON_CPUS["conv2d"]
     here, there = (operators.operator_of(kind, op) for kind in ("llvm", "abacus"))
     assert (here.problem, there.problem) == (ConvProblem, ConvProblem)
     assert here.knobs is not there.knobs is Beads
@@ -215,7 +215,7 @@ def test_each_kind_of_target_has_its_own_knobs(on_an_abacus: list[KnobSet]) -> N
 
 
 def test_a_kind_that_lacks_an_operator_is_an_error_that_names_both(on_an_abacus: list[KnobSet]) -> None:
-    op, problem = CASES["dense"]
+    op, problem = ON_CPUS["dense"]
     lacks = "operator dense has no knobs for targets of kind abacus; kinds that it has: cuda, llvm"
     with pytest.raises(LookupError, match=lacks):
         Planner(ABACUS).plan(op, problem)
