@@ -35,10 +35,10 @@ class Choices(NamedTuple):
     functions: list[str]
 
 
-def choices(model: Any, inputs: Any, target: str, methods: Any = None) -> Choices:
+def choices(model: Any, inputs: Any, target: str, methods: Any = None, allow_tf32: bool = False) -> Choices:
     """Run all passes on ``model`` for ``target``, the schedules included."""
     resolved = resolve_target(target)
-    planner = Planner(machine_of(resolved))
+    planner = Planner(machine_of(resolved), allow_tf32=allow_tf32)
     mod = import_model(model, inputs).mod
     with resolved, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         before = [

@@ -11,7 +11,7 @@ import tvm
 
 from tvm_fastconv.relay_passes.module.collect_layers import RecordedCall, recorded_calls
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.planner import Planner, Records
+from tvm_fastconv.topi.planner import Records
 
 from .artifact.artifact import amend_manifest, read_artifact
 from .artifact.build import build_artifact
@@ -49,6 +49,7 @@ def compile(
     records: RecordFiles = None,
     threads: int | None = None,
     weight_growth: float = math.inf,
+    allow_tf32: bool = False,
     verify: bool = True,
     dump_ir: str | Path | None = None,
     keep_cuda: str | Path | None = None,
@@ -83,6 +84,10 @@ def compile(
     weight_growth : float, optional
         How many times as large as the model's all weights together may become for speed (Winograd's are larger): for
         devices with little memory. That they are read for each inference is part of every estimate, without this.
+    allow_tf32 : bool
+        On a GPU of compute capability 8.0 or more, let dense convolutions and linear layers round what they multiply to
+        TF32, for its tensor cores, where that is faster by estimate: ten bits behind the point, where FP32 has 23, and
+        sums in FP32. A layer in front of a sign, a comparison or a rounding stays in FP32, and so do bits and lookups.
     verify : bool
         Compare the result with the source model on the example inputs before returning it.
     dump_ir : path, optional
@@ -109,7 +114,9 @@ def compile(
     tell = progress or (lambda step: None)
     folder = None if keep_cuda is None else kept_source(keep_cuda, target)
     require_runtime(target_and_machine(target, machine)[0])
-    prepared = prepare(model, example_inputs, target, machine, methods, dump_ir, tell, cc, weight_growth)
+    prepared = prepare(
+        model, example_inputs, target, machine, methods, dump_ir, tell, cc, weight_growth, allow_tf32
+    )
     known = records_for(records, prepared.target, prepared.machine, threads)
     return compile_prepared(
         prepared, known, threads=threads, verify=verify, tell=tell, cc=cc, keep_cuda=folder
@@ -128,7 +135,7 @@ def compile_prepared(
     then: Callable[[tvm.IRModule, CompiledModel], None] = lambda scheduled, compiled: None,
 ) -> CompiledModel:
     """The rest of `compile`, with what tuning found; ``then`` gets the scheduled module and its file, verified."""
-    fused = prepared.dispatched(Planner(prepared.machine, records))
+    fused = prepared.dispatched(prepared.planner(records))
     imported, resolved, source = prepared.imported, prepared.target, prepared.source
     layers, calls = _reports(fused)
     called = [

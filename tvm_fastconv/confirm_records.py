@@ -11,7 +11,7 @@ from tvm_fastconv.autotune.local_runner import Runner
 from tvm_fastconv.autotune.model_times import ModelTimes
 from tvm_fastconv.autotune.records import Conditions, Line, Verdict, Withdrawal, measured
 from tvm_fastconv.relay_passes.module.asked_problems import asked_by_layer
-from tvm_fastconv.topi.planner import Planner, Records
+from tvm_fastconv.topi.planner import Records
 
 from .compiler import compile_prepared
 from .prepare import Prepared
@@ -106,7 +106,7 @@ def _compiled(prepared: Prepared, records: Records, runner: Runner) -> CompiledM
 
 def _used(prepared: Prepared, records: Records) -> dict[str, Question]:
     """Name of a layer that runs with a record → what the record is of."""
-    fused = prepared.dispatched(Planner(prepared.machine, records))
+    fused = prepared.dispatched(prepared.planner(records))
     return {name: question for name, question in asked_by_layer(fused).items() if question in records}
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import tvm
 
-from tvm_fastconv.topi.gpu import GPUS, Gpu, gpu_named
+from tvm_fastconv.topi.gpu import FIRST_TF32, GPUS, Gpu, gpu_named
+from tvm_fastconv.topi.machine import Machine
 
 from .errors import TargetError
 from .runtime.gpu import compute_capability, device_name
@@ -20,6 +21,8 @@ ASSUMED = 80
 _KNOWN = (75, 80, 86, 87, 89, 90)
 _EVERY = "every-arch"
 """Among the libraries of a TVM target: machine code is made for all of `ARCHES`."""
+_TF32 = "tf32"
+"""The same: only for those that have TF32."""
 
 GRAMMAR = '"cuda", optionally followed by -arch=sm_NN and -gpu=NAME, or a TVM tag of an NVIDIA GPU'
 
@@ -27,6 +30,24 @@ GRAMMAR = '"cuda", optionally followed by -arch=sm_NN and -gpu=NAME, or a TVM ta
 def is_cuda(target: tvm.target.Target) -> bool:
     """Whether code for ``target`` runs on a GPU."""
     return str(target.kind.name) == "cuda"
+
+
+def with_tf32(target: tvm.target.Target, machine: Machine) -> tvm.target.Target:
+    """``target`` with machine code for GPUs that multiply in TF32 alone.
+
+    Raises
+    ------
+    TargetError
+        It is a CPU, or a GPU without.
+    """
+    if isinstance(machine, Gpu) and machine.has_tf32:
+        libraries = [*(str(item) for item in target.attrs.get("libs", ())), _TF32]
+        return tvm.target.Target(dict(target.export()) | {"libs": libraries})
+    what = f"a GPU of architecture {target.attrs['arch']}" if is_cuda(target) else "a CPU"
+    raise TargetError(
+        f"allow_tf32 is set, and the target is {what}, which has no TF32; allowed: GPUs from sm_{FIRST_TF32} on, "
+        f'such as "cuda -arch=sm_{FIRST_TF32}"'
+    )
 
 
 def host_of(target: tvm.target.Target) -> tvm.target.Target:
@@ -110,8 +131,9 @@ def _digits(arch: str) -> int:
 
 def arches_of(target: tvm.target.Target) -> tuple[int, ...]:
     """Compute capabilities that machine code is made for."""
-    if _EVERY in [str(item) for item in target.attrs.get("libs", ())]:
-        return ARCHES
+    libraries = [str(item) for item in target.attrs.get("libs", ())]
+    if _EVERY in libraries:
+        return tuple(arch for arch in ARCHES if arch >= FIRST_TF32 or _TF32 not in libraries)
     return (int(str(target.attrs["arch"]).removeprefix("sm_")),)
 
 

@@ -18,7 +18,7 @@ from tvm_fastconv.relay_passes.graph.source_values import name_values, note_valu
 from tvm_fastconv.relay_passes.module.dump_ir import with_dumps
 from tvm_fastconv.topi.build_operator import PASS_CONFIG
 from tvm_fastconv.topi.machine import Machine
-from tvm_fastconv.topi.planner import Planner
+from tvm_fastconv.topi.planner import Planner, Records
 
 from .artifact.c_compiler import find_compiler, find_runtime_compiler
 from .artifact.cuda_compiler import find_cuda_compiler
@@ -26,7 +26,7 @@ from .configs import Method
 from .errors import FastconvError, InputError, ModelError
 from .frontend import import_model
 from .frontend.imported_model import ImportedModel
-from .gpu_targets import is_cuda
+from .gpu_targets import is_cuda, with_tf32
 from .machine_files import target_and_machine
 from .method_patterns import Methods, resolve_methods
 from .runtime.threads import default_threads, use_threads
@@ -58,6 +58,8 @@ class Prepared:
         The signs of the source that are +1 for 0.
     weight_growth : float
         How many times as large all weights may become.
+    allow_tf32 : bool
+        Whether dense layers may round factors to TF32.
     """
 
     imported: ImportedModel
@@ -70,7 +72,12 @@ class Prepared:
     lossy: bool
     turned: frozenset[str]
     weight_growth: float
+    allow_tf32: bool
     _run: "_Runner"
+
+    def planner(self, records: Records) -> Planner:
+        """What decides for this target, with what tuning found."""
+        return Planner(self.machine, records, self.allow_tf32)
 
     def dispatched(self, planner: Planner) -> tvm.IRModule:
         """The operators that ``planner`` chooses, fused, and not yet laid out."""
@@ -94,12 +101,15 @@ def prepare(
     tell: Callable[[str], None] = lambda step: None,
     cc: str | None = None,
     weight_growth: float = math.inf,
+    allow_tf32: bool = False,
 ) -> Prepared:
     """Import a model and simplify it; arguments as for `compile`."""
     # Before constant folding runs anything: TVM's pool of this thread keeps the size it is made with.
     use_threads(default_threads(), tvm_ffi)
     resolved, row = target_and_machine(target, machine)
     _check_growth(weight_growth)
+    if allow_tf32:
+        resolved = with_tf32(resolved, row)
     tell("importing")
     imported = import_model(model, example_inputs)
     _check_imported(imported.mod["main"])
@@ -132,7 +142,18 @@ def prepare(
     else:
         source = RelaxSlices(signed if turned else plain, resolved, "the imported graph", turned)
     return Prepared(
-        imported, resolved, row, chosen, canonical, approximated, source, lossy, turned, weight_growth, run
+        imported,
+        resolved,
+        row,
+        chosen,
+        canonical,
+        approximated,
+        source,
+        lossy,
+        turned,
+        weight_growth,
+        allow_tf32,
+        run,
     )
 
 

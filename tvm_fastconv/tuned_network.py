@@ -5,7 +5,7 @@ from collections import Counter
 from tvm_fastconv.autotune.candidate import Task
 from tvm_fastconv.autotune.network import Dispatched
 from tvm_fastconv.relay_passes.module.asked_problems import asked_problems, bytes_touched
-from tvm_fastconv.topi.planner import Planner, Records
+from tvm_fastconv.topi.planner import Records
 
 from .prepare import Prepared
 
@@ -23,7 +23,7 @@ class TunedNetwork:
 
     def dispatched(self, records: Records) -> Dispatched:
         """What runs under ``records``."""
-        planner = Planner(self.prepared.machine, records)
+        planner = self.prepared.planner(records)
         fused = self.prepared.dispatched(planner)
         calls = asked_problems(fused)
         compared = [Task(op, problem) for op, problem in planner.questions]

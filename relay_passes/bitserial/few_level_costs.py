@@ -31,7 +31,7 @@ def fastest(layer: FewLevelLayer, planner: Planner) -> tuple[str, str]:
         costs["int8"] = planner.planned("int8_conv2d", layer.int8_problem).cycles
     if not costs:
         return "dense", f"dense: {obstacle}"
-    costs["dense"] = plan_direct(planner, layer.float_problem).cycles
+    costs["dense"] = plan_direct(planner, layer.float_problem, exact=True).cycles
     compared = on_one_footing(costs)
     best = cheapest(compared)
     digits = f"{layer.activation.digits}-bit activations, {_weights_in_words(layer.levels)}"

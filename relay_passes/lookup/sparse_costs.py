@@ -10,6 +10,7 @@ from tvm_fastconv.topi.cycles import Cycles
 from tvm_fastconv.topi.planner import Planner
 
 from ..dense.dense_costs import dense_cycles
+from ..dense.direct_plan import plan_linear
 from ..graph.conv_call import conv2d_of, conv_problem, extent, linear_problem
 from ..graph.rewrite import op_name
 from .sparse_layers import SparseLayer
@@ -41,7 +42,7 @@ def _lookup_cycles(layer: SparseLayer, planner: Planner) -> float:
 def _dense_cycles(call: relax.Call, shape: tuple[int, ...], planner: Planner) -> Cycles:
     """Of the fastest dense operator for weights of ``shape`` in place of those of ``call``."""
     if op_name(call) == "matmul":
-        direct = planner.planned("dense", linear_problem(call, shape[0])).cycles
+        direct = plan_linear(planner, linear_problem(call, shape[0])).cycles
     else:
         params = conv2d_of(call)[0]  # type: ignore[index]
         problem = conv_problem(call, params)

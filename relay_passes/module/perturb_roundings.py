@@ -5,6 +5,7 @@ of its operands. Zeros of a relu, for example, stay what they are in every engin
 """
 
 import math
+from collections.abc import Callable
 
 import tvm
 from tvm import relax
@@ -34,10 +35,12 @@ class PerturbRoundings:
         their magnitudes.
     layers : float
         The bound of a layer is at least this much of its channel's largest result.
+    factors : float
+        Where its factors are rounded, it is off by so many times the root of the sum of its squared terms besides.
     """
 
-    def __init__(self, unit: float, spread: float, layers: float) -> None:
-        self.unit, self.spread, self.layers = unit, spread, layers
+    def __init__(self, unit: float, spread: float, layers: float, factors: float = 0.0) -> None:
+        self.unit, self.spread, self.layers, self.factors = unit, spread, layers, factors
 
     def transform_module(self, mod: tvm.IRModule, _ctx: tvm.transform.PassContext) -> tvm.IRModule:
         """Rewrite ``main``, the only Relax function of ``mod``."""
@@ -72,10 +75,17 @@ class _Roundings:
             return None
         emit = rewriter.builder_.emit
         sums = rewriter.emit(call, call)
-        sizes = [emit(relax.op.abs(arg)) for arg in call.args]
-        terms = emit(relax.Call(call.op, sizes, call.attrs, call.ty_args))
+
+        def of_factors(change: Callable[[relax.Expr], relax.Expr]) -> relax.Expr:
+            changed = [emit(change(arg)) for arg in call.args]
+            return emit(relax.Call(call.op, changed, call.attrs, call.ty_args))
+
         share = self.bounds.spread * self.bounds.unit * math.sqrt(_terms(call))
-        bound = emit(relax.op.multiply(terms, relax.const(share, "float32")))
+        bound = emit(relax.op.multiply(of_factors(relax.op.abs), relax.const(share, "float32")))
+        if self.bounds.factors:
+            deviation = emit(relax.op.sqrt(of_factors(relax.op.square)))
+            rounded = relax.op.multiply(deviation, relax.const(self.bounds.factors, "float32"))
+            bound = emit(relax.op.add(bound, emit(rounded)))
         if self.bounds.layers:
             others = [axis for axis in range(len(sums.ty.shape)) if axis != _channel_axis(call)]
             largest = emit(relax.op.max(emit(relax.op.abs(sums)), others, keepdims=True))

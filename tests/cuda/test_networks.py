@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import tvm
@@ -52,6 +53,36 @@ def test_any_batch() -> None:
         for batch in (4, 1, 3):
             got = run_network(machine, session, images[:batch])
             assert_close(got, model(images[:batch]).numpy(), 1e-5)  # as above
+
+
+def test_a_residual_network_in_tf32() -> None:
+    """All layers but the first, whose three channels are no neighbours."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 20, 20)
+    model = settled(residual_network(), images)
+    with (
+        torch.no_grad(),
+        attach(executable := compiled_network(model, images, allow_tf32=True)) as session,
+    ):
+        got = run_network(relax.VirtualMachine(executable, tvm.cpu()), session, images)
+        want = model(images).numpy()
+    kernels = [launch.name for launch in session.launches if "tf32_conv2d" in launch.name]
+    assert len(kernels) == 3 * 7
+    # Seven layers whose factors are off by 2^-11, each by less than a thousandth of its largest output.
+    assert_close(got, want, 2e-3)
+    assert np.abs(got - want).max() > 1e-5 * np.abs(want).max()
+
+
+def test_any_batch_in_tf32() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 20, 20)
+    model = settled(residual_network(), images)
+    executable = compiled_network(of_any_batch(model, images), images, allow_tf32=True)
+    with torch.no_grad(), attach(executable) as session:
+        machine = relax.VirtualMachine(executable, tvm.cpu())
+        for batch in (4, 1, 3):
+            got = run_network(machine, session, images[:batch])
+            assert_close(got, model(images[:batch]).numpy(), 2e-3)  # as above
 
 
 def test_what_a_graph_captures_computes_the_same() -> None:

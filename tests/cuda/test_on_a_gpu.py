@@ -62,6 +62,14 @@ def test_every_function_is_verified_on_the_gpu(compiled: fc.CompiledModel) -> No
     assert compiled.check() < 1e-5
 
 
+def test_tf32_is_verified_with_its_own_tolerance(model: nn.Module, images: torch.Tensor) -> None:
+    found = fc.compile(model, images, target="cuda", allow_tf32=True)
+    assert found.manifest.verify.startswith("verified against PyTorch")
+    assert "tf32_conv2d" in [layer.op for layer in found.layers]
+    # Seven layers whose factors are off by 2^-11, each by less than a thousandth of its largest output.
+    assert 1e-5 < found.check() < 2e-3
+
+
 def test_a_binary_network_is_verified_layer_by_layer(images: torch.Tensor) -> None:
     found = fc.compile(settled(binary_network(), images), images, target="cuda")
     assert found.manifest.verify.startswith("verified against PyTorch")

@@ -10,7 +10,7 @@ import tvm_fastconv as fc
 from tvm_fastconv import gpu_targets
 from tvm_fastconv.autotune.conditions import conditions_of
 from tvm_fastconv.errors import InputError, TargetError
-from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, gpu_spec, host_of, is_cuda
+from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, gpu_spec, host_of, is_cuda, with_tf32
 from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.record_files import device_for
 from tvm_fastconv.runtime.gpu import compute_capability
@@ -139,6 +139,19 @@ def test_a_gpu_that_is_there_is_known_by_its_name(monkeypatch: pytest.MonkeyPatc
 def test_an_architecture_without_a_row_is_an_error() -> None:
     with pytest.raises(ValueError, match="no GPU is known of architecture 'sm_120'; allowed: sm_75, "):
         machine_of(tvm.target.Target({"kind": "cuda", "arch": "sm_120"}))
+
+
+def test_tf32_is_for_gpus_that_have_it() -> None:
+    every, one = resolve_target("cuda"), resolve_target("cuda -arch=sm_86")
+    assert arches_of(with_tf32(every, machine_of(every))) == tuple(arch for arch in ARCHES if arch >= 80)
+    assert arches_of(with_tf32(one, machine_of(one))) == (86,)
+    assert spec_of(with_tf32(every, machine_of(every))) == "cuda"
+    assert str(host_of(with_tf32(every, machine_of(every)))) == str(host_of(every))
+    for spec, what in (("native", "a CPU"), ("cuda -arch=sm_75", "a GPU of architecture sm_75")):
+        with pytest.raises(
+            TargetError, match=f"allow_tf32 is set, and the target is {what}, which has no TF32"
+        ):
+            fc.compile(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8), target=spec, allow_tf32=True)
 
 
 @pytest.mark.skipif(compute_capability() is not None, reason="there is a GPU")

@@ -42,6 +42,9 @@ def compile_verb(
     ] = None,
     threads: RecordedThreads = None,
     weight_growth: WeightGrowth = math.inf,
+    allow_tf32: Annotated[
+        bool, typer.Option("--allow-tf32", help="Let dense layers of a GPU round what they multiply to TF32.")
+    ] = False,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     cc: Annotated[
         str | None,
@@ -73,8 +76,9 @@ def compile_verb(
         if name is not None or separate_weights:
             raise typer.BadParameter("--name and --separate-weights are of --emit c-library")
         check_output_path(output)
-    elif keep_cuda is not None:
-        raise typer.BadParameter("--keep-cuda is not of --emit c-library, which is for CPUs")
+    elif keep_cuda is not None or allow_tf32:
+        option = "--allow-tf32" if keep_cuda is None else "--keep-cuda"
+        raise typer.BadParameter(f"{option} is not of --emit c-library, which is for CPUs")
     if os.path.exists(output) and os.path.exists(model) and os.path.samefile(model, output):
         raise ArtifactError(f"the output {output} is the model itself; give another name, such as model.so")
     specs = [TensorSpec(name=text, shape=parse_shape(text), dtype="float32") for text in shape or ()]
@@ -103,7 +107,7 @@ def compile_verb(
             made = compile_c_library(model, inputs, **asked)
             manifest, files = made.manifest, list(map(str, made.files))
         else:
-            compiled = compile(model, inputs, keep_cuda=keep_cuda, **asked)
+            compiled = compile(model, inputs, keep_cuda=keep_cuda, allow_tf32=allow_tf32, **asked)
             compiled.save(output)
             manifest = compiled.manifest
     facts = {

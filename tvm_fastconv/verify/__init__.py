@@ -23,9 +23,9 @@ from tvm_fastconv.runtime.cpu import missing_features
 from tvm_fastconv.runtime.gpu import gpu_obstacle
 from tvm_fastconv.targets import architecture, cpu_features
 
-from .compare import TOLERANCE, Comparison, compare
+from .compare import Comparison, compare, tolerance
 from .graph_values import values_of_graph
-from .source import Source
+from .source import TF32_UNIT, Source
 from .trace import Arrays, Trace
 
 __all__ = ["Source", "Verdict", "obstacle_here", "obstacle_to_verifying", "verify", "verify_graph"]
@@ -125,10 +125,10 @@ def verify(
         verdict.outputs = verdict.outputs or ran.entry
         steps, last = _steps(ran, calls)
         verdict.functions, verdict.compared = len(ran.results), len(steps)
-        for layers, found in _comparisons(source, inputs, steps, ran.outputs, last):
-            verdict.add(layers, found)
+        for part, found in _comparisons(source, inputs, steps, ran.outputs, last):
+            verdict.add(part.layers, found)
             if not found.agrees:
-                raise FastconvError(_wrong(layers, found, source, which))
+                raise FastconvError(_wrong(part, found, source, which))
         _check_entry(specs, ran, which)
     return verdict
 
@@ -161,10 +161,10 @@ def verify_graph(mod: tvm.IRModule, source: Source, examples: Arrays, target: tv
     noted, run = values_of_graph(mod, target)
     for inputs, which in _both(examples):
         values, outputs = run(*inputs)
-        steps = [Step([name], value, array) for (name, value), array in zip(noted, values, strict=True)]
-        for layers, found in _comparisons(source, inputs, steps, outputs, []):
+        steps = [Step(Part([name]), value, array) for (name, value), array in zip(noted, values, strict=True)]
+        for part, found in _comparisons(source, inputs, steps, outputs, Part([])):
             if not found.agrees:
-                raise FastconvError(_wrong(layers, found, source, which))
+                raise FastconvError(_wrong(part, found, source, which))
 
 
 def _both(examples: Arrays) -> tuple[tuple[Arrays, str], ...]:
@@ -190,29 +190,45 @@ def _random_like(rng: np.random.Generator, example: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A result: the layers that were computed for it since the last one, what it stands for, and as it is stored."""
+class Part:
+    """Functions that are compared together.
+
+    Attributes
+    ----------
+    layers : list of str
+        Their layers; or their operators, where they belong to none.
+    factors : float
+        What they round factors of products by, see `Roundings`.
+    """
 
     layers: list[str]
+    factors: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A result: what was computed for it since the last one, what it stands for, and as it is stored."""
+
+    part: Part
     value: SourceValue
     stored: np.ndarray
 
 
-def _steps(ran: Trace, calls: Sequence[RecordedCall]) -> tuple[list[Step], list[str]]:
-    """The results that stand for a value of the source, and the layers behind the outputs."""
+def _steps(ran: Trace, calls: Sequence[RecordedCall]) -> tuple[list[Step], Part]:
+    """The results that stand for a value of the source, and what is computed behind them for the outputs."""
     steps: list[Step] = []
     alone: set[int] = set()
     for place, stored in ran.results.items():
         if (value := calls[place].result) is not None:
-            steps.append(Step(_layers(calls, place, alone), value, stored))
+            steps.append(Step(_part(calls, place, alone), value, stored))
             alone.add(place)
-    return steps, _layers(calls, max(ran.results, default=-1), alone)
+    return steps, _part(calls, max(ran.results, default=-1), alone)
 
 
 def _comparisons(
-    source: Source, inputs: Arrays, steps: Sequence[Step], outputs: Arrays, last: list[str]
-) -> Iterator[tuple[list[str], Comparison]]:
-    """(layers, comparison) of each step, from the inputs and the steps before it, then of the outputs."""
+    source: Source, inputs: Arrays, steps: Sequence[Step], outputs: Arrays, last: Part
+) -> Iterator[tuple[Part, Comparison]]:
+    """(part, comparison) of each step, from the inputs and the steps before it, then of the outputs."""
     known = dict(zip(source.inputs, inputs, strict=True))
     for step in steps:
         name = step.value.name
@@ -220,16 +236,18 @@ def _comparisons(
         got = step.value.decode(step.stored, want.shape)
         if got is None:
             continue
-        yield step.layers, compare(got, want, source, name, known)
+        yield step.part, compare(got, want, source, name, known, step.part.factors)
         known.setdefault(name, np.ascontiguousarray(got.astype(want.dtype)))
     for name, got in zip(source.outputs, outputs, strict=True):
         want = known[name] if name in source.inputs else source.evaluate(name, known)
-        same = got.shape == want.shape
-        yield last, compare(got, want, source, name, known) if same else Comparison(float("inf"), 0.0, False)
+        if got.shape == want.shape:
+            yield last, compare(got, want, source, name, known, last.factors)
+        else:
+            yield last, Comparison(float("inf"), 0.0, False)
 
 
-def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[str]:
-    """The layers of the call at ``place`` and of those before it that were not compared alone; or their operators."""
+def _part(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> Part:
+    """The call at ``place`` and those before it that were not compared alone."""
     found, pending = [], [place] if place >= 0 else []
     while pending:
         call = calls[pending.pop()]
@@ -239,13 +257,14 @@ def _layers(calls: Sequence[RecordedCall], place: int, alone: set[int]) -> list[
         fields["name"] for call in reversed(found) for fields in call.layers[-1:] if "method" in fields
     ]
     operators = [call.layers[-1]["name"] if call.layers else call.function for call in found]
-    return list(dict.fromkeys(reported or operators))
+    rounds = any(fields.get("op") == "tf32_conv2d" for call in found for fields in call.layers)
+    return Part(list(dict.fromkeys(reported or operators)), TF32_UNIT if rounds else 0.0)
 
 
-def _wrong(layers: Sequence[str], found: Comparison, source: Source, which: str) -> str:
-    names = " or ".join(layers) or "the outputs"
+def _wrong(part: Part, found: Comparison, source: Source, which: str) -> str:
+    names, allowed = " or ".join(part.layers) or "the outputs", tolerance(part.factors)
     return (
         f"the compiled model is wrong in {names}: off by {found.error:.1e} of the largest value that {source.by} "
-        f"computes in that channel from equal inputs (allowed: {TOLERANCE:.0e} and float noise), on {which}. "
+        f"computes in that channel from equal inputs (allowed: {allowed:.0e} and float noise), on {which}. "
         "This is a bug in tvm-fastconv; compile with verify=False to look at the result nevertheless"
     )

@@ -30,7 +30,7 @@ class Comparison:
     error : float
         The largest difference where the source is sure of its value, relative to the largest value of its channel.
     open : float
-        Share of the values that differ by more than `TOLERANCE`, which rounding may do to them: what lies on a
+        Share of the values that differ by more than `tolerance`, which rounding may do to them: what lies on a
         threshold, or is small beside the terms that it is the sum of.
     agrees : bool
         Whether every difference is within the tolerance or what rounding may do to that very value.
@@ -41,22 +41,35 @@ class Comparison:
     agrees: bool = True
 
 
-def compare(got: np.ndarray, want: np.ndarray, source: Source, name: str, known: Known) -> Comparison:
+def tolerance(factors: float) -> float:
+    """Error allowed where the factors of products are off by ``factors`` of themselves.
+
+    All of a channel may be off alike, in equal weights say: what is the sum of terms of one sign is then off by twice
+    as much of itself.
+    """
+    return max(TOLERANCE, 2 * factors)
+
+
+def compare(
+    got: np.ndarray, want: np.ndarray, source: Source, name: str, known: Known, factors: float = 0.0
+) -> Comparison:
     """Compare ``got`` with ``want``, which ``source`` computes for ``name`` from ``known``.
 
-    Where they differ by more than `TOLERANCE` of the largest value of a channel, the source computes the value again
+    Where they differ by more than `tolerance` of the largest value of a channel, the source computes the value again
     with its roundings pushed to their bounds, in up to `TRIALS` + 2 ways. A difference as large as what that moves is
     no error; a bit may turn only where one of these ways turns it.
     """
     difference, largest = _difference(got, want), _largest(want, source.channel_axes)
-    floor = TOLERANCE * largest + SMALLEST if want.dtype.kind == "f" else 0.0  # integers and masks are equal
+    floor = (
+        tolerance(factors) * largest + SMALLEST if want.dtype.kind == "f" else 0.0
+    )  # integers and masks are equal
     wrong, moved = difference > floor, np.zeros(want.shape)
     layers = 0.0 if wrong.any() and source.decides(name, known) else TOLERANCE
     rng = np.random.default_rng(0)
     for sign in (1, -1, *[0] * TRIALS):
         if not wrong.any():
             break
-        trial = source.evaluate(name, known, Roundings(sign, layers, rng))
+        trial = source.evaluate(name, known, Roundings(sign, layers, rng, factors))
         moves = _difference(trial, want)
         # Beyond all numbers, nothing is allowed.
         moved = np.maximum(moved, np.where(np.isfinite(moves), moves, 0.0))

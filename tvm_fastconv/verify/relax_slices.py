@@ -16,7 +16,7 @@ from tvm_fastconv.relay_passes.module.perturb_roundings import PerturbRoundings
 from tvm_fastconv.targets import triple_of
 from tvm_fastconv.verify.plain_run import plain_run
 
-from .source import SPREAD, UNIT, Known, Roundings, computed_by
+from .source import FACTOR_SPREAD, SPREAD, UNIT, Known, Roundings, computed_by
 
 Slice = Callable[..., tuple[np.ndarray, ...]]
 
@@ -65,7 +65,7 @@ class RelaxSlices:
         bindings, stops = self._slice(name, known)
         if not bindings:
             return known[name]
-        key = (name, tuple(stops), roundings and roundings.layers)
+        key = (name, tuple(stops), roundings and (roundings.layers, roundings.factors))
         if key not in self._compiled:
             self._compiled[key] = self._compile(name, bindings, stops, roundings)
         run, shapes = self._compiled[key]
@@ -104,7 +104,8 @@ class RelaxSlices:
             builder.emit_func_output(result)
         mod = builder.get()
         if roundings is not None:
-            mod = tvm.transform.Sequential([PerturbRoundings(UNIT, SPREAD, roundings.layers)])(mod)
+            factors = FACTOR_SPREAD * roundings.factors
+            mod = tvm.transform.Sequential([PerturbRoundings(UNIT, SPREAD, roundings.layers, factors)])(mod)
         off = mod["main"].params[len(stops) :]
         return plain_run(mod, self._triple), [tuple(int(n) for n in param.ty.shape) for param in off]
 

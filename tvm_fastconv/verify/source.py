@@ -12,6 +12,13 @@ Known = Mapping[str, np.ndarray]
 UNIT = 2.0**-24
 """What rounding to float32 is off by at most, relative to the result."""
 
+TF32_UNIT = 2.0**-11
+"""What rounding a factor to TF32 is off by at most, relative to it."""
+
+FACTOR_SPREAD = 5.0
+"""The factors of a product put it off by a standard deviation of ``TF32_UNIT · sqrt(2 / 3)`` of itself at most, those
+of a sum independently: six of the sum's deviations are ``5 · TF32_UNIT · sqrt(sum(terms²))``."""
+
 SPREAD = 2.0
 """Summed in any order, n terms are off by a standard deviation of ``UNIT / 3 · sqrt(n) · sum(|terms|)`` at most, when
 all of them have one sign and are added one by one; this many ``UNIT · sqrt(n) · sum(|terms|)`` are six of those."""
@@ -28,11 +35,14 @@ class Roundings:
         to be equal do not cancel.
     layers : float
         The bound for convolutions and matrix products is at least this much of their channel's largest result.
+    factors : float
+        What the factors of their products are off by, relative to each: 0, or `TF32_UNIT`.
     """
 
     sign: int
     layers: float
     rng: np.random.Generator
+    factors: float = 0.0
 
     def signs(self, shape: tuple[int, ...]) -> np.ndarray:
         """The signs of one value, or its shares, float32."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .source import SPREAD, UNIT
+from .source import FACTOR_SPREAD, SPREAD, UNIT
 
 FEW = 4 * UNIT
 """A few roundings, of two computations together."""
@@ -24,6 +24,12 @@ def bound_of(name: str, target: Any, args: tuple, kwargs: dict, value: torch.Ten
     if name in _TERMS:
         return SPREAD * UNIT * math.sqrt(_TERMS[name](args, value)) * _of_magnitudes(target, args, kwargs)
     return _BOUNDS.get(name, _of_value)(target, args, kwargs, value)
+
+
+def bound_of_factors(target: Any, args: tuple, kwargs: dict, factors: float) -> torch.Tensor:
+    """What a convolution or product may be off by where each of its factors is off by ``factors`` of itself."""
+    squares = [arg.square() if isinstance(arg, torch.Tensor) else arg for arg in args]
+    return FACTOR_SPREAD * factors * target(*squares, **kwargs).sqrt()
 
 
 def _of_magnitudes(target: Any, args: tuple, kwargs: dict) -> torch.Tensor:

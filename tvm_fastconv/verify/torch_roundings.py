@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .source import SPREAD, UNIT, Roundings
-from .torch_bounds import bound_of
+from .torch_bounds import bound_of, bound_of_factors
 
 DECISIONS = frozenset((
     "_to_copy", "argmax", "argmin", "bitwise_and", "bitwise_not", "bitwise_or", "ceil", "eq",
@@ -19,6 +19,8 @@ LAYERS = frozenset((
     "addmm", "baddbmm", "bmm", "conv1d", "conv2d", "convolution", "linear", "matmul", "mm",
     "scaled_dot_product_attention",
 ))  # fmt: skip
+ROUNDED_FACTORS = LAYERS - {"baddbmm", "bmm", "scaled_dot_product_attention"}
+"""Layers that may round their factors: those of constant weights."""
 
 
 def packet(target: Any) -> str:
@@ -34,8 +36,11 @@ def rounded(target: Any, args: tuple, kwargs: dict, value: Any, roundings: Round
         return value
     name = packet(target)
     bound = bound_of(name, target, args, kwargs, value)
-    if _is_exact(args, value, bound):
+    factors = roundings.factors if name in ROUNDED_FACTORS else 0.0
+    if not factors and _is_exact(args, value, bound):
         return value
+    if factors:
+        bound = bound + bound_of_factors(target, args, kwargs, factors)
     if name in LAYERS and value.ndim > 1:
         channel = (1 if "conv" in name else -1) % value.ndim
         others = [axis for axis in range(value.ndim) if axis != channel]

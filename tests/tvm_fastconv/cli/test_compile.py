@@ -215,7 +215,9 @@ def test_the_c_compiler_can_be_named(fastconv: Callable, network: Path, tmp_path
     [
         (["--name", "net"], "are of --emit c-library"),
         (["--separate-weights"], "are of --emit c-library"),
-        (["--emit", "c-library", "--keep-cuda", "x"], "is not of --emit c-library"),
+        (["--emit", "c-library", "--keep-cuda", "x"], "--keep-cuda is not of --emit c-library"),
+        (["--emit", "c-library", "--allow-tf32"], "--allow-tf32 is not of --emit c-library"),
+        (["--allow-tf32"], "the target is a CPU, which has no TF32; allowed: GPUs from sm_80 on"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
