@@ -1,8 +1,8 @@
 """Everything on one NVIDIA GPU beside PyTorch in FP32: ``python -m benchmarks.bench_gpu`` checks and measures it all.
 
 Where the GPU's machine has TVM and nvcc, this takes about six minutes, most of it compiling. What does not fit into
-``--seconds`` is left out and named. Rivals run with TF32 off and cuDNN's benchmark on, in NCHW and in NHWC; the faster
-counts. Results: ``benchmarks/results/gpu_<name>.json``.
+``--seconds`` is left out and named. Rivals run with cuDNN's benchmark on, in NCHW and in NHWC; the faster counts. TF32
+is off for both, but on for both in what is named after it. Results: ``benchmarks/results/gpu_<name>.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,7 +36,7 @@ from tvm_fastconv.topi.operators import Sample
 from tvm_fastconv.topi.planner import Planner
 from tvm_fastconv.topi.xnor_gemm_gpu import PackedXnorGemmProblem
 
-from .gpu_layers import BATCH, BINARY_LAYERS, LAYERS, NETWORKS, PRODUCTS, GpuLayer, LastChannels
+from .gpu_layers import BATCH, BINARY_LAYERS, LAYERS, NETWORKS, PRODUCTS, TF32_LAYERS, GpuLayer, LastChannels
 from .gpu_timing import awaited, graph_of, in_turns
 from .lookup_networks import make_lookup_network
 from .networks import _torchvision_models, make_network
@@ -56,6 +57,10 @@ def measurements() -> Iterator[Measurement]:
         yield f"binary {channels}@{side}", lambda channels=channels, side=side: binary_layer(channels, side)
     for layer in LAYERS:
         yield layer.name, lambda layer=layer: module_layer(layer)
+    for layer in TF32_LAYERS:
+        yield f"tf32 {layer.name}", lambda layer=layer: tf32_layer(layer)
+    for batch in (1, BATCH):
+        yield f"tf32 networks resnet18 {batch}", lambda batch=batch: tf32_network("resnet18", batch)
     for name, batch, rival, asked in NETWORKS[1:]:
         yield f"networks {name} {batch}", lambda *, a=(name, batch, rival, asked): network(*a)
     yield "xnor_gemm of long rows", long_product
@@ -73,6 +78,45 @@ def module_layer(layer: GpuLayer) -> Row:
     pair = in_turns(lambda: compiled(planes_there), _eager(module, on_gpu))
     ops = [found.op for found in compiled.layers]
     return {"asked": layer.asked, "error": largest, "operators": ops, **asdict(pair)}
+
+
+def tf32_layer(layer: GpuLayer) -> Row:
+    """A dense layer in TF32, beside PyTorch in TF32 and ours in FP32."""
+    module, x = layer.make()
+    planes = x.permute(0, 2, 3, 1).contiguous()
+    ours, exact = (
+        fc.compile(LastChannels(module).eval(), planes, target="cuda", verify=False, allow_tf32=allowed)
+        for allowed in (True, False)
+    )
+    on_gpu, planes_there = x.cuda(), planes.cuda()
+    error = _difference(ours(planes_there), exact(planes_there))
+    with _tf32_allowed():
+        pair = in_turns(lambda: ours(planes_there), _eager(module, on_gpu))
+    in_fp32 = in_turns(lambda: ours(planes_there), [lambda: exact(planes_there)])
+    ops = [found.op for found in ours.layers]
+    return {"error": error, "operators": ops, **asdict(pair), "ours_in_fp32": asdict(in_fp32)}
+
+
+@torch.no_grad()
+def tf32_network(name: str, batch: int) -> Row:
+    """A whole network in TF32, verified, each call waited for, beside PyTorch in TF32."""
+    module, (x,) = make_network(name, batch)
+    compiled, on_gpu = fc.compile(module, x, target="cuda", allow_tf32=True), x.cuda()
+    with _tf32_allowed():
+        eager = _eager(module, on_gpu)
+        times = {"eager": min(map(awaited, eager)), "graph": min(awaited(graph_of(call)) for call in eager)}
+    ours = awaited(lambda: compiled(on_gpu))
+    ratios = {key: value / ours for key, value in times.items()}
+    return {"ours": ours, "rivals": times, "ratio": ratios, "verify": compiled.manifest.verify}
+
+
+@contextmanager
+def _tf32_allowed() -> Iterator[None]:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def binary_layer(channels: int, side: int) -> Row:

@@ -33,19 +33,21 @@ class GpuLayer:
     outputs: int
     size: int
     stride: int = 1
+    batch: int = BATCH
     asked: float = 1.5
 
     @property
     def name(self) -> str:
         """For example ``separable 128-128 56x56``."""
         stride = f" /{self.stride}" if self.stride > 1 else ""
-        return f"{self.kind} {self.channels}-{self.outputs} {self.size}x{self.size}{stride}"
+        batch = f" batch {self.batch}" if self.batch != BATCH else ""
+        return f"{self.kind} {self.channels}-{self.outputs} {self.size}x{self.size}{stride}{batch}"
 
     def make(self) -> tuple[nn.Module, torch.Tensor]:
         """The layer with a ReLU behind, and its input."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return self._module().eval(), torch.randn(BATCH, self.channels, self.size, self.size)
+            return self._module().eval(), torch.randn(self.batch, self.channels, self.size, self.size)
 
     def _module(self) -> nn.Module:
         if self.kind == "stencils":
@@ -70,6 +72,19 @@ LAYERS = (
     GpuLayer(kind="dense", channels=256, outputs=256, size=14, asked=0),
     GpuLayer(kind="dense", channels=512, outputs=512, size=7, asked=0),
 )
+
+RESNET18 = (
+    (64, 64, 56, 1), (64, 128, 56, 2), (128, 128, 28, 1), (128, 256, 28, 2), (256, 256, 14, 1), (256, 512, 14, 2),
+    (512, 512, 7, 1),
+)  # fmt: skip
+"""Channels, outputs, side and stride of its 3×3 convolutions."""
+
+TF32_LAYERS = tuple(
+    GpuLayer(kind="dense", channels=c, outputs=o, size=size, stride=stride, batch=batch, asked=0)
+    for batch in (1, BATCH)
+    for c, o, size, stride in RESNET18
+)
+"""Measured in TF32, beside PyTorch in TF32."""
 
 BINARY_LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7))
 """Channels and side of the binary 3×3 convolutions of a ResNet-18."""
