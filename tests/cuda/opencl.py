@@ -43,7 +43,7 @@ def obstacle() -> str | None:
             else "needs PoCL (Debian: pocl-opencl-icd), and OpenCL has other platforms only"
         )
     except OSError:
-        return f"needs PoCL (Debian: pocl-opencl-icd): there is no {LIBRARY}"
+        return f"needs PoCL (Debian: pocl-opencl-icd and ocl-icd-libopencl1): there is no {LIBRARY}"
 
 
 _folder = functools.cache(lambda: tempfile.TemporaryDirectory(prefix="pocl-"))

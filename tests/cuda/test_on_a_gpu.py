@@ -187,6 +187,15 @@ def test_threads_with_streams_of_their_own(model: nn.Module, images: torch.Tenso
 
 
 @torch.no_grad()
+def test_models_in_turn_do_not_disturb_each_other(model: nn.Module, images: torch.Tensor) -> None:
+    """The larger one needs more memory between the kernels of a layer; graphs of the other hold on to theirs."""
+    small = fc.compile(model, images[:1], target="cuda")
+    large = fc.compile(model, more := torch.randn(16, 3, 40, 40), target="cuda")
+    for x, compiled in [(images[:1], small), (more, large)] * 3:
+        assert_close(compiled(x.cuda()).cpu(), model(x), 1e-5)  # layers in another order of summation
+
+
+@torch.no_grad()
 def test_any_batch(model: nn.Module, images: torch.Tensor) -> None:
     program = torch.export.export(model, (images,), dynamic_shapes=[{0: torch.export.Dim("n", min=1)}])
     found = fc.compile(program, images, target="cuda")
