@@ -20,6 +20,8 @@ from tvm_fastconv.artifact.binary_stream import StreamReader
 from . import kernel_library
 from .kernel_library import EmulationError, Launch
 
+tvm_ffi.register_error(EmulationError)
+
 
 class Engine(NamedTuple):
     """What compiles and runs kernels in the language of a kind of target."""

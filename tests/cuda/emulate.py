@@ -13,8 +13,6 @@ from tvm import tirx
 from .attach import Session, attach
 from .kernel_library import EmulationError, Launch, library_of, run_kernel
 
-tvm_ffi.register_error(EmulationError)
-
 ORDERS = (0, 1, 2)
 """In which order threads and blocks run: forwards, backwards, the even ones before the odd."""
 TARGET = tvm.target.Target(
