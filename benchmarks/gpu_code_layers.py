@@ -42,6 +42,13 @@ LAYERS: dict[str, tuple[str, Problem]] = {
         for shape in RESNET
         for name, layer in _resnet(batch, *shape).items()
     },
+    **{
+        f"tf32_conv2d {channels} {side}x{side}, batch {batch}": (
+            "tf32_conv2d",
+            ConvProblem(batch=batch, height=side, width=side, channels=channels, conv=_conv(channels)),
+        )
+        for batch, channels, side in ((1, 64, 56), (32, 64, 56), (32, 512, 7))
+    },
     "conv2d 7x7 of an image, batch 32": (
         "conv2d", ConvProblem(batch=32, height=224, width=224, channels=3, conv=_conv(64, 7, 2)),
     ),

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ARITHMETIC = ("FFMA", "POPC", "BMMA")
-"""What the inner loops of matrix products are there for: of floats, of bits, of bits on tensor cores."""
+ARITHMETIC = ("FFMA", "POPC", "BMMA", "HMMA")
+"""What the inner loops of matrix products are there for: of floats, of bits, of bits and of TF32 on tensor cores."""
 
 _LINE = re.compile(r"/\*(?P<at>[0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?(?P<code>[A-Z][\w.]*)(?P<operands>[^;]*);")
 _WIDE = re.compile(r"\.(64|128)\b")

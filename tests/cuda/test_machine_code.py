@@ -55,7 +55,10 @@ def _pairs(names: Collection[str], usual: Collection[str]) -> list[Any]:
 
 @pytest.mark.parametrize(("name", "gpu"), _pairs(CASES, CASES.keys() - LAYERS.keys() | set(SHOWN)))
 def test_resources_are_those_of_the_table(name: str, gpu: str) -> None:
-    for arch, row in code_of(Nvcc(str(NVCC)), *CASES[name], gpu, sass=False).items():
+    found = code_of(Nvcc(str(NVCC)), *CASES[name], gpu, sass=False)
+    if not found:
+        pytest.skip(f"a {gpu} has no {CASES[name][0]}")
+    for arch, row in found.items():
         golden = GOLDEN["code"][name][arch]
         assert row["knobs"] == golden["knobs"], "the table is of other knobs: it has to be renewed"
         assert len(row["kernels"]) == len(golden["kernels"]) > 0
@@ -82,7 +85,7 @@ def test_inner_loops_hold_the_intended_instructions(name: str, gpu: str) -> None
     for arch, row in code_of(Nvcc(str(NVCC)), op, problem, gpu).items():
         golden = GOLDEN["code"][name][arch]
         main, known = hottest_kernel(row["kernels"]), hottest_kernel(golden["kernels"])
-        for kind in ("FFMA", "FFMA.reuse", "POPC", "BMMA", "LDS.128", "LDSM"):
+        for kind in ("FFMA", "FFMA.reuse", "POPC", "BMMA", "HMMA", "LDS.128", "LDSM"):
             assert (kind in main["mix"]) == (kind in known["mix"]), (arch, main)
         if op in PRODUCTS:
             # Another version of nvcc works addresses out in some instructions more or less.
@@ -100,7 +103,9 @@ def test_the_table_holds_what_was_intended(name: str) -> None:
         if op in PRODUCTS:
             assert main["LDS.128"] > 0
             assert main["FFMA.reuse"] > 0
-        if op not in BINARY:
+        if op == "tf32_conv2d":
+            assert main["HMMA"] > 0, arch
+        elif op not in BINARY:
             assert main["FFMA"] > 0, arch
         elif arch != "sm_100":  # which has no such instruction, and functions that are called in its place
             assert main["POPC" if arch == "sm_75" else "BMMA"] > 0, arch

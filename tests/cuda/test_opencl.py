@@ -47,6 +47,7 @@ ONLY_CUDA = {
     "lookup_conv2d": "planes and lists come by cp.async, in functions of CUDA C++",
     "lookup_dense": "the lanes of a row add up by shuffles; where it has only one, it runs",
     "pointwise_planar": "both sides come by cp.async, in functions of CUDA C++",
+    "tf32_conv2d": "a tile of sums is a template of CUDA C++, with cp.async and mma of TF32",
     "xnor_gemm": "packing and product are CUDA C++: ballots, cp.async, ldmatrix, binary mma",
     "xnor_gemm_packed": "the product is CUDA C++: cp.async, ldmatrix, binary mma",
 }
