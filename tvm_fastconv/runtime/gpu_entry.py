@@ -55,6 +55,7 @@ class GpuEntry:
             raise ArtifactError(f"{path} cannot run: it has no entry function") from None
         memory = cudart.new("cudaMalloc", max(total, 1))
         self._free = weakref.finalize(self, _free, memory, graphs := list[int]())
+        self._free.atexit = False  # the process gives all back
         self._addresses = [memory + offset for offset in offsets]
         if weights:
             source = library.function(WEIGHT_FUNCTION)(0).data_ptr()
