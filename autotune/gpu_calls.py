@@ -47,8 +47,10 @@ def require_gpu(arch: int) -> None:
         raise ValueError(reason)
 
 
-def checked_call(code: Callable[..., object], arrays: Sequence[np.ndarray], expected: np.ndarray) -> GpuCall:
-    """A call of ``code`` on copies of ``arrays``, once its answer has been compared.
+def checked_call(
+    code: Callable[..., object], arrays: Sequence[np.ndarray], expected: np.ndarray, op: str
+) -> GpuCall:
+    """A call of ``code``, which computes ``op``, on copies of ``arrays``, once its answer has been compared.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def checked_call(code: Callable[..., object], arrays: Sequence[np.ndarray], expe
     out = to_gpu(ffi.from_dlpack(unset(expected.shape, str(expected.dtype))))
     code(*values, out)
     wait_for_gpu()
-    check_answer(np.from_dlpack(to_cpu(out)), expected)
+    check_answer(np.from_dlpack(to_cpu(out)), expected, op)
     return GpuCall(lambda: code(*values, out), values[0].data_ptr(), arrays[0].nbytes)
 
 

@@ -65,7 +65,8 @@ def _on_gpu(candidate: Candidate, device: Device) -> GpuCall:
         path = Path(folder, "main.so")
         made = link_candidate(candidate, device, path)
         code = Library(str(path)).function("main")
-    return checked_call(code, made.arrays, expected_answer(candidate.task, made.reference))
+    task = candidate.task
+    return checked_call(code, made.arrays, expected_answer(task, made.reference), task.op)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ def _on_gpu(job: Job, arch: int, folder: Path) -> tuple[tuple[float, ...], ...]:
             open_library(str(folder / made.library)).function("main"),
             [np.load(folder / name, allow_pickle=False) for name in made.arrays],
             expected,
+            job.op,
         )
         for made in job.candidates
     ]

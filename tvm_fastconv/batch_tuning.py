@@ -98,6 +98,7 @@ def export_batch(
     methods: Methods | None = None,
     trials: int = TRIALS,
     threads: int | None = None,
+    allow_tf32: bool = False,
     seed: int = 0,
     program: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -111,7 +112,7 @@ def export_batch(
 
     Parameters
     ----------
-    model, example_inputs, target, machine, methods
+    model, example_inputs, target, machine, methods, allow_tf32
         As for `compile`, which takes the records for the same of them.
     folder : path
         Where nothing is yet.
@@ -152,7 +153,7 @@ def export_batch(
     if path.exists():
         raise ArtifactError(f"{folder} is there already; a batch goes into a new folder")
     tell = progress or (lambda step: None)
-    tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, seed, tell)
+    tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, allow_tf32, seed, tell)
     groups = plan_batch(tasks, trials)
     if not groups:
         return ExportedBatch(0, 0, 0)
@@ -184,13 +185,14 @@ def import_batch(
     machine: Machine | str | Path | None = None,
     methods: Methods | None = None,
     threads: int | None = None,
+    allow_tf32: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ImportedBatch:
     """Add what a device measured to a file of records.
 
     Parameters
     ----------
-    model, example_inputs, records, target, machine, methods, threads, progress
+    model, example_inputs, records, target, machine, methods, threads, allow_tf32, progress
         As for `export_batch`, which wrote what was measured.
     results : path
         The ``results.json`` that came back.
@@ -214,7 +216,9 @@ def import_batch(
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot read the results {results}: {reason(error)}") from None
     tell = progress or (lambda step: None)
-    tasks = _tasks(model, example_inputs, records, target, machine, methods, threads, 0, tell, found)
+    tasks = _tasks(
+        model, example_inputs, records, target, machine, methods, threads, allow_tf32, 0, tell, found
+    )
     if found.conditions != _told(tasks.conditions):
         raise InputError(f"the results are for {_words(found.conditions)}, not for {tasks.conditions}")
     elsewhere = not tasks.device.on_gpu and not tasks.device.target.startswith("x86")
@@ -239,6 +243,7 @@ def _tasks(
     machine: Machine | str | Path | None,
     methods: Methods | None,
     threads: int | None,
+    allow_tf32: bool,
     seed: int,
     tell: Callable[[str], None],
     results: Results | None = None,
@@ -247,7 +252,9 @@ def _tasks(
     known = read_records(records) if os.path.exists(records) else []
     resolved, row = target_and_machine(target, machine)
     device = device_for(resolved, row, threads)
-    network = TunedNetwork(prepare(model, example_inputs, device.target, row, methods, None, tell))
+    network = TunedNetwork(
+        prepare(model, example_inputs, device.target, row, methods, None, tell, allow_tf32=allow_tf32)
+    )
     clock, processor = (NOMINAL_CLOCK, "") if results is None else (results.clock, results.processor)
     clock = device.nominal_clock or clock
     return Tasks(network, device, conditions_of(device), str(records), clock, processor, known, seed)

@@ -76,6 +76,7 @@ def tune(
     trials: int | None = None,
     seconds: float | None = None,
     threads: int | None = None,
+    allow_tf32: bool = False,
     runner: Runner | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -88,7 +89,7 @@ def tune(
 
     Parameters
     ----------
-    model, example_inputs, target, machine, methods
+    model, example_inputs, target, machine, methods, allow_tf32
         As for `compile`, which takes the records for the same of them.
     records : path
         The file of records, which grows; it is made where there is none.
@@ -130,7 +131,9 @@ def tune(
             raise InputError(f"this machine cannot run what is compiled for {target}: {reason}")
         runner = LocalRunner(device_for(resolved, row, threads))
     device = runner.device
-    prepared = prepare(model, example_inputs, device.target, device.machine, methods, None, tell)
+    prepared = prepare(
+        model, example_inputs, device.target, device.machine, methods, None, tell, allow_tf32=allow_tf32
+    )
     conditions = conditions_of(device)
     tell("tuning")
     budget = Budget(trials or math.inf, seconds or math.inf)

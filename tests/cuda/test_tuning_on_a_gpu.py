@@ -82,6 +82,15 @@ def test_a_network_is_tuned_and_compiled_with_what_was_found(images: torch.Tenso
     assert compiled.manifest.verify.startswith("verified against PyTorch")
 
 
+def test_layers_in_tf32_are_tuned_on_request(tmp_path: Path) -> None:
+    model, path = nn.Sequential(nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU()).eval(), tmp_path / "records.jsonl"
+    images = torch.randn(1, 16, 10, 10)
+    for allowed in (False, True):
+        fc.tune(model, images, target="cuda", records=path, trials=3, allow_tf32=allowed)
+        ops = {line.op for line in read_records(path) if isinstance(line, Trial) and line.error is None}
+        assert ("tf32_conv2d" in ops) == allowed
+
+
 def test_candidates_are_timed_alone_and_as_in_a_network() -> None:
     task, knobs, _ = tried()
     candidates = [Candidate(task, each) for each in knobs]

@@ -19,6 +19,9 @@ RecordedThreads = Annotated[
     int | None,
     typer.Option(help="Of the records; by default this machine's physical cores, 1 for another machine."),
 ]
+AllowTf32 = Annotated[
+    bool, typer.Option("--allow-tf32", help="Let dense layers of a GPU round what they multiply to TF32.")
+]
 WeightGrowth = Annotated[
     float,
     typer.Option(help="How many times as large all weights may become for speed; by default any.", min=1),

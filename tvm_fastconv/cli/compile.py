@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Json, Model, RecordedThreads, Shapes, WeightGrowth, parse_shape
+from .arguments import AllowTf32, Json, Model, RecordedThreads, Shapes, WeightGrowth, parse_shape
 from .output import print_facts, print_json, progress
 
 
@@ -42,9 +42,7 @@ def compile_verb(
     ] = None,
     threads: RecordedThreads = None,
     weight_growth: WeightGrowth = math.inf,
-    allow_tf32: Annotated[
-        bool, typer.Option("--allow-tf32", help="Let dense layers of a GPU round what they multiply to TF32.")
-    ] = False,
+    allow_tf32: AllowTf32 = False,
     verify: Annotated[bool, typer.Option(help="Compare with the source model after building.")] = True,
     cc: Annotated[
         str | None,

@@ -7,7 +7,7 @@ import typer
 
 from tvm_fastconv.errors import InputError
 
-from .arguments import Json, Model, Secret, Shapes, parse_address, parse_shape, read_secret
+from .arguments import AllowTf32, Json, Model, Secret, Shapes, parse_address, parse_shape, read_secret
 from .output import live_table, progress
 from .signals import keeping
 from .tune_batches import batches
@@ -44,6 +44,7 @@ def tune_verb(
             help="To measure with; by default this machine's physical cores, 1 for another machine."
         ),
     ] = None,
+    allow_tf32: AllowTf32 = False,
     rpc: Annotated[
         str | None, typer.Option(help="HOST:PORT of a tracker: tune on devices of fastconv serve.")
     ] = None,
@@ -88,7 +89,9 @@ def tune_verb(
         from tvm_fastconv.tuning import tune
 
         asked = None if methods is None else read_methods(methods)
-    common: dict[str, Any] = {"records": records, "target": target, "machine": machine, "methods": asked}
+    common: dict[str, Any] = {
+        "records": records, "target": target, "machine": machine, "methods": asked, "allow_tf32": allow_tf32,
+    }  # fmt: skip
     if export_batch or import_batch:
         batches(
             model,
