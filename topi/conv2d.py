@@ -130,6 +130,7 @@ class ConvProblem(Problem):
             taps=math.prod(self.conv.kernel),
             depth=self.channels,
             input_bytes=4 * self.batch * self.height * self.width * self.channels,
+            across=self.conv.kernel[1],
         )
 
     @property
@@ -251,12 +252,15 @@ def _as_product(
     n, h, w = (data.shape[params.data_layout.index(axis)] for axis in "NHW")
     oh, ow = params.output_size(int(h), int(w))
     panels, kh, kw, c, panel = (int(extent) for extent in weight.shape)
-    steps, pixels = Steps.of(kh * kw, c, knobs.tile_k), n * oh * ow
+    steps, pixels = Steps.of(kh * kw, c, knobs.tile_k, kw), n * oh * ow
     zero = tirx.const(0.0, "float32")
 
     def place(step: tvm.ir.Expr, term: tvm.ir.Expr) -> tuple[tvm.ir.Expr, ...]:
         """(kernel row, kernel column, channel, what says that the term exists)"""
         tap, channel = steps.place(step, term)
+        if steps.in_lines:
+            line, column = tap, channel
+            return line % kh, column, line // kh, *([column < kw] if steps.is_padded else [])
         if steps.taps == 1:
             exists = [channel < kh * kw * c] if steps.is_padded else []
             tap, channel = channel // c, channel % c

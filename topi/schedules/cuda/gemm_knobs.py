@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ...knobs import KnobSet
-from ...product_steps import Steps
+from ...product_steps import NEIGHBOURS, Steps
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +35,8 @@ REGISTERS_BESIDE = 48
 class GemmLoops:
     """A product as its cost model sees it: (rows, taps · depth) by (taps · depth, columns), ``batch`` times.
 
-    ``input_bytes`` are those of the left side where it lies, before its elements are repeated.
+    ``input_bytes`` are those of the left side where it lies, before its elements are repeated; ``across`` of the taps
+    are side by side.
     """
 
     batch: int
@@ -44,10 +45,11 @@ class GemmLoops:
     taps: int
     depth: int
     input_bytes: int
+    across: int = 1
 
-    def steps(self, tile_k: int) -> int:
-        """That `matrix_product` takes through its terms."""
-        return Steps.of(self.taps, self.depth, tile_k).count
+    def steps(self, tile_k: int) -> Steps:
+        """What `matrix_product` takes through its terms."""
+        return Steps.of(self.taps, self.depth, tile_k, self.across)
 
 
 class HasGemmLoops(Protocol):
@@ -113,7 +115,7 @@ class GemmKnobs(KnobSet):
         if loops is None:
             return
         for tile_m, tile_o, tile_k, thread_m, thread_o in _tiles(loops):
-            for slices in (n for n in range(1, MOST_SLICES + 1) if loops.steps(tile_k) % n == 0):
+            for slices in (n for n in range(1, MOST_SLICES + 1) if loops.steps(tile_k).count % n == 0):
                 knobs = cls(
                     tile_m=tile_m,
                     tile_o=tile_o,
@@ -156,13 +158,16 @@ class GemmKnobs(KnobSet):
         loops = problem.gemm_loops
         assert loops is not None, "only products have knobs"
         tiles = loops.batch * -(-loops.rows // self.tile_m) * -(-loops.columns // self.tile_o)
-        blocks, steps = tiles * self.slices, loops.steps(self.tile_k) // self.slices
+        in_steps = loops.steps(self.tile_k)
+        blocks, steps = tiles * self.slices, in_steps.count // self.slices
         resident = min(self.resident(machine), -(-blocks // machine.multiprocessors))
         warps = resident * self.threads / 32
         # Multiply-adds, and the loads of their operands from shared memory: 128 bytes a cycle.
         multiply = MULTIPLY_ADD * self.tile_m * self.tile_o * self.tile_k / machine.fma_lanes
         if loops.taps > 1 and loops.depth % self.tile_k:
-            multiply += SCALAR_LOAD * self.tile_m * self.tile_k / machine.fma_lanes
+            alone = loops.depth % NEIGHBOURS != 0 and not in_steps.in_lines
+            placed = SCALAR_LOAD if alone else SHARED_LOAD
+            multiply += placed * self.tile_m * self.tile_k / machine.fma_lanes
         operands = (
             BROADCAST
             * (1 / self.thread_m + 1 / self.thread_o)
@@ -207,6 +212,9 @@ MULTIPLY_ADD = 1.4
 
 SCALAR_LOAD = 40.0
 """Slots that one element of the left side takes where its place has to be worked out alone."""
+
+SHARED_LOAD = 6.0
+"""The same where others share most of it: neighbouring channels, or taps of a line. Their instructions are 8 to 52."""
 
 
 def _tiles(loops: GemmLoops) -> Iterator[tuple[int, int, int, int, int]]:

@@ -19,14 +19,18 @@ from ....cuda.emulate import launches, run_in_all_orders
 H100 = GPUS["h100"]
 SMALL = GemmKnobs(tile_m=16, tile_o=32, tile_k=16, thread_m=4, thread_o=4, slices=1)
 WIDE = GemmKnobs(tile_m=64, tile_o=32, tile_k=8, thread_m=8, thread_o=8, slices=1)
+LINES = GemmKnobs(tile_m=32, tile_o=32, tile_k=8, thread_m=4, thread_o=4, slices=1)
 
 
 def sliced(knobs: GemmKnobs, slices: int) -> GemmKnobs:
     return dataclasses.replace(knobs, slices=slices)
 
 
-def conv(height: int, width: int, channels: int, outputs: int, kernel: int = 3, **how: object) -> ConvProblem:
-    params = Conv2dParams(kernel=(kernel, kernel), out_channels=outputs, **how)  # type: ignore[arg-type]
+def conv(
+    height: int, width: int, channels: int, outputs: int, kernel: int | tuple[int, int] = 3, **how: object
+) -> ConvProblem:
+    both = (kernel, kernel) if isinstance(kernel, int) else kernel
+    params = Conv2dParams(kernel=both, out_channels=outputs, **how)  # type: ignore[arg-type]
     return ConvProblem(height=height, width=width, channels=channels, conv=params)
 
 
@@ -45,6 +49,9 @@ PADDED = {"padding": (1, 1, 1, 1)}
         ("conv2d", conv(5, 6, 17, 40, dilation=(2, 1), **PADDED), WIDE),
         ("conv2d", conv(5, 6, 8, 9, input_dilation=(2, 3), **PADDED), WIDE),
         ("conv2d", conv(7, 6, 3, 9, data_layout="NCHW", **PADDED), WIDE),
+        ("conv2d", conv(9, 11, 3, 40, 7, data_layout="NCHW", stride=(2, 2), padding=(3, 3, 3, 3)), LINES),
+        ("conv2d", conv(9, 11, 5, 33, 7, dilation=(1, 2), padding=(3, 6, 1, 5)), sliced(LINES, 5)),
+        ("conv2d", conv(6, 9, 1, 33, (3, 8), input_dilation=(2, 1), padding=(1, 3, 1, 4)), LINES),
         ("dense", MatmulProblem(rows=1, inner=48, columns=1), SMALL),
         ("dense", MatmulProblem(rows=70, inner=33, columns=70), WIDE),
         ("batch_matmul", MatmulProblem(batch=3, rows=1, inner=48, columns=1), SMALL),
@@ -56,6 +63,15 @@ def test_any_shape(op: str, problem: Problem, knobs: GemmKnobs) -> None:
     got = run_in_all_orders(made.func, list(made.arrays), list(made.result_shape), made.result_dtype)
     # Float32 sums of up to 432 terms in another order.
     assert_close(got, made.reference(), 2e-6)
+
+
+def test_of_few_channels_a_step_is_a_line_of_taps() -> None:
+    for kernel, channels, lines in ((7, 3, 21), (7, 4, 0), (5, 3, 0), ((3, 8), 1, 3)):
+        loops = conv(9, 9, channels, 32, kernel, **PADDED).gemm_loops
+        assert loops is not None
+        steps = loops.steps(8)
+        assert steps.in_lines == bool(lines)
+        assert not lines or steps.count == lines
 
 
 def test_slices_are_added_by_a_kernel_of_their_own() -> None:
@@ -73,7 +89,7 @@ def test_steps_are_of_one_tap_where_the_channels_allow_it() -> None:
         problem = conv(6, 6, channels, 32, **PADDED)
         loops = problem.gemm_loops
         assert loops is not None
-        assert loops.steps(16) == steps
+        assert loops.steps(16).count == steps
         sliced_by = {knobs.slices for knobs in GemmKnobs.space(problem, H100) if knobs.tile_k == 16}
         assert sliced_by == {n for n in range(1, 33) if steps % n == 0}
 
