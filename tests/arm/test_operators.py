@@ -14,7 +14,7 @@ from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.targets import spec_of
 from tvm_fastconv.topi.operators import operator_of
 
-from ..topi.operator_cases import CASES, random_knobs
+from ..topi.operator_cases import ON_CPUS, random_knobs
 from .emulator import CPUS, emulators, target_of
 
 pytestmark = [pytest.mark.arm, pytest.mark.slow]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.arm, pytest.mark.slow]
 def _asked(device: Device) -> list[Group]:
     """The default of every case and two knob sets that chance chooses. Not `fc.ops`: that compiles where it runs."""
     groups: dict[Candidate, None] = {}
-    for op, problem in CASES.values():
+    for op, problem in ON_CPUS.values():
         if op == "xnor_gemm" or (op == "int8_conv2d" and not device.machine.dot_products):
             continue
         default = operator_of("llvm", op).knobs.default(problem, device.machine)
@@ -57,7 +57,7 @@ def test_every_operator_equals_its_reference(cpu: str, tmp_path: Path) -> None:
 def test_code_for_another_cpu_is_told_of(tmp_path: Path) -> None:
     """A Cortex-A53 has no dot products."""
     target, machine = target_and_machine(target_of("cortex-a76"))
-    op, problem = CASES["int8_conv2d"]
+    op, problem = ON_CPUS["int8_conv2d"]
     knobs = operator_of("llvm", op).knobs.default(problem, machine)
     assert knobs is not None
     folder = tmp_path / "batch"

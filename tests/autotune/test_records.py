@@ -23,12 +23,12 @@ from tvm_fastconv.autotune.records import (
 from tvm_fastconv.errors import ArtifactError
 from tvm_fastconv.topi.planner import Measured
 
-from ..topi.operator_cases import CASES
+from ..topi.operator_cases import ON_CPUS
 from .fake import CONDITIONS, DEVICE
 
 
 def _fields(name: str = "conv2d") -> dict:
-    op, problem = CASES[name]
+    op, problem = ON_CPUS[name]
     from tvm_fastconv.topi.planner import Planner
 
     knobs = Planner(DEVICE.machine).planned(op, problem).knobs.to_json()
@@ -57,7 +57,7 @@ def _withdrawal(**more: object) -> Withdrawal:
     return Withdrawal(**_fields() | {"seconds": None} | more)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ON_CPUS)
 def test_lines_come_back_as_they_were(name: str) -> None:
     for line in (
         Trial(**_fields(name), seconds=None, error="it broke"),
