@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_fastconv.measure.gpu_timing import gpu_works, time_as_in_network, time_in_graphs
-from tvm_fastconv.runtime.gpu import gpu_obstacle, to_cpu, to_gpu, wait_for_gpu
+from tvm_fastconv.runtime.gpu import (
+    compute_capability,
+    first_line,
+    gpu_obstacle,
+    to_cpu,
+    to_gpu,
+    wait_for_gpu,
+)
 from tvm_fastconv.runtime.tvm_runtime import tvm_ffi
 
 from .check_answer import check_answer, unset
@@ -45,6 +52,8 @@ def require_gpu(arch: int) -> None:
     """
     if (reason := gpu_obstacle((arch,))) is not None:
         raise ValueError(reason)
+    if (present := compute_capability()) != arch:
+        raise ValueError(f"it is for a GPU of sm_{arch}, and this one is sm_{present}")
 
 
 def checked_call(
@@ -79,4 +88,4 @@ def times(
 def raise_if_broken(error: Exception) -> None:
     """Raise `GpuBroken` where ``error`` is one after which CUDA refuses all further work of this process."""
     if not gpu_works():
-        raise GpuBroken(str(error)) from None
+        raise GpuBroken(f"the GPU refuses all work after it: {first_line(error)}") from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
+from tvm_fastconv.errors import TargetError
 from tvm_fastconv.measure.roofline import measure_clock
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import processor_name
@@ -157,5 +158,18 @@ class LocalRunner:
 
 def _end_if_broken(worker: Worker, error: WorkerError) -> None:
     """A process that has lost its GPU is of no more use; the next call starts another."""
+    raise_compilers_error(error)
     if error.kind == GpuBroken.__name__:
         worker.close()
+
+
+def raise_compilers_error(error: WorkerError) -> None:
+    """Where no candidate is to blame, but the compiler that is asked for all of them.
+
+    Raises
+    ------
+    TargetError
+        It is.
+    """
+    if error.kind == TargetError.__name__:
+        raise TargetError(str(error)) from None

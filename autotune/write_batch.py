@@ -20,7 +20,7 @@ from .batch_files import BATCH, Batch, Built, Job, write
 from .batch_program import check_program_compiler, compile_candidate, write_program
 from .candidate import Candidate, Device, Group, Outcome, Task
 from .link_candidate import link_candidate
-from .local_runner import BUILD_SECONDS
+from .local_runner import BUILD_SECONDS, raise_compilers_error
 from .measure_batch import CLOCK
 from .processes import Worker, WorkerError
 
@@ -147,6 +147,7 @@ def _build(
                 try:
                     built[candidate], expected[candidate.task] = worker.receive(BUILD_SECONDS)
                 except WorkerError as error:
+                    raise_compilers_error(error)
                     failed.append((candidate, Outcome(None, str(error))))
             show(first + len(busy))
     finally:

@@ -115,9 +115,9 @@ def _config(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(name: str) -> Gpu:
-    if name not in GPUS:
+    if name.lower() not in GPUS:
         raise TargetError(f"unknown GPU {name[:40]!r}; allowed: {', '.join(GPUS)}")
-    return GPUS[name]
+    return GPUS[name.lower()]
 
 
 def _digits(arch: str) -> int:

@@ -15,6 +15,7 @@ from tvm_fastconv.autotune.local_runner import LocalRunner, Runner
 from tvm_fastconv.autotune.records import Verdict, Withdrawal, append_records, read_records
 from tvm_fastconv.autotune.tasks import Tasks
 from tvm_fastconv.autotune.tuner import Budget, Tuner
+from tvm_fastconv.topi.gpu import Gpu, gpu_named
 from tvm_fastconv.topi.machine import Machine
 
 from .artifact.artifact import check_output_path
@@ -24,10 +25,11 @@ from .extras import require
 from .gpu_targets import arches_of, is_cuda
 from .machine_files import target_and_machine
 from .method_patterns import Methods
+from .notices import notify
 from .prepare import prepare
 from .record_files import device_for
 from .runtime.cpu import missing_features
-from .runtime.gpu import gpu_obstacle
+from .runtime.gpu import compute_capability, device_name, gpu_obstacle
 from .runtime.threads import check_threads
 from .targets import cpu_features
 from .tuned_network import TunedNetwork
@@ -56,12 +58,25 @@ class Tuning:
     withdrawn: tuple[Withdrawal, ...]
 
 
-def _obstacle(target: tvm.target.Target) -> str | None:
-    """Why candidates for ``target`` cannot run here."""
+def _obstacle(target: tvm.target.Target, machine: Machine) -> str | None:
+    """Why candidates for ``target`` cannot be measured here, as those of ``machine``."""
     if is_cuda(target):
-        return gpu_obstacle(arches_of(target))
+        return gpu_obstacle(arches_of(target)) or _other_gpu(target, machine)
     missing = missing_features(cpu_features(target))
     return f"it lacks {', '.join(missing)}" if missing else None
+
+
+def _other_gpu(target: tvm.target.Target, machine: Machine) -> str | None:
+    """Why the GPU that is here is none of ``machine``'s; whoever meant its architecture is told what stands for it."""
+    name, arch = device_name() or "a GPU", int(str(target.attrs["arch"]).removeprefix("sm_"))
+    if arch != compute_capability():
+        return f"its {name} is sm_{compute_capability()}, not sm_{arch}"
+    row = gpu_named(name)
+    if row is not None and row.name != machine.name and isinstance(machine, Gpu):
+        return f"its GPU is {name}, not {machine.name}; tune for {row.name}"
+    if row is None:
+        notify(f"{name} has no row of its own: its records stand for all that are tuned as {machine.name}")
+    return None
 
 
 @quiet_tvm()
@@ -127,7 +142,7 @@ def tune(
     known = read_records(records) if os.path.exists(records) else []
     if runner is None:
         resolved, row = target_and_machine(target, machine)
-        if reason := _obstacle(resolved):
+        if reason := _obstacle(resolved, row):
             raise InputError(f"this machine cannot run what is compiled for {target}: {reason}")
         runner = LocalRunner(device_for(resolved, row, threads))
     device = runner.device

@@ -34,11 +34,20 @@ class SchedulePrimFuncs:
         return mod
 
     def _scheduled(self, name: str, func: tirx.PrimFunc) -> tirx.PrimFunc:
-        """``func`` scheduled, or as it is where TVM's primitives refuse a form that none of our operators has."""
+        """``func`` scheduled, or as it is where TVM's primitives refuse a form that none of our operators has.
+
+        Raises
+        ------
+        ValueError
+            It would run on the CPU, on memory of a GPU.
+        """
         try:
-            return schedule_primfunc(func, self.machine)
+            made = schedule_primfunc(func, self.machine)
         except RuntimeError as error:  # ScheduleError and InternalError
             if "fastconv.op" in func.script():
                 raise
             log.info("%s keeps plain loops: %s", name, str(error).strip().splitlines()[-1])
-            return func.with_attr("tirx.is_scheduled", True)
+            made = func.with_attr("tirx.is_scheduled", True)
+        if self.machine.kind == "cuda" and "Idx.x" not in made.script():
+            raise ValueError(f"no kernel for a GPU can be made of {name}")
+        return made

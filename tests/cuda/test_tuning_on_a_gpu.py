@@ -20,7 +20,7 @@ import tvm_fastconv as fc
 from tvm_fastconv.autotune.candidate import Candidate, Task
 from tvm_fastconv.autotune.local_runner import LocalRunner
 from tvm_fastconv.autotune.records import Trial, Verdict, read_records
-from tvm_fastconv.errors import TargetError
+from tvm_fastconv.errors import InputError, TargetError
 from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.record_files import device_for
 from tvm_fastconv.runtime.gpu import compute_capability, device_name, gpu_obstacle
@@ -160,6 +160,32 @@ def test_a_batch_goes_on_behind_what_breaks_the_gpu(
     measured(folder)
     results = json.loads((folder / "results.json").read_text())["results"]
     assert [result["error"] is None for result in results] == [False, True, True, True]
+
+
+def test_a_compiler_that_fails_is_no_candidates_fault(
+    images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVCC", "/bin/false")
+    asked = {"target": "cuda", "records": tmp_path / "records.jsonl", "trials": 2}
+    with pytest.raises(TargetError, match="ended with 1"):
+        fc.tune(network(), images, **asked)
+    with pytest.raises(TargetError, match="ended with 1"):
+        fc.export_batch(network(), images, folder=tmp_path / "batch", **asked)
+    assert not (tmp_path / "records.jsonl").exists()
+    assert not (tmp_path / "batch").exists()
+
+
+@stand_in_alone
+def test_another_gpu_is_not_tuned_for(images: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its Stand-in GPU is sm_90, not sm_89"):
+        fc.tune(network(), images, target="cuda -gpu=l4", records=tmp_path / "records.jsonl", trials=1)
+    fc.export_batch(
+        network(), images, target="cuda -gpu=l4", records=tmp_path / "r", folder=tmp_path / "b", trials=1
+    )
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "b" / "measure.pyz")], capture_output=True, text=True, check=False
+    )
+    assert "it is for a GPU of sm_89, and this one is sm_90" in done.stderr
 
 
 def test_no_program_measures_on_a_gpu(images: torch.Tensor, tmp_path: Path) -> None:

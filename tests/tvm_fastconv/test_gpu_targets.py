@@ -9,7 +9,7 @@ import tvm
 import tvm_fastconv as fc
 from tvm_fastconv import gpu_targets
 from tvm_fastconv.autotune.conditions import conditions_of
-from tvm_fastconv.errors import InputError, TargetError
+from tvm_fastconv.errors import InputError, ModelError, TargetError
 from tvm_fastconv.gpu_targets import ARCHES, ASSUMED, arches_of, gpu_spec, host_of, is_cuda, with_tf32
 from tvm_fastconv.machine_files import target_and_machine
 from tvm_fastconv.record_files import device_for
@@ -169,6 +169,16 @@ def test_measurements_are_of_a_gpu_by_its_name_whatever_else_is_compiled_for() -
         assert machine_of(resolve_target(device.target)) == machine
         conditions = conditions_of(device)
         assert (conditions.cpu, conditions.threads) == (name, 1)
+
+
+class Sums(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cumsum(x, 1)
+
+
+def test_what_would_run_on_the_host_is_refused() -> None:
+    with pytest.raises(ModelError, match="no kernel for a GPU can be made of cumsum"):
+        fc.compile(Sums().eval(), torch.randn(2, 8), target="cuda -arch=sm_90")
 
 
 def test_a_host_that_is_named_is_checked() -> None:

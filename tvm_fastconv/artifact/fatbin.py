@@ -32,6 +32,16 @@ KEEP_SOURCE = "TVM_COMPILE_FORCE_FALLBACK"
 
 _environment = threading.Lock()
 
+_SECTION = r"""
+#ifdef __x86_64__
+#define SECTION ".lrodata,\"al\"" /* which may lie further away than code reaches */
+#else
+#define SECTION ".rodata,\"a\""
+#endif
+__asm__(".section " SECTION ",%progbits\n.balign 64\n.globl @symbol@\n"
+        "@symbol@:\n.incbin \"devices.bin\"\n.text\n");
+"""
+
 
 @contextlib.contextmanager
 def source_kept() -> Iterator[None]:
@@ -145,10 +155,7 @@ def pack_imports(
         Path(workspace, "devices.bin").write_bytes(with_machine_code(packed.numpy().tobytes(), compiled))
         symbol = f"{prefix}__tvm_ffi__library_bin"
         path = Path(workspace, "devices.c")
-        path.write_text(
-            f'__asm__(".section .lrodata,\\"al\\",%progbits\\n.balign 64\\n.globl {symbol}\\n'
-            f'{symbol}:\\n.incbin \\"devices.bin\\"\\n.text\\n");\n'
-        )
+        path.write_text(_SECTION.replace("@symbol@", symbol))
         return str(path)
 
     return pack

@@ -32,6 +32,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "cudaEventRecord": [_HANDLE, _HANDLE],
     "cudaEventSynchronize": [_HANDLE],
     "cudaFree": [_HANDLE],
+    "cudaGetDevice": [ctypes.POINTER(_INT)],
     "cudaGraphDestroy": [_HANDLE],
     "cudaGraphExecDestroy": [_HANDLE],
     "cudaGraphInstantiate": [_RESULT, _HANDLE, ctypes.c_ulonglong],
@@ -39,6 +40,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "cudaMalloc": [_RESULT, _SIZE],
     "cudaMemcpyAsync": [_HANDLE, _HANDLE, _SIZE, _INT, _HANDLE],
     "cudaMemsetAsync": [_HANDLE, _INT, _SIZE, _HANDLE],
+    "cudaSetDevice": [_INT],
     "cudaStreamBeginCapture": [_HANDLE, _INT],
     "cudaStreamCreateWithFlags": [_RESULT, ctypes.c_uint],
     "cudaStreamDestroy": [_HANDLE],
@@ -56,6 +58,7 @@ def call(name: str, *arguments: Any) -> None:
         It fails; the message is CUDA's.
     """
     if error := _functions()[name](*arguments):
+        cudart().cudaGetLastError()  # else whoever asks next, such as PyTorch, would take it for theirs
         text = cudart().cudaGetErrorString
         text.restype = ctypes.c_char_p
         raise ArtifactError(f"{name}: {text(error).decode(errors='replace')}")
@@ -132,6 +135,21 @@ def _paths() -> Iterable[str]:
             yield str(importlib.metadata.distribution(package).locate_file(f"{place}/{CUDART}"))
         except importlib.metadata.PackageNotFoundError:
             continue
+
+
+@contextlib.contextmanager
+def on_first_gpu() -> Iterator[None]:
+    """Have the first GPU be the current one of this thread."""
+    before = ctypes.c_int()
+    call("cudaGetDevice", ctypes.byref(before))
+    if not before.value:
+        yield
+        return
+    call("cudaSetDevice", 0)
+    try:
+        yield
+    finally:
+        call("cudaSetDevice", before.value)
 
 
 def load_first(paths: Iterable[str]) -> ctypes.CDLL:

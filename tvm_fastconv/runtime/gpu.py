@@ -7,12 +7,12 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from ..errors import ArtifactError
-from .cudart import CUDART, cudart, load_first
+from .cudart import CUDART, cudart, load_first, on_first_gpu
 from .device import CPU, CUDA
 from .tvm_runtime import runtime_library, tvm_ffi
 
@@ -77,22 +77,61 @@ class _Turns:
     """One call at a time, in the order of the streams that they run on.
 
     TVM's pool of GPU memory knows no streams: what one call has given back, the next takes at once. So a stream that
-    was not the last waits, on the GPU, for the one that was. And a thread must not launch while another captures.
+    was not the last waits, on the GPU, for the one that was. And a thread must not launch, nor allocate, while another
+    captures.
     """
 
     def __init__(self) -> None:
         self._lock, self._last = threading.Lock(), 0
+        self._later: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
     def on(self, stream: int) -> Iterator[None]:
-        """Run what is inside on ``stream``, the address of a ``cudaStream_t`` or 0, as the only one."""
+        """Run what is inside on ``stream``, the address of a ``cudaStream_t`` or 0, as the only one.
+
+        Raises
+        ------
+        ArtifactError
+            The GPU refuses.
+        """
         ffi = tvm_ffi()
         device = ffi.device("cuda", 0)
-        with self._lock, ffi.use_raw_stream(device, stream):
-            if stream != self._last:
-                ffi.get_global_func("runtime.Device_StreamSyncFromTo")(device, self._last, stream)
-                self._last = stream
+        with self._lock, on_first_gpu(), ffi.use_raw_stream(device, stream):
+            while self._later:
+                self._later.pop()()
+            self._switch(stream)
             yield
+
+    def back_from(self, stream: int) -> None:
+        """Within a turn on ``stream``, which is about to be destroyed: the next one is not to wait for it."""
+        if self._last == stream:
+            self._last = 0
+
+    def when_possible(self, work: Callable[[], None]) -> None:
+        """Do it now, if nobody has a turn, else at the beginning of the next one; what a collector of garbage calls."""
+        if not self._lock.acquire(blocking=False):
+            self._later.append(work)
+            return
+        try:
+            with on_first_gpu():
+                work()
+        finally:
+            self._lock.release()
+
+    def _switch(self, stream: int) -> None:
+        if stream == self._last:
+            return
+        ffi = tvm_ffi()
+        try:
+            ffi.get_global_func("runtime.Device_StreamSyncFromTo")(ffi.device("cuda", 0), self._last, stream)
+        except RuntimeError as error:
+            raise ArtifactError(f"the GPU refuses: {first_line(error)}") from error
+        self._last = stream
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, of a message of TVM's that says more."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 TURNS = _Turns()

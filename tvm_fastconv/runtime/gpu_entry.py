@@ -3,6 +3,8 @@
 Inputs are copied to where the graph reads them, and outputs from where it writes them, on the caller's stream.
 """
 
+import contextlib
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -17,7 +19,7 @@ from ..report import ITEM_BYTES, TensorSpec
 from . import cudart
 from .arrays import aligned_empty, bind_inputs, is_on_gpu, is_torch
 from .device import CUDA
-from .gpu import TURNS
+from .gpu import TURNS, first_line
 from .machines import WEIGHT_FUNCTION
 from .tvm_runtime import Library
 
@@ -53,8 +55,10 @@ class GpuEntry:
             run = library.function(RUN_ON_GPU_FUNCTION)
         except AttributeError:
             raise ArtifactError(f"{path} cannot run: it has no entry function") from None
-        memory = cudart.new("cudaMalloc", max(total, 1))
-        self._free = weakref.finalize(self, _free, memory, graphs := list[int]())
+        with TURNS.on(0):
+            memory = cudart.new("cudaMalloc", max(total, 1))
+        graphs: list[int] = []
+        self._free = weakref.finalize(self, TURNS.when_possible, functools.partial(_free, memory, graphs))
         self._free.atexit = False  # the process gives all back
         self._addresses = [memory + offset for offset in offsets]
         if weights:
@@ -72,6 +76,8 @@ class GpuEntry:
         with TURNS.on(stream):
             self._launch(arguments, stream)
             if on_gpu:
+                if not all(map(is_on_gpu, inputs)):  # pinned memory is read while its owner may change it
+                    cudart.call("cudaStreamSynchronize", stream)
                 return tuple(self._on_gpu(i, stream) for i in range(len(self._outputs)))
             arrays = [self._on_host(i, stream) for i in range(len(self._outputs))]
             cudart.call("cudaStreamSynchronize", stream)
@@ -82,6 +88,7 @@ class GpuEntry:
         """A function that runs the model on ``inputs``, which are copied to the GPU now, and waits for the outputs."""
         with TURNS.on(0):
             arguments = bind_inputs(inputs, self._inputs, CUDA)
+            cudart.call("cudaDeviceSynchronize")  # also for what other streams still compute of them
 
         def run() -> None:
             with TURNS.on(0):
@@ -92,16 +99,21 @@ class GpuEntry:
 
     def _captured(self, run: Callable[..., None]) -> int:
         """A graph of everything; what the first run loads and asks for is there before."""
-        with cudart.owned(
-            "cudaStreamDestroy", cudart.new("cudaStreamCreateWithFlags", cudart.OWN_STREAM)
-        ) as stream:
-            with TURNS.on(stream):
+        with (
+            cudart.owned(
+                "cudaStreamDestroy", cudart.new("cudaStreamCreateWithFlags", cudart.OWN_STREAM)
+            ) as stream,
+            TURNS.on(stream),
+        ):
+            try:
                 run(*self._addresses)
                 cudart.call("cudaStreamSynchronize", stream)
                 with cudart.capturing(stream) as graphs:
                     run(*self._addresses)
-            with TURNS.on(0):  # the next turn is not to wait for a stream that is gone
-                pass
+            except RuntimeError as error:
+                raise ArtifactError(f"{self._path} cannot run: {first_line(error)}") from error
+            finally:
+                TURNS.back_from(stream)
         return graphs[0]
 
     def _launch(self, arguments: Sequence[Any], stream: int) -> None:
@@ -132,6 +144,6 @@ def _bytes(spec: TensorSpec) -> int:
 
 def _free(memory: int, graphs: Sequence[int]) -> None:
     """Give a model's memory back, once nothing runs that needs it."""
-    for graph in graphs:
-        cudart.call("cudaGraphExecDestroy", graph)
-    cudart.call("cudaFree", memory)
+    for name, handle in (*(("cudaGraphExecDestroy", graph) for graph in graphs), ("cudaFree", memory)):
+        with contextlib.suppress(ArtifactError):  # the GPU is lost, or this is a process that was forked
+            cudart.call(name, handle)
