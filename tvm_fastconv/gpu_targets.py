@@ -80,7 +80,7 @@ def cuda_target(
         word, *options = spec.split()
         # A tag may name a host: a Jetson's CPU is none of this machine's.
         tagged = None if word == "cuda" else tvm.target.Target(word)
-        config: dict[str, Any] = {} if tagged is None else dict(tagged.export())
+        config: dict[str, Any] = {} if tagged is None else dict(tagged.export()) | {"tag": word}
         own_host = None if tagged is None else tagged.host
         for option in options:
             name, equals, value = option.partition("=")

@@ -85,6 +85,11 @@ def test_what_is_unknown_is_named(spec: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_a_tag_stands_for_its_gpu() -> None:
+    assert spec_of(resolve_target("nvidia/geforce-rtx-4090")) == "cuda -arch=sm_89 -gpu=rtx4090"
+    assert spec_of(resolve_target("nvidia/nvidia-a10")) == "cuda -arch=sm_86"
+
+
 def test_the_spec_makes_the_same_target_again() -> None:
     for spec in ("cuda", "cuda -arch=sm_86", "cuda -gpu=l4"):
         target = resolve_target(spec)
