@@ -191,6 +191,7 @@ def test_streams_in_turn_do_not_disturb_each_other(compiled: fc.CompiledModel, i
         torch.testing.assert_close(got.cpu(), want, rtol=0, atol=0)
 
 
+@of_torch
 @torch.no_grad()
 def test_threads_with_streams_of_their_own(model: nn.Module, images: torch.Tensor) -> None:
     """From the first call on, which captures a graph."""
