@@ -20,7 +20,7 @@ TO_DEVICE = "vm.builtin.to_device"
 
 @tvm.transform.module_pass(opt_level=0, name="PlanWeights")
 class PlanWeights:
-    """Replace every non-scalar constant of ``main`` by a call of ``fastconv_weight``.
+    """Replace every non-scalar constant of ``main`` by a call of ``fastconv_weight``; of a device's, also scalars.
 
     The tensors end up in the module's attribute ``fastconv.weights``, in the order of their first use; equal
     constants are one tensor.
@@ -52,7 +52,8 @@ class _Lifter(PyExprMutator):
 
     def visit_generic_const_(self, const: tvm.ir.GenericConst) -> relax.Expr:
         value = const.value
-        if not isinstance(value, tvm.runtime.Tensor) or not value.shape:
+        # A scalar costs nothing in the executable; but a GPU's entry function passes on what lies in its memory.
+        if not isinstance(value, tvm.runtime.Tensor) or not (value.shape or self._device_type):
             return const
         number = relax.prim_value(self._number(value))
         weight = self.builder_.emit(relax.op.call_pure_packed(WEIGHT_FUNCTION, number, ty_args=const.ty))

@@ -168,6 +168,22 @@ time.sleep(0.5)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+class Signs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return torch.where(y > 0.1, 1.0, -1.0) * y.abs().sum()
+
+
+def test_numbers_of_python_are_part_of_the_graph(images: torch.Tensor) -> None:
+    compiled = fc.compile(Signs().eval(), images, target="cuda")
+    assert compiled.manifest.virtual_machine == ""
+    assert compiled.check() < 1e-5
+
+
 def test_it_is_one_graph(compiled: fc.CompiledModel) -> None:
     assert compiled.manifest.virtual_machine == ""
     with pytest.raises(InputError, match="cannot be bound: it runs on a GPU"):

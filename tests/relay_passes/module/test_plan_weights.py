@@ -88,3 +88,28 @@ def test_constants_in_tuples_and_as_results():
     )
     assert len(after.attrs[WEIGHTS_ATTR]) == 1
     assert [tuple(c.value.shape) for c in constants] == [()]
+
+
+def test_on_a_device_weights_are_copied_there_scalars_too():
+    @I.ir_module
+    class Expected:
+        @R.function
+        def main(x: R.Tensor((4, 4), "float32")) -> R.Tensor((4, 4), "float32"):
+            with R.dataflow():
+                w0: R.Tensor((), "float32") = R.call_pure_packed(
+                    "fastconv_weight", R.prim_value(0), ty_args=R.Tensor((), "float32")
+                )
+                there: R.Tensor((), "float32") = R.call_pure_packed(
+                    "vm.builtin.to_device",
+                    w0,
+                    R.prim_value(2),
+                    R.prim_value(0),
+                    ty_args=R.Tensor((), "float32"),
+                )
+                gv: R.Tensor((4, 4), "float32") = R.add(x, there)
+                R.output(gv)
+            return gv
+
+    made = PlanWeights(device_type=2)(module(np.float32(2)))
+    tvm.ir.assert_structural_equal(made["main"], Expected["main"])
+    assert [tensor.numpy().item() for tensor in made.attrs[WEIGHTS_ATTR]] == [2]
