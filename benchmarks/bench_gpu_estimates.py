@@ -1,15 +1,18 @@
 """What the planner expects of every GPU that it has a row for: ``python -m benchmarks.bench_gpu_estimates``.
 
 The layers, products and networks are those of ``bench_gpu``, whose figures stand beside the estimates where a GPU was
-measured. No GPU is needed. Results: ``benchmarks/results/gpu_estimates.json``.
+measured. No GPU is needed; it takes a quarter of an hour, and ``--only NAME`` renews a part. Results:
+``benchmarks/results/gpu_estimates.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from .lookup_networks import make_lookup_network
 from .networks import make_network
 
 RESULTS = Path(__file__).with_name("results")
+PATH = RESULTS / "gpu_estimates.json"
 
 Row = dict[str, float]
 
@@ -88,8 +92,13 @@ def measured(gpu: Gpu, folder: Path = RESULTS) -> Mapping[str, float]:
 
 def main() -> None:
     """Write the estimates, and how far off those are that have a measurement."""
-    rows: dict[str, Row] = {}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="A part of the names; the other rows stay as they are.")
+    only = parser.parse_args().only
+    rows: dict[str, Row] = json.loads(PATH.read_text())["estimated"] if only else {}
     for name, expected in questions():
+        if only not in name:
+            continue
         rows[name] = {gpu.name: expected(gpu) for gpu in GPUS.values()}
         print(name, rows[name], flush=True)
     found = {gpu.name: measured(gpu) for gpu in GPUS.values()}
@@ -111,8 +120,15 @@ def main() -> None:
         }
         for name, each in logs.items()
     }
-    document = {"unit": "microseconds", "estimated": rows, "beside_measurements": beside, "off_by": off}
-    (RESULTS / "gpu_estimates.json").write_text(json.dumps(document, indent=1) + "\n")
+    today = datetime.now(timezone.utc).date().isoformat()
+    document = {
+        "date": today,
+        "unit": "microseconds",
+        "estimated": rows,
+        "beside_measurements": beside,
+        "off_by": off,
+    }
+    PATH.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(off, indent=1))
 
 
