@@ -32,7 +32,7 @@ def link_candidate(candidate: Candidate, device: Device, path: Path) -> Sample:
     made = build(candidate.task.op, candidate.task.problem, candidate.knobs, device.machine)
     target = resolve_target(device.target)
     if device.on_gpu:
-        spilled = max(kernel.spill_stores for kernel in link_on_gpu(made.func, target, path))
+        spilled = max((kernel.spill_stores for kernel in link_on_gpu(made.func, target, path)), default=0)
         if spilled > MOST_SPILLED:
             raise ValueError("it needs more registers than there are: some of its values go through memory")
         return made

@@ -76,7 +76,7 @@ class LocalRunner:
         This machine.
     workers : int, optional
         Processes that build side by side; by default one for each core that this process may use, and for a GPU at
-        most `GPU_WORKERS`, each of which takes half a gigabyte of its memory.
+        most `GPU_WORKERS`, each of which holds a context there.
     """
 
     def __init__(self, device: Device, workers: int | None = None) -> None:

@@ -82,6 +82,7 @@ def test_a_network_is_tuned_and_compiled_with_what_was_found(images: torch.Tenso
     assert compiled.manifest.verify.startswith("verified against PyTorch")
 
 
+@pytest.mark.skipif((compute_capability() or 90) < 80, reason="this GPU has no TF32")
 def test_layers_in_tf32_are_tuned_on_request(tmp_path: Path) -> None:
     model, path = nn.Sequential(nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU()).eval(), tmp_path / "records.jsonl"
     images = torch.randn(1, 16, 10, 10)
@@ -97,11 +98,11 @@ def test_candidates_are_timed_alone_and_as_in_a_network() -> None:
     with local_runner() as runner:
         outcomes = runner.run(candidates)
         assert [outcome.error for outcome in outcomes] == [None] * 4
-        assert all(0 < outcome.seconds < 1 for outcome in outcomes)
+        assert all(outcome.seconds > 0 for outcome in outcomes)
         times = runner.compare(candidates[:2], 3, 1 << 20)
     assert times is not None
     assert [len(each) for each in times] == [3, 3]
-    assert all(0 < seconds < 1 for each in times for seconds in each)
+    assert all(seconds > 0 for each in times for seconds in each)
 
 
 @stand_in_alone
@@ -165,7 +166,10 @@ def test_a_batch_goes_on_behind_what_breaks_the_gpu(
 def test_a_compiler_that_fails_is_no_candidates_fault(
     images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NVCC", "/bin/false")
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nexit 1\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("NVCC", str(nvcc))
     asked = {"target": "cuda", "records": tmp_path / "records.jsonl", "trials": 2}
     with pytest.raises(TargetError, match="ended with 1"):
         fc.tune(network(), images, **asked)

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -132,12 +133,13 @@ EXPORTED Error cuModuleLoadData(Module** made, const void* image) {
   if (memcmp(image, magic, sizeof magic)) return INVALID_VALUE;
   uint64_t size;
   memcpy(&size, static_cast<const char*>(image) + 8, sizeof size);
-  char path[] = "/tmp/kernels-XXXXXX";  // a name of its own: dlopen takes two of one name for the same
-  const int file = mkstemp(path);
+  // A name of its own: dlopen takes two of one name for the same.
+  std::string path = std::filesystem::temp_directory_path() / "kernels-XXXXXX";
+  const int file = mkstemp(path.data());
   const ssize_t written = write(file, static_cast<const char*>(image) + 16, size);
   close(file);
-  void* library = written == ssize_t(size) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
-  unlink(path);
+  void* library = written == ssize_t(size) ? dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
+  unlink(path.c_str());
   if (!library) return UNKNOWN;
   *made = new Module{library};
   return SUCCESS;
