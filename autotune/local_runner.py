@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
-from tvm_fastconv.errors import TargetError
 from tvm_fastconv.measure.roofline import measure_clock
 from tvm_fastconv.runtime.compiled_model import CompiledModel
 from tvm_fastconv.runtime.cpu import processor_name
@@ -17,7 +16,7 @@ from . import measure_candidate
 from .candidate import Candidate, Device, Outcome
 from .gpu_calls import GpuBroken
 from .model_times import ModelTimes, time_models
-from .processes import Worker, WorkerError
+from .processes import Worker, WorkerError, raise_compilers_error
 
 BUILD_SECONDS, TIME_SECONDS = 60.0, 30.0
 """After which a candidate counts as hanging; a layer takes 0.1 to 1 s to build, and its reference a few."""
@@ -161,15 +160,3 @@ def _end_if_broken(worker: Worker, error: WorkerError) -> None:
     raise_compilers_error(error)
     if error.kind == GpuBroken.__name__:
         worker.close()
-
-
-def raise_compilers_error(error: WorkerError) -> None:
-    """Where no candidate is to blame, but the compiler that is asked for all of them.
-
-    Raises
-    ------
-    TargetError
-        It is.
-    """
-    if error.kind == TargetError.__name__:
-        raise TargetError(str(error)) from None

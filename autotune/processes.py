@@ -17,6 +17,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tvm_fastconv.errors import TargetError
+
 START_SECONDS = 120.0
 """To start Python and import TVM, on a machine that is busy with other things."""
 
@@ -33,6 +35,18 @@ class WorkerError(Exception):
     def __init__(self, message: str, kind: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def raise_compilers_error(error: WorkerError) -> None:
+    """Where no candidate is to blame, but the compiler that is asked for all of them.
+
+    Raises
+    ------
+    TargetError
+        It is.
+    """
+    if error.kind == TargetError.__name__:
+        raise TargetError(str(error)) from None
 
 
 class Worker:

@@ -20,9 +20,9 @@ from .batch_files import BATCH, Batch, Built, Job, write
 from .batch_program import check_program_compiler, compile_candidate, write_program
 from .candidate import Candidate, Device, Group, Outcome, Task
 from .link_candidate import link_candidate
-from .local_runner import BUILD_SECONDS, raise_compilers_error
+from .local_runner import BUILD_SECONDS
 from .measure_batch import CLOCK
-from .processes import Worker, WorkerError
+from .processes import Worker, WorkerError, raise_compilers_error
 
 SCRIPT = "measure.pyz"
 

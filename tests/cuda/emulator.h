@@ -404,20 +404,24 @@ template <class T, class Combine> T reduce(unsigned mask, T value, int line, Com
   return value;
 }
 
-inline void bmma_and(int* d, const unsigned* a, const unsigned* b, int line = __builtin_LINE()) {
+// d[4] += a[4] x b[2] of 16 x 8 words and 8 x 8, by the fragments of 9.7.14.5 of the PTX manual: those of m16n8k256 for
+// .b1, 32 bits a word, and of m16n8k8 for .tf32 are the same. A row is in the four lanes of a group, two words in each.
+template <class Sum, class Product>
+void mma(Sum* d, const unsigned* a, const unsigned* b, int line, Product product) {
   memcpy(handed[thread_number()], a, 4 * sizeof *a);
   memcpy(handed[thread_number()] + 4, b, 2 * sizeof *b);
   wait_for_warp(line);
-  // Fragments: 9.7.14.5.13 of the PTX manual. A row is in the four lanes of a group, each with a word of either half.
   const unsigned(*all)[WORDS] = collected + first_lane();
   for (int i = 0; i < 4; ++i) {
     const int row = lane() / 4 + 8 * (i / 2), column = lane() % 4 * 2 + i % 2;
     for (int word = 0; word < 8; ++word) {
-      const unsigned in_a = all[row % 8 * 4 + word % 4][row / 8 + 2 * (word / 4)];
-      const unsigned in_b = all[column * 4 + word % 4][4 + word / 4];
-      d[i] += __builtin_popcount(in_a & in_b);
+      d[i] += product(all[row % 8 * 4 + word % 4][row / 8 + 2 * (word / 4)], all[column * 4 + word % 4][4 + word / 4]);
     }
   }
+}
+
+inline void bmma_and(int* d, const unsigned* a, const unsigned* b, int line = __builtin_LINE()) {
+  mma(d, a, b, line, [](unsigned in_a, unsigned in_b) { return __builtin_popcount(in_a & in_b); });
 }
 
 inline unsigned tf32(float x) {
@@ -436,19 +440,7 @@ inline float tf32_value(unsigned bits, int line) {
 }
 
 inline void tf32_mma(float* d, const unsigned* a, const unsigned* b, int line = __builtin_LINE()) {
-  memcpy(handed[thread_number()], a, 4 * sizeof *a);
-  memcpy(handed[thread_number()] + 4, b, 2 * sizeof *b);
-  wait_for_warp(line);
-  // Fragments of m16n8k8 for .tf32 in the PTX manual: a lane has terms lane % 4 and that + 4 of rows lane / 4 and that + 8.
-  const unsigned(*all)[WORDS] = collected + first_lane();
-  for (int i = 0; i < 4; ++i) {
-    const int row = lane() / 4 + 8 * (i / 2), column = lane() % 4 * 2 + i % 2;
-    for (int term = 0; term < 8; ++term) {
-      const float in_a = tf32_value(all[row % 8 * 4 + term % 4][row / 8 + 2 * (term / 4)], line);
-      const float in_b = tf32_value(all[column * 4 + term % 4][4 + term / 4], line);
-      d[i] += in_a * in_b;
-    }
-  }
+  mma(d, a, b, line, [line](unsigned in_a, unsigned in_b) { return tf32_value(in_a, line) * tf32_value(in_b, line); });
 }
 
 // ------------------------------------------------------------------------------------------------- shared memory
